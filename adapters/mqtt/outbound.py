@@ -158,7 +158,7 @@ class Outbound:
                 return
 
     def give_up(self) -> None:
-        """Fail all messages that the broker has not taken."""
+        """Fail all transmits that the broker has not taken."""
         for message, transmit in list(self._held()):
             message.token = None
             self._end(transmit, Outcome.DROPPED, Reason.UNREACHABLE)

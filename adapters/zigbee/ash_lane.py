@@ -1,11 +1,15 @@
 """The fast lane of the serial line: ASH DATA frames that are as they should be, without an object for each.
 
-``AshLane`` is bellows' ``AshProtocol`` with another ``data_received`` and ``_write_frame``. It knows DATA frames that
-are sound, in sequence and not repeated. What came is bellows' from the first frame on that isn't: other kinds, damaged
+``AshLane`` is bellows' ``AshProtocol`` with another ``data_received`` and ``send_data``. It knows DATA frames that are
+sound, in sequence and not repeated. What came is bellows' from the first frame on that isn't: other kinds, damaged
 ones, repetitions, and what ends a reject condition. The state is bellows' own throughout (``_rx_seq``, ``_buffer``), so
 a link may change between the two ways with each frame.
 
 Several frames that come at once get one acknowledgement, of the last: it stands for all (UG101, 3.4).
+
+A frame that goes is *sent* by ``start``. Its acknowledgement ends it; a NAK or the end of ``_t_rx_ack`` seconds makes
+it *repeated* (``_repeat``) until its acknowledgement ends it, or the last of ``ACK_TIMEOUTS`` tries, with the link
+failed. What bellows sets in ``_pending_data_frames`` in place of an acknowledgement, as at a reset, ends it at once.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from carriage.zigbee import ash
 
 _LOG = logging.getLogger(__name__)
 
-COUNTERS: Final = ("lines_fast",)
+COUNTERS: Final = ("data_frames_fast",)
 """DATA frames that came this way."""
 
 _control = re.compile(b"[%s]" % re.escape(ash.CONTROLS)).search
@@ -62,17 +66,12 @@ Over = Callable[[BaseException | None], None]
 class _Sending:
     """A frame on its way to the dongle: its number, how often it was sent, and the acknowledgement of the last time."""
 
-    __slots__ = ("acked", "at", "attempts", "data", "number", "over", "timer")
+    __slots__ = ("acked", "at", "attempts", "data", "number", "over")
 
     def __init__(self, data: bytes, number: int, over: Over) -> None:
         self.data, self.number, self.over = data, number, over
         self.attempts, self.at = 0, 0.0
         self.acked: asyncio.Future[bool]
-        self.timer: asyncio.TimerHandle | None = None
-
-    def late(self) -> None:
-        if not self.acked.done():
-            self.acked.set_exception(TimeoutError())
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -89,9 +88,16 @@ class AshLane(bellows.ash.AshProtocol):
     """Made of bellows' object by ``take_line_over``."""
 
     counters: dict[str, int]
+    first: _Sending | None
+    """The frame whose first try was the last one of all."""
+    timer: asyncio.TimerHandle | None
+    """Goes off when that may be late: mostly it isn't set for each."""
+    tasks: set[asyncio.Task[None]]
     _rx_seq: int
     _tx_seq: int
-    _tasks: set[asyncio.Task[None]]
+
+    def join_lane(self, counters: dict[str, int]) -> None:
+        self.counters, self.first, self.timer, self.tasks = counters, None, None, set()
 
     def data_received(self, data: bytes) -> None:
         if (
@@ -119,7 +125,7 @@ class AshLane(bellows.ash.AshProtocol):
                     self._handle_ack(_ACKS[found[0] & 7])
             start = end + 1
         if frames:
-            self.counters["lines_fast"] += len(frames)
+            self.counters["data_frames_fast"] += len(frames)
             self._rx_seq = expected
             if not self._suppress_acks:
                 self._transport.write(_ACK_OCTETS[expected])
@@ -165,16 +171,31 @@ class AshLane(bellows.ash.AshProtocol):
         except BaseException:
             self._end(sending)
             raise
-        sending.timer = sending.acked.get_loop().call_later(self._t_rx_ack, sending.late)
         sending.acked.add_done_callback(partial(self._acknowledged, sending))
+        self.first, due = sending, sending.at + self._t_rx_ack
+        if self.timer is None or self.timer.when() > due:
+            if self.timer is not None:
+                self.timer.cancel()
+            self.timer = sending.acked.get_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        """Whether the first try of a frame is late, by now or when."""
+        self.timer, sending = None, self.first
+        if sending is None or sending.acked.done():
+            return
+        loop, due = sending.acked.get_loop(), sending.at + self._t_rx_ack
+        if loop.time() >= due:
+            sending.acked.set_exception(TimeoutError())
+        else:
+            self.timer = loop.call_at(due, self._look)
 
     def _see_to(self, sends: Coroutine[Any, Any, None], over: Over) -> None:
         """In a task that is never cancelled, for the dongle waits for what was begun."""
         task = asyncio.get_running_loop().create_task(sends)
-        self._tasks.add(task)
+        self.tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             over(asyncio.CancelledError() if task.cancelled() else task.exception())
 
         task.add_done_callback(ended)
@@ -196,8 +217,7 @@ class AshLane(bellows.ash.AshProtocol):
 
     def _acknowledged(self, sending: _Sending, acked: asyncio.Future[bool]) -> None:
         """The first try is over."""
-        if sending.timer is not None:
-            sending.timer.cancel()
+        self.first = None
         fault = acked.exception()
         if fault is None:
             self._heard_in(sending)
@@ -242,8 +262,8 @@ def take_line_over(protocol: Any, counters: dict[str, int]) -> AshLane | None:
     if isinstance(line, AshLane):
         return line
     if type(line) is bellows.ash.AshProtocol and all(hasattr(line, name) for name in _NAMES) and agrees(type(line)):
-        line.counters, line._tasks = counters, set()
         line.__class__ = AshLane
+        line.join_lane(counters)
         return cast(AshLane, line)
     _LOG.warning("bellows' ASH is not as its fast lane knows it: octets take its own, slower way")
     return None
@@ -256,7 +276,8 @@ class _Probe:
         self.came: list[bytes] = []
         self.written: list[bytes] = []
         self.line = kind(self)
-        self.line.counters, self.line._tasks = dict.fromkeys(COUNTERS, 0), set()
+        if isinstance(self.line, AshLane):
+            self.line.join_lane(dict.fromkeys(COUNTERS, 0))
         self.line.connection_made(self)
 
     def connection_made(self, protocol: object) -> None: ...

@@ -47,7 +47,7 @@ def _written(answer: asyncio.Future[Any], fault: BaseException | None) -> None:
 class LaneHandler(IncomingHandler):
     """bellows' handler with the lanes in front. Made by ``take_over``, which sets what is declared here."""
 
-    layout: ezsp.FrameLayout
+    layout: ezsp.EzspLayout
     lanes: dict[bytes, Callable[[bytes], bool]]
     """By the octets of a frame's id; false: the frame is bellows'."""
     timeouts: dict[Any, bool]
@@ -57,7 +57,7 @@ class LaneHandler(IncomingHandler):
     line: AshLane | None
     _seq: int
 
-    def enter_lanes(self, layout: ezsp.FrameLayout, line: AshLane | None) -> None:
+    def enter_lanes(self, layout: ezsp.EzspLayout, line: AshLane | None) -> None:
         self.layout, self.line = layout, line
         self.timeouts = {}
         self.priority = self._get_command_priority(_COMMAND)
@@ -209,7 +209,7 @@ def take_over(protocol: Any, ports: FramePorts) -> None:
         protocol.__class__ = type(f"Whole{kind.__name__}", (IncomingHandler, kind), {})
 
 
-def agrees(protocol: Any, layout: ezsp.FrameLayout) -> bool:
+def agrees(protocol: Any, layout: ezsp.EzspLayout) -> bool:
     """Whether bellows has what the lanes use, and makes of a sample of each frame what they make of it."""
     try:
         came, came_fields = sample(protocol, "incomingMessageHandler")

@@ -18,11 +18,6 @@ NO_DEFAULT_RESPONSE: Final = 0x10
 REPORT: Final = int(General.REPORT)
 
 
-def is_report(payload: bytes) -> bool:
-    """Whether a frame is a report of the standard's attributes."""
-    return payload[2] == REPORT and not payload[0] & GENERAL
-
-
 def is_report_of_manufacturer(payload: bytes) -> bool:
     """Whether a frame is a report of a manufacturer's own attributes."""
     return payload[0] & GENERAL == OF_MANUFACTURER and payload[4:5] == bytes((REPORT,))

@@ -1,10 +1,7 @@
-"""Parts of zigpy and bellows that are replaced: they cost much and give this adapter nothing. Imported before both.
+"""What zigpy imports for firmware updates of devices is left out of a start. Imported before zigpy.
 
-1. What zigpy imports for firmware updates of devices. Those are off (``CONF_OTA_ENABLED``), and the HTTP client and the
-   JSON schemas they need are a tenth of a start's time and of the idle memory. zigpy names both in annotations, and in
-   functions that are never called.
-2. How an ``EmberApsFrame`` is made, which happens once for each frame that comes and twice for each that is sent: zigpy
-   binds the fields to a signature, by 50 Python calls, a sixth of what a report costs in all.
+Those updates are off (``CONF_OTA_ENABLED``), and the HTTP client and the JSON schemas they need are a tenth of a
+start's time and of the idle memory. zigpy names both in annotations, and in functions that are never called.
 
 Nothing else belongs here; faults that are worked around are in ``ezsp_application``.
 """
@@ -12,7 +9,6 @@ Nothing else belongs here; faults that are worked around are in ``ezsp_applicati
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -38,34 +34,4 @@ def _import_updates_without_their_libraries() -> None:
             del sys.modules[name]
 
 
-def _make_aps_frames_quickly() -> None:
-    """Make a frame of all its fields by name, or of another frame, without a signature; all else is zigpy's business.
-
-    The result is zigpy's own to the last type, and so is the error.
-    """
-    from bellows.types import EmberApsFrame
-
-    library: Callable[..., EmberApsFrame] = EmberApsFrame.__new__
-    types = {field.name: field.type for field in EmberApsFrame.fields}
-
-    def make(cls: type[EmberApsFrame], *others: Any, **given: Any) -> EmberApsFrame:
-        copied = len(others) == 1 and not given and type(others[0]) is cls
-        values = vars(others[0]) if copied else {} if others else given
-        if cls is EmberApsFrame and values.keys() == types.keys():
-            frame = object.__new__(cls)
-            try:
-                held = vars(frame)
-                for name, kind in types.items():
-                    value = values[name]
-                    held[name] = value if value is None or isinstance(value, kind) else kind(value)
-            except Exception:  # noqa: S110 - zigpy says below what is wrong, in its own words
-                pass
-            else:
-                return frame
-        return library(cls, *others, **given)
-
-    EmberApsFrame.__new__ = make
-
-
 _import_updates_without_their_libraries()
-_make_aps_frames_quickly()

@@ -9,6 +9,7 @@ import builtins
 import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
+from struct import Struct
 from typing import Final
 
 from adapters.zigbee import device_ids
@@ -16,7 +17,7 @@ from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, Ev
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
 from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import TYPES, Value, ZclType
+from carriage.zigbee.datatypes import STRUCTS, TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
 from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -32,6 +33,9 @@ RECENT_SECONDS: Final = 5.0
 """A copy comes within the APS retries of its sender (3 of 1.6 s); later the counters may have gone round."""
 COUNTERS: Final = ("values_out_of_range", "values_of_another_type", "values_of_a_wrong_type")
 """Values that count as none; values taken although their type is another; values of a type that can't carry them."""
+
+_RECORD_HEAD: Final = Struct("<HB")
+"""Attribute and type of a record in a report (ZCL8, 2.5.11)."""
 
 Values = tuple[tuple[str, Scalar | None], ...]
 
@@ -239,8 +243,10 @@ def happened(
 
 def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:
     """The values in a report of the cluster at ``at``, and why what follows them can't be read ("": all was read)."""
-    records, fault = foundation.reported(payload)
     slots = model.places.get(at)
+    if slots is not None and (usual := _usual(slots, payload)) is not None:
+        return usual, ""
+    records, fault = foundation.reported(payload)
     if slots is None:
         return (), fault
     values: list[tuple[str, Scalar | None]] = []
@@ -254,6 +260,30 @@ def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:
             else:
                 values += _unusual(model, slot, type_id, raw)
     return tuple(values), fault
+
+
+def _usual(slots: dict[int, Slot], payload: bytes) -> Values | None:
+    """The values of a report as nearly all are: numbers of a fixed width, of their rows' types and in range."""
+    values: list[tuple[str, Scalar | None]] = []
+    start, end = 0, len(payload)
+    while start < end:
+        body = start + _RECORD_HEAD.size
+        if body >= end:
+            return None
+        attribute, type_id = _RECORD_HEAD.unpack_from(payload, start)
+        layout, slot = STRUCTS.get(type_id), slots.get(attribute)
+        if layout is None or body + layout.size > end:
+            return None
+        if slot is not None:
+            row = slot.row
+            if slot.absent or type_id != row.type.id:
+                return None
+            value = row.value(layout.unpack_from(payload, body)[0])
+            if value is None:
+                return None
+            values.append((slot.property.name, value))
+        start = body + layout.size
+    return tuple(values)
 
 
 def answered(model: Model, at: int, records: list[foundation.ReadRecord]) -> Values:

@@ -138,8 +138,9 @@ class RunningAdapter:
             self._context.touch()
 
     def _set_timer(self) -> None:
-        times = (self.tunnels.next_deadline(), self.devices.next_deadline())
-        due = min((time for time in times if time is not None), default=None)
+        due, other = self.tunnels.next_deadline(), self.devices.next_deadline()
+        if due is None or (other is not None and other < due):
+            due = other
         if due is None or (self._timer is not None and self._timer_due <= due):
             return  # to wake early does no harm
         if self._timer is not None:

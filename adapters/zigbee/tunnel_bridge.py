@@ -112,9 +112,11 @@ class TunnelBridge:
                 self._units.resume(session, now)
 
     def next_deadline(self) -> float | None:
-        times = [session.resume_at for session in self._by_handle.values()]
-        times.append(self.tunnels.next_deadline())
-        return min((time for time in times if time is not None), default=None)
+        due = self.tunnels.next_deadline()
+        for session in self._by_handle.values():
+            if session.resume_at is not None and (due is None or session.resume_at < due):
+                due = session.resume_at
+        return due
 
     def discard(self, now: float) -> None:
         """The device is gone for good; the engine learns it from its Leave."""

@@ -22,11 +22,12 @@ from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
+    CLUSTER_COMMAND,
     FROM_SERVER,
     GENERAL,
     NO_DEFAULT_RESPONSE,
+    REPORT,
     is_cluster_command,
-    is_report,
     is_report_of_manufacturer,
 )
 from adapters.zigbee.leaving import leave
@@ -216,7 +217,7 @@ class ZclDevices:
             return False
         transaction, ours = None, frame.cluster in self._table.of
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
-        if not endpoint or not is_report(payload):
+        if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             transaction = self._transactions.find(device, frame) if frame.unicast else None
             ours = transaction is not None
             starting = not self._is_up
@@ -275,8 +276,8 @@ class ZclDevices:
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        times = (self._transactions.next_deadline(), self._presence.next_deadline())
-        return min((time for time in times if time is not None), default=None)
+        due, other = self._transactions.next_deadline(), self._presence.next_deadline()
+        return other if due is None or (other is not None and other < due) else due
 
     def turn(self, now: float) -> None:
         self._transactions.tick(now)
@@ -305,7 +306,7 @@ class ZclDevices:
         if model is not None and model.repeated((frame.counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
-        if model is not None and is_cluster_command(payload):
+        if model is not None and payload[0] & GENERAL == CLUSTER_COMMAND:
             self._happened(device, model, frame, now)
             return
         values: Values = ()

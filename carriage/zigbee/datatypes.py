@@ -101,12 +101,15 @@ def _struct_of(kind: ZclType) -> struct.Struct | None:
     return struct.Struct("<" + (letter.lower() if kind.id in SIGNED else letter))
 
 
-_STRUCTS: Final = {number: found for number, kind in TYPES.items() if (found := _struct_of(kind)) is not None}
+STRUCTS: Final[Mapping[int, struct.Struct]] = {
+    number: found for number, kind in TYPES.items() if (found := _struct_of(kind)) is not None
+}
+"""The types whose values are one number of a fixed width, and their layout."""
 
 
 def decode(type_id: int, octets: bytes, at: int, depth: int = 0) -> tuple[Value, int]:
     """The value at ``at`` and where it ends. PeerError: an unknown type, or octets that end early."""
-    layout = _STRUCTS.get(type_id)
+    layout = STRUCTS.get(type_id)
     if layout is not None:
         end = at + layout.size
         if end > len(octets):
@@ -193,7 +196,7 @@ _READERS: Final[Mapping[int, Callable[[bytes, int, int], tuple[Value, int]]]] = 
 
 def encode(kind: ZclType, value: int | float | str | bytes) -> bytes:
     """The octets of a value. UsageError: it doesn't fit the type, or the type is a collection."""
-    layout = _STRUCTS.get(kind.id)
+    layout = STRUCTS.get(kind.id)
     try:
         if layout is not None:
             return layout.pack(value)

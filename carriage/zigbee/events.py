@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
+from typing import Final, NewType
 
 from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_INCOMING, TransferError, TunnelStatus
@@ -78,14 +78,20 @@ class TunnelRefused:
     status: TunnelStatus
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class UnitReceived:
     """A whole unit. ``gap``: at least one before it never came."""
 
-    handle: Handle
-    n: int
-    data: bytes
-    gap: bool
+    handle: Final[Handle]
+    n: Final[int]
+    data: Final[bytes]
+    gap: Final[bool]
+
+    def __init__(self, handle: Handle, n: int, data: bytes, gap: bool) -> None:
+        self.handle = handle
+        self.n = n
+        self.data = data
+        self.gap = gap
 
     def __repr__(self) -> str:
         return f"UnitReceived(handle={self.handle}, n={self.n}, {len(self.data)} octets, gap={self.gap})"

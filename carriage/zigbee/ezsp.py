@@ -28,7 +28,7 @@ _UNICAST: Final = 0
 """The type of a message that came by unicast, and of one that goes to a network address."""
 
 
-class FrameLayout:
+class EzspLayout:
     """The frames of one version of the protocol; ``octets`` is always a whole frame with its header."""
 
     _message_struct: Struct
@@ -91,7 +91,7 @@ class FrameLayout:
         raise NotImplementedError
 
 
-class Until13(FrameLayout):
+class Until13(EzspLayout):
     _message_struct = Struct(f"<B{_APS}BbHBBB")
     _unicast_struct = Struct(f"<BH{_APS}BB")
     _answer_struct = Struct("<BB")
@@ -117,7 +117,7 @@ class Until13(FrameLayout):
         return (nwk, tag, status) if kind == _UNICAST and len(octets) == at + size else None
 
 
-class From14(FrameLayout):
+class From14(EzspLayout):
     _message_struct = Struct(f"<B{_APS}HQBBBbIB")
     _unicast_struct = Struct(f"<BH{_APS}HB")
     _answer_struct = Struct("<IB")
@@ -143,6 +143,6 @@ class From14(FrameLayout):
         return (nwk, tag, status) if kind == _UNICAST and len(octets) == at + size else None
 
 
-def layout_of(version: int) -> FrameLayout:
+def layout_of(version: int) -> EzspLayout:
     """That of a version of EZSP; a version to come is taken for the latest."""
     return Until13(version) if version < 14 else From14(version)

@@ -34,14 +34,20 @@ class OversizeError(PeerError):
     """A unit beyond the receiver's limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Slice:
     """One slice: ``number`` is the unit's number mod 65536, ``0 <= index < count``, ``data`` has 1 or more octets."""
 
-    number: int
-    index: int
-    count: int
-    data: bytes
+    number: Final[int]
+    index: Final[int]
+    count: Final[int]
+    data: Final[bytes]
+
+    def __init__(self, number: int, index: int, count: int, data: bytes) -> None:
+        self.number = number
+        self.index = index
+        self.count = count
+        self.data = data
 
     def __repr__(self) -> str:
         return f"Slice(number={self.number}, {self.index + 1} of {self.count}, {len(self.data)} octets)"
@@ -88,13 +94,18 @@ def nearest(number: int, expected: int) -> int:
     return expected + (ahead if ahead <= FURTHEST_AHEAD else ahead - _EXPANSION)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class SegmentedUnit:
     """A whole unit. ``gap``: at least one before it never came."""
 
-    n: int
-    data: bytes
-    gap: bool
+    n: Final[int]
+    data: Final[bytes]
+    gap: Final[bool]
+
+    def __init__(self, n: int, data: bytes, gap: bool) -> None:
+        self.n = n
+        self.data = data
+        self.gap = gap
 
     def __repr__(self) -> str:
         return f"SegmentedUnit(n={self.n}, {len(self.data)} octets, gap={self.gap})"
@@ -159,7 +170,12 @@ class Reassembler:
         if n < self._expected or n < self._n or n == self._abandoned:
             return None
         if n != self._n:
-            self._begin(n, part.count)
+            self._clear()  # gives up an unfinished one
+            if part.count == 1 and len(part.data) <= self._unit_limit:
+                unit = SegmentedUnit(n, part.data, n > self._expected)
+                self._expected, self._changed = n + 1, now
+                return unit
+            self._n, self._count = n, part.count
         try:
             added = self._add(part)
         except PeerError:
@@ -185,11 +201,6 @@ class Reassembler:
     def touch(self, now: float) -> None:
         """Start the time-out again: the sender was held back by us."""
         self._changed = now
-
-    def _begin(self, n: int, count: int) -> None:
-        self._clear()
-        self._n = n
-        self._count = count
 
     def _add(self, part: Slice) -> bool:
         if part.count != self._count:

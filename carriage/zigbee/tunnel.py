@@ -321,7 +321,7 @@ class TunnelEndpoint:
                 times.append(tunnel.held_since + limits.stall_timeout)
             if tunnel.server and tunnel.state is TunnelState.OPEN:
                 times.append(tunnel.active + limits.idle_timeout)
-        return min((time for time in times if time is not None), default=None)
+        return min([time for time in times if time is not None], default=None)
 
     def tick(self, now: float) -> None:
         core = self._at(now)

@@ -70,12 +70,16 @@ class CloseTunnel:
     tunnel: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class TransferData:
     """Data in either direction."""
 
-    tunnel: int
-    data: bytes
+    tunnel: Final[int]
+    data: Final[bytes]
+
+    def __init__(self, tunnel: int, data: bytes) -> None:
+        self.tunnel = tunnel
+        self.data = data
 
     def __repr__(self) -> str:
         return f"TransferData(tunnel={self.tunnel}, {len(self.data)} octets)"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import Final
 
 from layer.errors import PeerError, UsageError
 
@@ -32,7 +33,7 @@ _TO_CLIENT = 0x08
 _NO_DEFAULT_RESPONSE = 0x10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class ZclFrame:
     """One ZCL frame.
 
@@ -40,13 +41,31 @@ class ZclFrame:
     ``manufacturer`` is None if the frame carries no manufacturer code.
     """
 
-    command: int
-    payload: bytes
-    sequence: int
-    cluster_specific: bool = True
-    manufacturer: int | None = None
-    to_client: bool = False
-    disable_default_response: bool = True
+    command: Final[int]
+    payload: Final[bytes]
+    sequence: Final[int]
+    cluster_specific: Final[bool]
+    manufacturer: Final[int | None]
+    to_client: Final[bool]
+    disable_default_response: Final[bool]
+
+    def __init__(
+        self,
+        command: int,
+        payload: bytes,
+        sequence: int,
+        cluster_specific: bool = True,
+        manufacturer: int | None = None,
+        to_client: bool = False,
+        disable_default_response: bool = True,
+    ) -> None:  # written, for a frozen class costs four times as much to make
+        self.command = command
+        self.payload = payload
+        self.sequence = sequence
+        self.cluster_specific = cluster_specific
+        self.manufacturer = manufacturer
+        self.to_client = to_client
+        self.disable_default_response = disable_default_response
 
     def __repr__(self) -> str:
         direction = "to client" if self.to_client else "to server"
@@ -92,11 +111,11 @@ def decode(octets: bytes) -> ZclFrame:
         _, sequence, command = _SHORT.unpack_from(octets)
         manufacturer, payload = None, octets[HEADER_LENGTH:]
     return ZclFrame(
-        command=command,
-        payload=bytes(payload),
-        sequence=sequence,
-        cluster_specific=frame_type == _CLUSTER_SPECIFIC,
-        manufacturer=manufacturer,
-        to_client=bool(control & _TO_CLIENT),
-        disable_default_response=bool(control & _NO_DEFAULT_RESPONSE),
+        command,
+        bytes(payload),
+        sequence,
+        frame_type == _CLUSTER_SPECIFIC,
+        manufacturer,
+        control & _TO_CLIENT != 0,
+        control & _NO_DEFAULT_RESPONSE != 0,
     )

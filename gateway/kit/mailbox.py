@@ -177,7 +177,7 @@ class Mailboxes(Generic[C, R]):
             self._give_up(next(iter(self._holding)))
 
     def _go_on(self, downlink: Downlink[C, R]) -> None:
-        """Another unit is the lowest now: push it, or answer a request that waits."""
+        """Another unit is the lowest now: give it to the reader that waits."""
         if not downlink.units:
             return
         self._absence.begin(downlink)

@@ -16,7 +16,7 @@ A = TypeVar("A")
 
 
 class RepeatedRequests(Generic[K, R, A]):
-    """``answers`` and ``octets`` bound what is kept; the adapter, which submits for them, bounds the requests that wait.
+    """``answers`` and ``octets`` bound what is kept; waiting requests are bounded by the adapter that submits for them.
 
     ``evicted``: answers that went before their time, for ``status``.
     """

@@ -58,7 +58,7 @@ def test_a_commit_runs_from_a_worktree_that_is_removed(repository: Path) -> None
     hook.chmod(0o755)
     with opened("HEAD~1", repository) as found:
         assert found is not None and found.root.is_relative_to(repository / ".cache")
-        said, status = _run(found, repository)  # the folder where it is run has a package gateway too
+        said, status = _run(found, repository)  # its working folder has a package gateway, too
         assert said == ["old", str(found.root / "gateway" / "cli.py"), "run", "-c", "x"]
         assert status == 3
     assert not list((repository / ".cache").iterdir())
@@ -129,7 +129,7 @@ def _no_project(repository: Path, tmp_path: Path) -> tuple[Path, str]:
         (_no_project, "is no checkout of this project"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_a_missing_part_of_a_checkout_is_named(
     prepare: Callable[[Path, Path], tuple[Path, str]], words: str, repository: Path, tmp_path: Path
 ) -> None:
     where, name = prepare(repository, tmp_path)

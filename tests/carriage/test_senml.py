@@ -92,7 +92,7 @@ def test_a_name_that_is_none_is_not_written(name: str) -> None:
         b"[" * 5000, b"[" + b'{"v":1},' * 1024 + b'{"v":1}]', b'[{"v":1' + b"0" * 5000 + b"}]", b" " * 70_000,
     ],
 )  # fmt: skip
-def test_what_is_no_pack(pack: bytes) -> None:
+def test_text_that_is_no_pack_is_refused(pack: bytes) -> None:
     with pytest.raises(PeerError):
         senml.read_json(pack)
 
@@ -106,14 +106,14 @@ def test_what_is_no_pack(pack: bytes) -> None:
         "81a165" + b"must_".hex() + "01",
     ],
 )  # fmt: skip
-def test_what_is_no_pack_in_cbor(pack: str) -> None:
+def test_octets_that_are_no_pack_in_cbor_are_refused(pack: str) -> None:
     """Among them tags, depth, lengths that nothing follows, and a name where CBOR has a number for it."""
     octets = bytes.fromhex(pack)
     with pytest.raises(PeerError):
         senml.read_cbor(octets)
 
 
-def test_fields_of_nobody_count_not() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert (
         senml.read_json(b'[{"x":1,"v":2}]') == senml.read_cbor(bytes.fromhex("81a2617801 0202")) == (Record(value=2),)
     )

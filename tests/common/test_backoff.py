@@ -1,4 +1,4 @@
-"""Pauses between attempts: they double up to a bound, chance takes at most half away, and a reset begins anew."""
+"""Pauses between attempts: they double up to a bound, chance takes at most half away, and a reset begins again."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def test_a_new_file_is_its_owners_only_and_nothing_is_left_beside_it(tmp_path: P
     assert [each.name for each in tmp_path.iterdir()] == ["kept"]
 
 
-def test_what_a_crash_left_beside_it_is_overwritten(tmp_path: Path) -> None:
+def test_a_temporary_file_of_a_crash_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / ".kept.new").write_text("a part")
     replace(tmp_path / "kept", b"whole", 0o644)
     assert (tmp_path / "kept").read_bytes() == b"whole" and [each.name for each in tmp_path.iterdir()] == ["kept"]
@@ -69,7 +69,7 @@ def test_content_and_folder_are_synced_unless_that_is_not_wanted(
     assert len(synced) == 2
 
 
-def test_what_is_written_by_and_by_is_there_at_the_end_only(tmp_path: Path) -> None:
+def test_a_file_written_in_parts_is_there_at_the_end_only(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("old")
     with replacing(kept) as file:

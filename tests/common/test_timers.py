@@ -32,7 +32,7 @@ def test_forgotten_ones_do_not_wake() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), TIMES)), TIMES)
-def test_nobody_is_woken_late(sets: list[tuple[int, float]], now: float) -> None:
+def test_no_timer_is_late(sets: list[tuple[int, float]], now: float) -> None:
     """Each key is due at the earliest of its times; afterwards nothing that is left is due."""
     timers: Timers[int] = Timers()
     earliest: dict[int, float] = {}

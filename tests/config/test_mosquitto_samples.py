@@ -105,7 +105,7 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
     process = BrokerProcess([MOSQUITTO, "-c", tmp_path / "m.conf"], port, tmp_path / "log")
     try:
         log_text = (tmp_path / "mosquitto.log").read_text()
-        # Of our own look at the port it tells as an "OpenSSL Error".
+        # The probe of the port above is logged as an "OpenSSL Error".
         assert "recommended" not in log_text and ": Error" not in log_text
         assert [line for line in log_text.splitlines() if "Warning" in line and "atls/bridge/state" not in line] == []
         yield port
@@ -179,7 +179,7 @@ def test_a_login_reads_its_own_topics_only(login: Callable[..., Login]) -> None:
     assert heard == {"atls/bridge/state", "atls/bob/atls/status", f"atls/bob/atls/{SESSION}/down/0"}
 
 
-def test_a_login_that_is_a_wildcard_is_nobody(login: Callable[..., Login]) -> None:
+def test_a_login_that_is_a_wildcard_is_no_client(login: Callable[..., Login]) -> None:
     gateway, wild = login("gateway", "atls/#"), login("+", "atls/#", "atls/+/atls/status")
     for topic in (f"{ALICE}/open", "atls/+/atls/open"):
         try:
@@ -203,7 +203,7 @@ def test_a_will_is_no_way_around(login: Callable[..., Login], topic: str) -> Non
     assert gateway.hears() == (f"{ALICE}/gone", b"mine")
 
 
-def test_home_assistant_reads_and_sets_devices_and_no_more(login: Callable[..., Login]) -> None:
+def test_home_assistant_may_only_read_and_set_devices(login: Callable[..., Login]) -> None:
     gateway = login("gateway", "atls/#", "home/#")
     assistant = login("home-assistant", "home/#", "homeassistant/#", "atls/#")
     for topic in ("home/lamp", "home/lamp/availability", "home/lamp/answer", "home/bridge/state", "atls/bridge/state",
@@ -224,7 +224,7 @@ def test_home_assistant_reads_and_sets_devices_and_no_more(login: Callable[..., 
     assert heard == {*((each, b"true") for each in published), ("homeassistant/device/x/config", b"forged")}
 
 
-def test_nobody_comes_in_without_a_password(broker: int, tmp_path: Path) -> None:
+def test_no_client_comes_in_without_a_password(broker: int, tmp_path: Path) -> None:
     answers: queue.Queue[str] = queue.Queue()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.tls_set(ca_certs=str(tmp_path / "broker.pem"))

@@ -35,7 +35,7 @@ def cli(*words: object) -> str:
 
 
 def written(folder: Path, *options: str) -> Path:
-    """A folder as somebody has it who followed the README."""
+    """A folder as it is after the steps of the README."""
     config = folder / "gateway.yaml"
     config.write_text(cli("config", "sample", *options))
     (folder / "policy.yaml").write_text(cli("config", "sample", "--policy", *options))
@@ -49,7 +49,7 @@ def written(folder: Path, *options: str) -> Path:
 
 @choices
 @withouts
-def test_each_choice_passes_the_check_and_names_nobody_who_is_not_there(
+def test_each_choice_passes_the_check_and_names_no_absent_party(
     tmp_path: Path, simple: bool, without: tuple[str, ...]
 ) -> None:
     options = [*(["--simple"] if simple else []), *(word for name in without for word in ("--without", name))]

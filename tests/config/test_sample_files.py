@@ -17,7 +17,7 @@ BEFORE = Path(__file__).parents[1] / "data" / "upgrade-0.1.0" / "samples"
 
 @pytest.fixture
 def sample(request, tmp_path, broker_certificate):
-    """The samples in a folder of their own, with credentials beside them as they say."""
+    """The samples in a separate folder, with credentials beside them as they say."""
     for name in ("gateway.yaml", "policy.yaml"):
         shutil.copy(getattr(request, "param", CONFIG) / name, tmp_path)
     keys = tmp_path / "keys"

@@ -1,4 +1,4 @@
-"""No two modules of ours need each other, at run time, in a function or for a type only.
+"""No two modules of this project need each other, at run time, in a function or for a type only.
 
 import-linter's ``acyclic_siblings`` asks for less (packages as wholes) and more (a package's parts may not interleave);
 this asks about single modules. A package's ``__init__`` is loaded before any module in it, so each of them needs it.
@@ -44,7 +44,7 @@ def test_a_circle_is_found_whatever_kind_of_import_closes_it() -> None:
     assert set(circle(needs_of(graph))) == {"a.main", "a.one", "a.two"}
 
 
-def test_a_package_that_imports_a_module_of_its_own_is_a_circle() -> None:
+def test_a_package_that_imports_its_own_module_is_a_circle() -> None:
     graph = grimp.ImportGraph()
     graph.add_import(importer="a", imported="a.one")
     assert set(circle(needs_of(graph))) == {"a", "a.one"}

@@ -44,7 +44,7 @@ COMPOSE, TRY = read("compose.yaml"), read("docker/try.yaml")
 SERVICES = {**COMPOSE["services"], **{name: each for name, each in TRY["services"].items() if name != "gateway"}}
 
 
-def test_the_image_runs_as_a_user_of_its_own_and_says_what_it_is() -> None:
+def test_the_image_runs_as_its_own_user_and_says_what_it_is() -> None:
     assert instruction("USER") == f"{USER}:{USER}"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert instruction("ARG") == f"VERSION={project['version']}"
@@ -60,7 +60,7 @@ def test_the_base_is_named_by_default_and_can_be_another() -> None:
 
 
 def understood(words: list[str]) -> None:
-    """click.UsageError where a command is none of ours."""
+    """click.UsageError for a command that isn't ours."""
     command: click.Command = COMMANDS[words[0]]
     words = words[1:]
     context = click.Context(command, **command.context_settings)
@@ -69,7 +69,7 @@ def understood(words: list[str]) -> None:
     command.make_context("command", words, parent=context)
 
 
-def test_entry_and_healthcheck_are_commands_of_ours_in_exec_form() -> None:
+def test_entry_and_healthcheck_are_our_commands_in_exec_form() -> None:
     entry, command, check = (instruction(word) for word in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
     for words in (entry, command, check.partition("CMD ")[2]):
         assert words.startswith("[")

@@ -97,7 +97,7 @@ def test_sizes(endpoint_page: Any) -> None:
 
 
 def establish(client: policy.Layer0Policy, server: policy.Layer0Policy) -> tuple[list[SessionEvent], ...]:
-    """Both ends' events once nothing moves any more."""
+    """Both ends' events once nothing moves any longer."""
     ends = (
         EndpointSession(Role.CLIENT, client, random=random.Random(1).random),
         EndpointSession(Role.SERVER, server, random=random.Random(2).random),

@@ -1,4 +1,4 @@
-"""docs/running.md: every command of ours that it says to type is understood, and its names are those of the code."""
+"""docs/running.md: each of our commands that it says to type is understood, and its names are those of the code."""
 
 from __future__ import annotations
 

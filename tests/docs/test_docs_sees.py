@@ -153,7 +153,7 @@ def test_tables_of_the_store(page: Any) -> None:
     assert {row[0].strip("`") for row in page.rows("table")} == set(FORMS)
 
 
-def test_what_sessions_show(page: Any, code_words: Callable[[str], list[str]]) -> None:
+def test_the_page_names_each_fact_that_sessions_shows(page: Any, code_words: Callable[[str], list[str]]) -> None:
     from gateway.api.model import ContentKind, SessionId, SessionView
 
     view = SessionView(

@@ -31,6 +31,8 @@ def lint() -> Any:
         ("e.py", '"""The folder where files lie; told apart by name, no more than two."""\n', 0),
         ("f.md", "# Page\n\nIt starts\nanew.\n\n```\nanew\n```\n\n| anew | x |\n", 2),
         ("g.py", 'login = "nobody"  # where it stopped\n', 0),
+        ("i.py", "def test_nobody_is_there(): ...\n\n\ndef nobody_is_there(): ...\n", 1),
+        ("j.py", 'topic = b"home/nobody/set"\n', 0),
         ("h.md", "# Page\n\nSee [decision 17](0017-a-full-table-locks-nobody-out.md): nobody.\n", 1),
         ("i.py", '"""Whoever has told it hears of it."""\n', 3),
     ],

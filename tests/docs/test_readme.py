@@ -55,7 +55,7 @@ def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_names_that_it_gives_are_free_in_the_samples() -> None:
-    """Whoever follows it from the small sample to the full one keeps the devices."""
+    """A user who goes from the small sample to the full one keeps the devices."""
     given = set(re.findall(r"^atls-gateway devices (?:name|rename) \S+ (\w+)", TEXT, re.MULTILINE))
     policies = sorted((ROOT / "config").glob("policy*.yaml"))
     assert given >= {"desk"} and policies

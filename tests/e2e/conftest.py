@@ -1,4 +1,4 @@
-"""The end-to-end tests' installation: every part a process of its own, as a user runs it.
+"""The end-to-end tests' installation: every part a separate process, as a user runs it.
 
 Forming a network takes bellows ten seconds and more, so it is done once, by the first of the test processes that needs
 it; each test starts from a copy of that state, as a hub does that was set up yesterday.

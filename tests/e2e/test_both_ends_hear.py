@@ -1,4 +1,4 @@
-"""When a session can't go on, both ends hear of it within 30 s: each way of failing, over real processes.
+"""When a session can't go on, both ends learn of it within 30 s: each way of failing, over real processes.
 
 The 30 s are the promise of docs/carriage.md and are counted from the fault, with traffic under way.
 """
@@ -95,7 +95,7 @@ async def test_a_broker_that_is_stopped_in_good_order_and_back_is_no_fault(hub: 
 
 @pytest.mark.process
 async def test_the_application_vanishes(hub: Stack) -> None:
-    """Its will tells, so that this holds even where nothing is under way."""
+    """Its will tells, so that this holds even if nothing is under way."""
     lamp, app = await lamp_and_app(hub, "tls-psk")
     await app.kill()
     await hears(lamp, time.monotonic(), "lamp")

@@ -32,8 +32,8 @@ policy-version: 1
 subjects:
   by-key: {{link: coap, psk_identity: {IDENTITY}}}
   by-certificate: {{link: coap, san: "dns:libcoap"}}
-  service: {{link: coap, psk_identity: nobody}}
-  secret: {{link: coap, psk_identity: nobody-else}}
+  service: {{link: coap, psk_identity: unused-1}}
+  secret: {{link: coap, psk_identity: unused-2}}
 rules:
   - {{id: to-service, effect: permit, subject: [by-key, by-certificate], resource: service}}
 """
@@ -131,10 +131,10 @@ async def test_a_certificate_that_does_not_hold(
 
 
 async def test_a_wrong_key_and_an_unknown_identity(gateway: Stack) -> None:
-    """Both look the same on the wire: nobody learns which identities exist. The gateway's log tells them apart."""
+    """Both look the same on the wire: no client learns which identities exist. The gateway's log tells them apart."""
     before = await _refused(gateway)
     wrong_key = [by_key(gateway, key=secrets.token_urlsafe(24))] * 2
-    unknown = [by_key(gateway, identity="nobody-knows")] * 2
+    unknown = [by_key(gateway, identity="unknown-one")] * 2
     clients = zip(BUILDS * 2, wrong_key + unknown, strict=True)
     answers = await asyncio.gather(*(fetch_core(gateway, build, *credentials) for build, credentials in clients))
     for answer in answers:
@@ -142,7 +142,7 @@ async def test_a_wrong_key_and_an_unknown_identity(gateway: Stack) -> None:
         assert BOUND - 1 <= answer.seconds <= BOUND + 10, answer
     named = "; it named the PSK identity "
     different = f"handshake not finished after 20 s (no answer, or the two ends hold different keys){named}{IDENTITY!r}"
-    not_known = f"handshake not finished after 20 s (the PSK identity is not known){named}'nobody-knows'"
+    not_known = f"handshake not finished after 20 s (the PSK identity is not known){named}'unknown-one'"
     await _logged(gateway, before, [different] * 2 + [not_known] * 2)
     assert (await fetch_core(gateway, "openssl", *by_key(gateway))).links == ["/atls/inbox", "/atls?to=service"]
 

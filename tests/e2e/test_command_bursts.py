@@ -36,7 +36,7 @@ def eui64(number: int) -> str:
 
 
 class Client:
-    """An MQTT client in a thread of its own, which keeps all that it hears: topic to bodies."""
+    """An MQTT client in a separate thread, which keeps all that it receives: topic to bodies."""
 
     def __init__(self, stack: Stack) -> None:
         assert stack.broker is not None

@@ -44,10 +44,10 @@ subjects:
   tablet: {{link: coap, psk_identity: tablet}}
   app: {{link: mqtt, user: app}}
   other: {{link: mqtt, user: other}}
-  small: {{link: coap, psk_identity: nobody-1}}
-  slow: {{link: coap, psk_identity: nobody-2}}
-  single: {{link: coap, psk_identity: nobody-3}}
-  closed: {{link: coap, psk_identity: nobody-4}}
+  small: {{link: coap, psk_identity: unused-1}}
+  slow: {{link: coap, psk_identity: unused-2}}
+  single: {{link: coap, psk_identity: unused-3}}
+  closed: {{link: coap, psk_identity: unused-4}}
 groups:
   senders: [lamp7, phone, app]
 rules:
@@ -146,7 +146,7 @@ async def test_coap_limits(stack: Stack) -> None:
             answer = await client.request(atls_client.open_request("app", secrets.token_hex(16), "atls", b""))
         assert (answer.code, answer.payload) == (codes.UNSUPPORTED_CONTENT_FORMAT, b"content")
 
-        # Units that are taken are answered when they are delivered, or stored: nobody comes for these.
+        # Units that are taken are answered when they are delivered, or stored: no client fetches these.
         sending = [
             asyncio.create_task(client.request(atls_client.send_request(slow, n, "adtls", record(40))))
             for n in range(RATE)
@@ -359,7 +359,7 @@ async def test_zigbee_limits(stack: Stack) -> None:
 
 
 async def test_zigbee_what_is_denied_later_ends_the_tunnel(stack: Stack) -> None:
-    """A policy that takes the permit back ends the session at once, and the device hears it."""
+    """A policy that takes the permit back ends the session at once, and the device learns of it."""
     async with attackers.tunnel_device(stack, LAMP) as device:
         small = (await device.request(SMALL)).tunnel
         sessions = (await stack.ask("sessions"))["sessions"]

@@ -210,7 +210,7 @@ async def test_put_switches_one_relay_of_two(house: Stack) -> None:
     assert (await value(house, "switch", "on_off"), await value(house, "switch", "on_off.2")) == (0.0, 1.0)
 
 
-async def test_who_may_see_what(house: Stack) -> None:
+async def test_each_client_sees_only_its_devices(house: Stack) -> None:
     assert "</d/lamp/state>" in await coap(house, "phone", "d")
     guest = await coap(house, "guest", "d")
     assert "</d/sensor/temperature>" in guest and "lamp" not in guest and "foreign" not in guest

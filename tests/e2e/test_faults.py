@@ -29,7 +29,7 @@ from tests.harness.virtual_devices import commands, simulate
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 UNKNOWN = {"unreachable", "restarted", "expired"}
-"""What a final answer says of a command of which nobody knows whether it was carried out."""
+"""What a final answer says of a command that may have been carried out."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ async def traffic(house: House) -> AsyncIterator[tuple[Sets, Puts]]:
 
 @pytest.mark.parametrize("fault", ["unplug", "fail", "restart"])
 async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
-    """Unplugged; an ERROR frame; a reset of its own. Who gives commands meanwhile hears that they failed."""
+    """Unplugged; an ERROR frame; a reset by itself. Senders of commands meanwhile learn that they failed."""
     stack = house.stack
     async with traffic(house) as (sets, puts):
         before = await number_of(stack, "zigbee", "reconnects")
@@ -126,7 +126,7 @@ async def test_the_broker_is_killed_in_mid_traffic(house: House) -> None:
 
 
 async def test_the_gateway_is_killed_in_mid_traffic(house: House) -> None:
-    """While commands are on the air: the broker sends them again, and nobody knows whether they were carried out."""
+    """While commands are on the air: the broker sends them again, and they may have been carried out."""
     stack = house.stack
     assert stack.gateway is not None
     async with traffic(house) as (sets, _):
@@ -204,7 +204,7 @@ async def value(stack: Stack) -> float:
 
 
 async def test_a_dongle_that_stays_away(house: House) -> None:
-    """Both ends of a session in use hear of it; the phone from the gateway. Behind all others: it ends the session."""
+    """Both ends of a session in use learn of it; the phone from the gateway. Behind all others: it ends the session."""
     await simulate(house.stack, "dongle", action="unplug")
     since = time.monotonic()
     house.talk.say()

@@ -1,4 +1,4 @@
-"""The search for secrets itself: it finds every form in another process, and says so where it can't look."""
+"""The search for secrets itself: it finds every form in another process, and says so if it can't look."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _encodings(secret: bytes) -> dict[str, bytes]:
 @pytest.fixture
 def holder() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", _HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        # While it loads a library, that is mapped beyond its end for a moment, where nobody can read.
+        # While it loads a library, that is mapped beyond its end for a moment, and can't be read there.
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         yield process
         process.kill()

@@ -1,7 +1,7 @@
-"""Nobody but its two owners can use, see or end a session, or learn that it exists.
+"""Only its two owners can use, see or end a session, or learn that it exists.
 
 Another client of each leg attacks sessions that live, with their true ids: what it gets is, octet for octet, what it
-gets for an id that nobody has; and the owners notice nothing.
+gets for an unused id; and the owners notice nothing.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ rules:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(tmp_path_factory: pytest.TempPathFactory, formed: Path) -> AsyncIterator[tuple[Stack, Watcher]]:
-    """Everything up, nobody joined; and somebody who reads all topics."""
+    """Everything up, no device joined; and a client that reads all topics."""
     async with running(tmp_path_factory.mktemp("pairing") / "s") as stack:
         for name in STATE:
             shutil.copytree(formed / name, stack.directory / name)
@@ -181,7 +181,7 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     for wrong, error in (
         ({"from": "larder", "to": "a/b"}, "a/b: expected a name of"),
         ({"from": "larder", "to": "phone"}, "phone: the policy has this name ("),
-        ({"from": "nobody", "to": "x"}, "nobody: no device has this name"),
+        ({"from": "shed", "to": "x"}, "shed: no device has this name"),
         ({"from": "larder"}, "expected from (a name or an address) and to (a name)"),
     ):
         answer = await request(home, "device/rename", **wrong)

@@ -16,7 +16,7 @@ from tests.harness.message_exchange import exchange
 
 
 @pytest.mark.process
-async def test_sessions_go_on_over_adapters_that_are_started_anew(hub: Stack) -> None:
+async def test_sessions_go_on_over_adapters_that_are_started_again(hub: Stack) -> None:
     files = layer0(hub, "dtls-x509")
     phone = await hub.start_phone("phone", files.phone)
     app = await hub.start_application("app", "app", files.app)

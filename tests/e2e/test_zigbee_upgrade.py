@@ -234,7 +234,7 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
 
 
 @pytest.mark.process
-async def test_devices_move_to_ids_of_their_own_though_the_gateway_is_killed(upgraded: Stack) -> None:
+async def test_devices_move_to_their_own_ids_though_the_gateway_is_killed(upgraded: Stack) -> None:
     """What stood at the broker for Home Assistant: let go of, published under a new id, and only then emptied."""
     stack = upgraded
     old = {name: f"homeassistant/device/home_{name}/config" for name in ("plug", "thermometer")}

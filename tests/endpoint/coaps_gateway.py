@@ -53,7 +53,7 @@ class Gateway:
         self.server = serve_coaps(self.host, self.port, self.credentials, self)
 
     def stop(self) -> None:
-        """Clients hear of it, unless their relay is broken."""
+        """Clients learn of it, unless their relay is broken."""
         if self.server is not None:
             self.server.close()
             self.server = None

@@ -154,7 +154,7 @@ async def test_a_signal_closes_in_order(
     async with asyncio.timeout(10):
         assert await process._process.wait() == 0
     await process.stop()
-    # Close before leave: the gateway hears it from the process, not from the loss of the association.
+    # Close before leave: the gateway learns of it from the process, not from the loss of the association.
     assert len(gateway.of(atls.CloseSession)) == 1
     ended = await process.expect_event("ended")
     assert ended["reason"] == "closed"
@@ -210,7 +210,7 @@ async def test_commands_from_a_file(files: Path, gateway: Gateway, lines: bytes)
     assert ("error" in names) == bool(lines)
 
 
-async def test_leave_fails_where_nothing_is_delivered(files: Path, gateway: Gateway) -> None:
+async def test_leave_fails_if_nothing_is_delivered(files: Path, gateway: Gateway) -> None:
     gateway.scripts[atls.OpenSession] = lambda asked: atls.refusal("denied")
     coaps = f"127.0.0.1:{gateway.port}"
     process = await asyncio.create_subprocess_exec(

@@ -55,7 +55,7 @@ class Scripted:
 
     async def request(self, request: Request) -> Response:
         if not self.answers:
-            raise TransportError("no more", transient=False)
+            raise TransportError("the end", transient=False)
         return self.answers.pop()
 
     async def observe(

@@ -226,7 +226,7 @@ async def test_an_open_without_an_answer(gateway: Gateway) -> None:
         with pytest.raises(TransportError, match="no answer from the gateway"):
             await link.open("lamp7", "adtls")
         late[0]()
-        # Nobody takes it any more: it is closed, so that the other end is not kept waiting.
+        # No owner takes it any longer: it is closed, so that the other end is not kept waiting.
         await until(lambda: [close.session for close in gateway.of(atls.CloseSession)] == [NAME])
 
 
@@ -274,9 +274,9 @@ async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay) -> None
             owner.session.send([unit(0)])
         await until(lambda: all(owner.ends for owner in owners))
         assert [owner.ends for owner in owners] == [["no gateway"], ["no gateway"]]
-        await link.drain()  # there is nobody to wait for
+        await link.drain()  # there is no session to wait for
         relay.broken = False
-        # Once it is back it hears of both ends.
+        # Once it is back it learns of both ends.
         await until(lambda: len(gateway.of(atls.CloseSession)) == 2)
 
 

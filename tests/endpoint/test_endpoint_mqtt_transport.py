@@ -241,13 +241,11 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway) -> No
     async with running(link := link_at(broker, limits=MqttLimits(answer_timeout=1))):
         with pytest.raises(TransportError, match="no answer from the gateway"):
             await link.open("lamp7", "adtls")
-        name = gateway.grant(gateway.opens[0].nonce)  # too late: nobody takes it
+        name = gateway.grant(gateway.opens[0].nonce)  # too late: no call takes it
         await until(lambda: gateway.closes == [name])
 
 
-async def test_a_client_that_hears_nothing_names_prefix_and_rights_in_its_error(
-    broker: Broker, gateway: Gateway
-) -> None:
+async def test_a_client_without_messages_names_prefix_and_rights_in_its_error(broker: Broker, gateway: Gateway) -> None:
     """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
     gateway.answers = False
     gateway.say(t.BridgeStateTopic(), b"", retain=True)
@@ -262,7 +260,7 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
         for number, (reason, after) in enumerate((("denied", None), ("busy", 2))):
             opening = asyncio.get_running_loop().create_task(link.open("lamp7", "adtls"))
             await until(lambda: len(gateway.opens) > number)  # noqa: B023 - waited for at once
-            gateway.refuse("00" * 16, "denied")  # of nobody's
+            gateway.refuse("00" * 16, "denied")  # not one of our opens
             gateway.refuse(gateway.opens[-1].nonce, reason, after)
             with pytest.raises(TransportError, match=reason) as caught:
                 await opening
@@ -345,7 +343,9 @@ async def test_datagrams_that_were_refused_go_again_in_their_order(broker: Broke
 
 
 @pytest.mark.parametrize("back", [True, False])
-async def test_nobody_reads_at_the_broker(broker: Broker, gateway: Gateway, back: bool) -> None:
+async def test_sessions_end_unless_the_gateway_comes_back_to_the_broker(
+    broker: Broker, gateway: Gateway, back: bool
+) -> None:
     async with running(link := link_at(broker, limits=MqttLimits(gateway_grace=60.0 if back else 0.3))):
         opens = [await opened(link, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         assert gateway.client is not None
@@ -483,7 +483,7 @@ async def test_too_much_in_the_queue_ends_the_session(broker: Broker, gateway: G
         await until(lambda: gateway.closes == [name])
 
 
-async def test_what_can_not_be_used(stack: Stack, broker: Broker) -> None:
+async def test_a_refusal_that_no_retry_mends_ends_the_link(stack: Stack, broker: Broker) -> None:
     async def fault_of(link: MqttLink) -> str:
         with pytest.raises(ExceptionGroup) as caught:
             async with running(link):

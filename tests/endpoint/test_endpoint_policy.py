@@ -124,7 +124,7 @@ def test_a_psk_of_layer_1_is_refused_at_layer_0(folder: Path) -> None:
         assert key.hex() not in str(caught.value)
 
 
-def test_what_a_good_policy_says(folder: Path) -> None:
+def test_a_good_policy_is_read_in_full(folder: Path) -> None:
     path = folder / "good.yaml"
     path.write_text(
         HEAD.replace("dtls1.2", "tls1.3")

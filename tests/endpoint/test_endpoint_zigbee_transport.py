@@ -265,7 +265,7 @@ async def test_a_sleeper_whose_gateway_keeps_no_mailbox_asks_about_it(
 
 
 async def test_a_sleeper_is_found(gateway: Gateway) -> None:
-    """It has no tunnel, so it knocks; the gateway opens one when it hears that."""
+    """It has no tunnel, so it knocks; the gateway opens one then."""
     async with running(link_in(gateway, sleepy=0.2)) as came:
         await until(lambda: gateway.frames)
         handle = gateway.tunnels.open(

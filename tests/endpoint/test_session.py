@@ -174,7 +174,7 @@ def test_an_end_during_the_handshake_is_no_clean_one(variant: str, tmp_path: Pat
         assert session.next_event() is None
 
 
-def test_a_dtls_session_that_began_with_somebody_else(tmp_path: Path) -> None:
+def test_a_dtls_session_that_began_with_another_instance_ends(tmp_path: Path) -> None:
     pair = Pair(tmp_path, "dtls1.2 psk")
     pair.pump()
     pair.client.request(Request(codes.POST), pair.now)

@@ -28,7 +28,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class Line:
-    """Joins bellows' protocol to the NCP; each direction loses, flips and adds octets, and cuts them anew."""
+    """Joins bellows' protocol to the NCP; each direction loses, flips and adds octets, and cuts them again."""
 
     def __init__(
         self, ncp: AshNcp, rand: random.Random, rate: float, host: type[Any] = bellows.ash.AshProtocol

@@ -23,7 +23,7 @@ PATIENCE = 20.0
 
 
 async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until ``condition`` holds. TimeoutError where it doesn't within ``seconds``."""
+    """Wait until ``condition`` holds. TimeoutError if it doesn't within ``seconds``."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in many places
             await asyncio.sleep(0.02)

@@ -68,7 +68,7 @@ rules:
 
 class Raw:
     """A client made of a socket, an association and a connection, with nothing that helps: it acknowledges while it is
-    not ``deaf``, and says nothing any more once it is."""
+    not ``deaf``, and says nothing once it is."""
 
     def __init__(self, port: int, credentials: Credentials, config: CoapConfig | None = None) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

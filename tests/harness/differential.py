@@ -1,6 +1,6 @@
 """Handshakes of real stacks with one flight of them mutated, and the engine in between.
 
-What must hold: where a stack begins or finishes a handshake, the engine saw exactly the hello that the stack took, by
+What must hold: if a stack begins or finishes a handshake, the engine saw exactly the hello that the stack took, by
 its random, and in the end the version that was agreed on; or it did not pass the unit. Ends are made by ``Stack``
 values: the bundled OpenSSL here, others in ``tests/peers``.
 """
@@ -378,7 +378,7 @@ STREAM = COMMON | {"records": _records, "chunks": _chunks, "hello of SSL 2": _ss
 
 
 class Talk:
-    """A client and a server of one stack, with the engine between; ``>`` is from the client, whoever opened."""
+    """A client and a server of one stack, with the engine between; ``>`` is from the client, whichever side opened."""
 
     def __init__(self, stack: Stack, protocol: str, seed: str, *, mutated: bool = True) -> None:
         random = Random(seed)
@@ -467,7 +467,7 @@ class Talk:
                 yield f"{VERSIONS[end.version]} was agreed on, and the engine saw {self.session.version or 'nothing'}"
 
     def _shows(self, unit: bytes) -> int | None:
-        """The message type that a unit begins with; 0 where it is protected, None of an alert.
+        """The message type that a unit begins with; 0 if it is protected, None of an alert.
 
         A ChangeCipherSpec that TLS 1.3 sends for middleboxes (RFC 8446 D.4) is passed over.
         """

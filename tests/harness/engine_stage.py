@@ -78,7 +78,7 @@ def deny(name: str, subject: str, resource: str, **fields: Any) -> Rule:
 
 
 class Stage:
-    """An engine with a clock of its own. Every act returns the verdict (if there is one) and the commands, as lines.
+    """An engine with its own clock. Every act returns the verdict (if there is one) and the commands, as lines.
 
     Sessions are called s1, s2...; envelope ids count from 1 in the order of making.
     """

@@ -36,7 +36,7 @@ class Lane(AshLane):
 
     def __init__(self, upper: Any, **options: Any) -> None:
         super().__init__(upper, **options)
-        self.counters, self._tasks = dict.fromkeys(ash_lane.COUNTERS, 0), set()
+        self.join_lane(dict.fromkeys(ash_lane.COUNTERS, 0))
 
 
 class Side:
@@ -127,7 +127,7 @@ async def compare_lines(count: int, seed: int = 1) -> int:
                 assert _BAD_ESCAPE.search(whole), (whole.hex(), own.state, lane.state)
                 assert own.came == lane.came
                 break
-        fast += lane.line.counters["lines_fast"]
+        fast += lane.line.counters["data_frames_fast"]
     return fast
 
 
@@ -177,7 +177,7 @@ class Handler:
 async def _nothing(*_: object) -> None: ...
 
 
-def a_frame(draw: random.Random, layout: ezsp.FrameLayout) -> bytes:
+def a_frame(draw: random.Random, layout: ezsp.EzspLayout) -> bytes:
     """Of the three kinds that have lanes, and others: mostly right, some cut, longer, or changed in an octet."""
     number = draw.choice((ezsp.INCOMING_MESSAGE, ezsp.INCOMING_MESSAGE, ezsp.MESSAGE_SENT, ezsp.SEND_UNICAST, 0x0019))
     head = draw.randbytes(layout.id_at.start) + layout.id_octets(number)
@@ -211,7 +211,7 @@ def a_frame(draw: random.Random, layout: ezsp.FrameLayout) -> bytes:
 def _waiting(
     handlers: tuple[Handler, Handler], draw: random.Random, octets: bytes
 ) -> list[tuple[asyncio.Future[Any], asyncio.Future[Any]]]:
-    """Somebody waits for the fate of a message and for the answer to a command, bellows' own or a lane's."""
+    """A caller waits for the fate of a message and for the answer to a command, bellows' own or a lane's."""
     layout = handlers[0].protocol.layout
     is_answer = octets[layout.id_at] == layout.id_octets(ezsp.SEND_UNICAST)
     key, ours, found = (draw.randrange(2), draw.randrange(2)), draw.random() < 0.5, []

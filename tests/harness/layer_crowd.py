@@ -49,7 +49,7 @@ def hello(number: int, cookie: bytes = b"") -> bytes:
 
 
 def good_hello(server: DtlsListener, address: Address, now: float = 0.0, number: int | None = None) -> bytes:
-    """The hello with a good cookie of somebody who has answered the first round."""
+    """The hello with a good cookie of a client that has answered the first round."""
     number = next(_NUMBERS) if number is None else number
     before = server.datagrams_to_send()
     server.receive_datagram(hello(number), address, now)

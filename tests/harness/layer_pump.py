@@ -54,7 +54,7 @@ def output_until(process: subprocess.Popen[bytes], pattern: bytes, found: bytes 
 class UdpServer:
     """A DTLS listener on a real UDP socket; ``answer`` turns received data into a reply.
 
-    ``host``: where a client looks for it first. The name localhost is ::1 on some machines.
+    ``host``: the address that a client tries first. The name localhost is ::1 on some machines.
     """
 
     def __init__(self, listener: DtlsListener, answer: Callable[[bytes], bytes], host: str = "127.0.0.1") -> None:

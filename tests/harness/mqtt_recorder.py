@@ -1,4 +1,4 @@
-"""An MQTT client whose handler records what it hears."""
+"""An MQTT client whose handler records each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Podman for these tests, and the demo's stack with each process in a container of its own."""
+"""Podman for these tests, and the demo's stack with each process in a separate container."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def test_health_follows_the_dongle(house: House) -> None:
     until("healthy again", lambda: house.health() == "healthy")
 
 
-def test_what_it_knows_survives_kill_9(house: House) -> None:
+def test_the_gateway_s_state_survives_kill_9(house: House) -> None:
     before = house.ask("status")["id"], house.named()
     assert before[1][DESK] == "desk"
     started = house.facts("gateway")["State"]["StartedAt"]

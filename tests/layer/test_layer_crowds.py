@@ -1,4 +1,4 @@
-"""A crowded listener: a full table evicts and never locks out, and whoever floods it has to win a race.
+"""A crowded listener: a full table evicts and never locks out, and a flooder has to win a race.
 
 Everything happens in virtual time; the same floods against a real gateway are in tests/peers.
 """
@@ -44,7 +44,7 @@ def connect(server: DtlsListener, address: Address, identity: str = "dev", now: 
 
 
 def silent_after_key_exchange(server: DtlsListener, address: Address, now: float = 0.0) -> None:
-    """Somebody who sends a ClientKeyExchange, which anybody can, and whose Finished never fits."""
+    """A client that sends a ClientKeyExchange, as any can, and whose Finished never fits."""
     air = Air(server, 0.0, now, {address: client(psk_client("nobody", OTHER_KEY), now)})
     air.run(now)
     assert server._half_open.by_addr[address].keyed
@@ -123,7 +123,7 @@ def test_a_whole_ipv6_prefix_has_the_share_of_one_host() -> None:
     assert len(half_open(server)) == 4
 
 
-def test_who_has_passed_client_key_exchange_goes_last() -> None:
+def test_a_client_past_client_key_exchange_is_evicted_last() -> None:
     server = listener(max_half_open=4)
     silent_after_key_exchange(server, PHONE)
     for number in range(6):
@@ -170,7 +170,7 @@ def test_nothing_proves_a_key_in_client_key_exchange_so_it_holds_half_of_a_hosts
     assert half_open(server) == {("203.0.113.5", port) for port in (2, 3, 101, 102)}
 
 
-def test_an_eighth_of_the_table_is_for_addresses_that_were_connected_lately() -> None:
+def test_an_eighth_of_the_table_is_for_recently_connected_addresses() -> None:
     server = listener(max_half_open=16)
     connect(server, ("192.0.2.1", 1))
     connect(server, ("192.0.2.2", 1))
@@ -211,7 +211,7 @@ def test_the_first_flight_is_answered_in_5_s_and_the_handshake_finished_in_20() 
 def test_a_host_within_its_rate_is_in_the_table(
     capacity: int, per_host: int, comers: list[tuple[int, int, bool]]
 ) -> None:
-    """The kind: a bounded table whose newcomer always gets in, and where nobody has more than his share."""
+    """The kind: a bounded table whose newcomer always gets in, and in which no host has more than its share."""
     server = listener(max_half_open=capacity, max_half_open_per_host=per_host, handshake_burst=1000)
     for number, (host, port, known) in enumerate(comers):
         address = (f"2001:db8:{host:x}::{port:x}", port)
@@ -287,7 +287,7 @@ def test_hellos_that_waited_are_bounded_over_all_hosts_without_refusing_anybody_
     assert PHONE in half_open(server)
 
 
-def test_what_is_remembered_of_hosts_and_refused_hellos_is_bounded() -> None:
+def test_the_memory_of_hosts_and_refused_hellos_is_bounded() -> None:
     server = listener(handshake_burst=1, handshake_rate=0.001)
     admission = server._handshakes._admission
     for number in range(5000):
@@ -334,7 +334,7 @@ FLOODS: dict[str, tuple[float, Address, Callable[[], Iterator[Address]]]] = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_phone_gets_in_through_a_flood_of_hellos_with_good_cookies(flood: str) -> None:
-    """19 of 20 handshakes, each of up to 6 s and begun on a port of its own."""
+    """19 of 20 handshakes, each of up to 6 s and begun on a separate port."""
     rate, (ip, port), attackers = FLOODS[flood]
     server = listener()
     attacker = attackers()
@@ -403,7 +403,7 @@ def test_the_ninth_association_of_an_identity_takes_the_place_of_its_longest_sil
     assert server.counters["evicted_peers"] == 1
     assert first_id in server.peer_ids() and len(server) == 9
     assert tablet.info is not None
-    # Here the close_notify went to a client that is not driven any more; it is a protected alert.
+    # Here the close_notify went to a client that is no longer driven; it is a protected alert.
     assert second.info is not None
 
 
@@ -421,7 +421,7 @@ def test_a_replaced_association_gets_close_notify() -> None:
     assert PeerData(server.peer_ids()[0], b"in") in taken(server)
 
 
-def test_64_associations_left_unclosed_lock_nobody_out() -> None:
+def test_64_associations_left_unclosed_lock_no_client_out() -> None:
     """A script that is killed each minute, from the tablet's address: neither it nor the tablet is kept out."""
     server = listener(psk_server(**two()))
     for port in range(64):

@@ -1,4 +1,4 @@
-"""Files that somebody else could change: keys and passwords are refused, everything honest is read."""
+"""Files that another user could change: keys and passwords are refused, everything honest is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Foreign = Callable[[Path], None]
 
 @pytest.fixture
 def foreign(monkeypatch: pytest.MonkeyPatch) -> Foreign:
-    """Makes a file another user's: for real where we may, else by being somebody else from here on."""
+    """Makes a file another user's: for real where we may, else by being another user from here on."""
 
     def make(path: Path) -> None:
         if os.geteuid() == 0:
@@ -37,7 +37,7 @@ def secret(path: Path, content: bytes = b"phone:" + b"ab" * 16) -> Path:
     return path
 
 
-def test_a_file_of_ours_and_one_of_root_are_read(tmp_path: Path) -> None:
+def test_our_file_and_one_of_root_are_read(tmp_path: Path) -> None:
     assert doubt(secret(tmp_path / "psk")) is None
     assert doubt("/etc/hostname") is None or doubt("/etc/hosts") is None  # of root
 
@@ -82,7 +82,7 @@ def test_in_a_sticky_folder_what_is_on_the_way_must_be_ours(tmp_path: Path) -> N
                 read_secret(each)
 
 
-def test_a_link_counts_by_where_it_leads_and_by_where_it_is(tmp_path: Path) -> None:
+def test_a_link_is_judged_by_its_target_and_by_its_own_folder(tmp_path: Path) -> None:
     safe, free = tmp_path / "safe", tmp_path / "free"
     safe.mkdir()
     free.mkdir()

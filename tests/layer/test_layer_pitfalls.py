@@ -95,7 +95,7 @@ def test_mtu_below_openssl_floor_is_refused_by_us() -> None:
     (test_no_datagram_exceeds_the_mtu).
     """
     client, _ = pair(psk_client(), psk_server())
-    assert lib.SSL_set_mtu(client._ssl, 200) == 0  # refused, and nobody would notice
+    assert lib.SSL_set_mtu(client._ssl, 200) == 0  # refused, and easy to miss
     assert lib.SSL_set_mtu(client._ssl, MIN_MTU) == MIN_MTU
     with pytest.raises(UsageError):
         AssociationConfig(mtu=200)
@@ -158,7 +158,7 @@ def test_binding_range_is_the_projects() -> None:
 
 
 def leave_an_error() -> None:
-    """What other users of OpenSSL in this thread may do: an error that nobody took from the queue."""
+    """What other users of OpenSSL in this thread may do: an error that was not taken from the queue."""
     bare = SSL.Context(SSL.DTLS_METHOD)
     lib.SSL_CTX_set_cipher_list(bare._context, b"NONSENSE")
     assert lib.ERR_peek_error()

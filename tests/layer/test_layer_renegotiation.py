@@ -65,7 +65,7 @@ def renegotiates(protocol: str, server: Plain | Association) -> bool:
 
 
 @pytest.mark.parametrize("protocol", ["dtls1.2", "tls1.2"])
-def test_a_server_of_ours_does_not_renegotiate(protocol: Literal["dtls1.2", "tls1.2"]) -> None:
+def test_our_server_does_not_renegotiate(protocol: Literal["dtls1.2", "tls1.2"]) -> None:
     requirement = PeerRequirement(anonymous=True)
     config = AssociationConfig(protocol=protocol, require_client_certificate=False, peer=requirement)
     server = Association(Role.SERVER, certified(server_identity()), config)

@@ -248,7 +248,7 @@ def test_split_refuses_cut_records(octets: bytes) -> None:
     assert b"".join(records) == octets
 
 
-def test_numbers_go_on_from_openssl_where_it_is_ahead() -> None:
+def test_numbers_go_on_from_openssl_if_it_is_ahead() -> None:
     flights = Flights(1152, 1.0, 60.0)
     first = flights.send(record(2, sequence=7, kind=20) + record(2, sequence=8, kind=20) + record(5, epoch=1), 0.0)
     second = flights.again(1.0)

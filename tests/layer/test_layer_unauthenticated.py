@@ -51,7 +51,7 @@ FAKED = {
     "application data": record(23, b"xx"),
     "heartbeat": record(24, b"xx"),
     "connection id": record(25, b"xx"),
-    "no type of ours": record(99, b"xx"),
+    "an unknown type": record(99, b"xx"),
     "no handshake header": record(22, b"abc"),
     "message beyond its record": message(16, 2, b"abc")[:-1],
     "a hello of another sequence": message(1, 2, b"abc"),
@@ -217,7 +217,7 @@ def hostile(server: object, number: int, what: str, random: Random) -> None:
 @pytest.mark.parametrize("kind", ["psk", "x509"])
 @pytest.mark.parametrize("what", ["silent", "claims", "early"])
 def test_a_half_open_peer_costs_less_than_100_kib(kind: str, what: str) -> None:
-    """Measured as growth of a process of its own, whatever the peer sends."""
+    """Measured as growth of a separate process, whatever the peer sends."""
     done = subprocess.run([sys.executable, "-c", MEASURE, kind, what], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 10 * 1024 < int(done.stdout) < 100 * 1024

@@ -1,4 +1,4 @@
-"""A client with a key of its own that never rests: ``python -m tests.peers.busy_client HOST PORT FOLDER WHAT``.
+"""A client with its own key that never rests: ``python -m tests.peers.busy_client HOST PORT FOLDER WHAT``.
 
 ``sessions``: it opens a session to the tablet and closes it, as fast as it is answered. ``handshakes``: it connects and
 closes, as fast as it gets in. Ends with its standard input; then prints how often it tried and how often that was done.

@@ -1,6 +1,6 @@
 """Begins handshakes and never finishes one: ``python -m tests.peers.flood HOST PORT RATE PORT-OF-OURS SOURCE...``.
 
-Each hello has a good cookie, so it is a client to whoever looks at it. It comes from the next source address, and from
+Each hello has a good cookie, so the gateway takes it for a client. It comes from the next source address, and from
 a port that was not used before (``PORT-OF-OURS`` 0) or always from the same one. A source that ends in ``/64`` stands
 for as many addresses of that prefix as there are hellos. Ends with its standard input; then prints how many hellos got
 an answer of the server's.

@@ -1,7 +1,7 @@
 """One scene of test_peers_flood: ``python -m tests.peers.flood_scene FOLDER SCENE``. Prints what it measured as JSON.
 
-A gateway, a client that is connected and asks all the time, somebody who floods, and a phone that shakes hands 20
-times. It is a process of its own so that it can have a network namespace of its own, with addresses that share a /64;
+A gateway, a client that is connected and asks all the time, a flooder, and a phone that shakes hands 20
+times. It is a separate process so that it can have a separate network namespace, with addresses that share a /64;
 a third argument is the address that everybody has instead.
 """
 
@@ -68,7 +68,7 @@ SCENES = {
     "730 hellos a second from the phone's own address": Scene(FOUR, 730, (FOUR,)),
     "73 hellos a second from a neighbour in the phone's /64": Scene(SIX, 73, ("fd00::66",)),
     "730 hellos a second from all of the phone's /64": Scene(SIX, 730, ("fd00::/64",)),
-    "64 associations that nobody closes": Scene(),
+    "64 associations that are never closed": Scene(),
     "sessions opened and closed as fast as answered": Scene(busy="sessions"),
     "handshakes made and closed as fast as let in": Scene(busy="handshakes"),
 }

@@ -1,7 +1,7 @@
 """Floods of handshakes at a real gateway: the phone gets in, connected clients don't notice, nothing grows.
 
-The scenes run in a network namespace of their own where the machine lets us make one (no root needed), since they want
-addresses in one /64. Where it doesn't, those of IPv6 have ``::1`` for everybody, which is the harder case.
+The scenes run in a separate network namespace if the machine lets us make one (no root needed), since they want
+addresses in one /64. If it doesn't, those of IPv6 have ``::1`` for everybody, which is the harder case.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEDULER = 0.003
 
 
 def namespace() -> bool:
-    """Whether a network namespace can be made here, with a /64 of ours."""
+    """Whether a network namespace can be made here, with its own /64."""
     try:
         return subprocess.run([*NAMESPACE, "sh", "-c", SET_UP], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

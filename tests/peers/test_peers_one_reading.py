@@ -48,7 +48,7 @@ def test_a_second_hello_after_a_retry(stacks: dict[str, Stack]) -> None:
 
 
 def test_a_hello_of_ssl_2_is_answered_by_openssl_3_and_refused_by_us(tmp_path: Path) -> None:
-    """RFC 5246 E.2 lets servers take it for a hello of TLS 1.2. Nobody has to send it, so no rule has to read it."""
+    """RFC 5246 E.2 lets servers take it for a hello of TLS 1.2. No client has to send it, so no rule has to read it."""
     suites = bytes.fromhex("00009c00002f")
     body = b"\x01\x03\x03" + struct.pack("!HHH", len(suites), 0, 32) + suites + bytes(range(32))
     hello = struct.pack("!H", 0x8000 | len(body)) + body

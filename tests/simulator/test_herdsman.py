@@ -49,7 +49,7 @@ def lamp(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [13, 18])
-async def test_ember_forms_joins_commands_hears_and_resumes(stack: Stack, modules: Path, version: int) -> None:
+async def test_ember_forms_joins_commands_receives_and_resumes(stack: Stack, modules: Path, version: int) -> None:
     network = str(stack.directory / "network.yaml")
     await stack.start_simulator("--seed", "1", "--ezsp", str(version), "--network", network, tcp=True)
     driver = await drive(stack, modules, "join")

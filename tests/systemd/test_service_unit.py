@@ -80,7 +80,7 @@ def test_a_dongle_is_allowed_by_number_so_that_its_driver_may_be_loaded_late():
     assert lines_of(UNIT, "DeviceAllow") == ["char-188 rw", "char-166 rw"]
 
 
-def test_a_board_on_the_header_is_allowed_by_a_drop_in_of_its_own():
+def test_a_board_on_the_header_is_allowed_by_a_separate_drop_in():
     assert lines_of(UNIT.with_name("serial-header.conf"), "DeviceAllow") == ["char-204 rw", "char-4 rw"]
 
 

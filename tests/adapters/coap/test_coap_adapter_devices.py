@@ -63,7 +63,7 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
         assert (record.name, record.value, record.unit, record.update_time) == ("lamp/level", 40, "/", 86_400)
         assert -60 < record.time <= 0
     reported = {"on": True, "level": 40, "label": "näh", "temperature": 21.5}
-    assert values(await phone.request(get("d/lamp"))) == reported  # whether it can be reached nobody knows yet
+    assert values(await phone.request(get("d/lamp"))) == reported  # whether it can be reached is not known yet
     lamp.online(True)
     assert values(await phone.request(get("d/lamp"))) == {**reported, "online": True}
 
@@ -105,7 +105,7 @@ async def test_a_get_of_an_unknown_value_reads_it_from_the_device(home: Home, la
     lamp.settle(await lamp.command(2), Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
     answer = await reading
     assert (answer.code, answer.payload) == (codes.BAD_GATEWAY, b"rejected: UNSUPPORTED_ATTRIBUTE")
-    reading = await asking(phone, get("d/lamp/label"))  # nobody answers
+    reading = await asking(phone, get("d/lamp/label"))  # no answer comes
     lamp.settle(await lamp.command(3), Outcome.HELD)
     assert (await reading).code == codes.GATEWAY_TIMEOUT
 
@@ -187,7 +187,9 @@ async def test_what_is_set(
         ("nothing", "20", TEXT, codes.NOT_FOUND),
     ],
 )
-async def test_what_can_t_be_set(home: Home, lamp: Device, path: str, body: bytes | str, form: int, code: int) -> None:
+async def test_a_put_that_does_not_fit_is_refused_and_makes_no_command(
+    home: Home, lamp: Device, path: str, body: bytes | str, form: int, code: int
+) -> None:
     phone = await home.client("phone")
     assert (await phone.request(put(f"d/lamp/{path}", body, form))).code == code
     assert not lamp.commands
@@ -313,7 +315,7 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
     await until(lambda: states[-1] == b"delivered")
 
 
-async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
+async def test_the_outcome_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
     home.adapter._devices._states._states._most = 2
     phone = await home.client("phone")
     names = ("on", "level", "label")

@@ -1,5 +1,5 @@
 """Clients that vanish, orders that are taken back, an adapter that is stopped: every order is settled once, the other
-end hears in time, and nothing stays behind."""
+end learns of it in time, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def time() -> float:
 
 
 async def test_an_observer_that_vanished_is_noticed(start: Start) -> None:
-    """Also where it had more sessions than notifications may be on their way to one client (NSTART is 4), with units
+    """Also if it had more sessions than notifications may be on their way to one client (NSTART is 4), with units
     in blocks among them, and with an association that still looks alive."""
     home = await start(absence=1.0)
     raw = await home.raw("phone")
@@ -214,7 +214,7 @@ async def test_an_open_that_expires_leaves_the_inbox(start: Start) -> None:
 
 
 async def test_the_other_end_is_gone_at_once(home: Home) -> None:
-    """The gateway ends the session: the observer hears why, a waiting request too."""
+    """The gateway ends the session: the observer gets the reason, a waiting request too."""
     phone = await home.client("phone")
     session, other = await opened(phone, "lamp"), await opened(phone, "lamp")
     seen = await observed(phone, session)
@@ -289,7 +289,7 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     home.check_empty()
 
 
-async def test_what_a_client_leaves_behind_in_sessions_it_closed_is_swept(start: Start) -> None:
+async def test_leftovers_of_a_client_in_closed_sessions_are_swept(start: Start) -> None:
     """It comes back to what drains still: no close will ever come for that."""
     home = await start(limits=EngineLimits(subject_sessions=400, subject_opens_burst=400), reply_window=0.0)
     home.far.takes = False
@@ -346,7 +346,7 @@ async def test_a_port_in_use_is_a_fault_in_status_and_tried_again(start: Start) 
 
 
 async def test_clients_that_do_as_they_please(start: Start) -> None:
-    """Random requests from clients in random states: never a fault of ours, and the books hold."""
+    """Random requests from clients in random states: never a fault of the adapter, and the books hold."""
     home = await start(absence=1.0, reply_window=0.05, handshake_burst=1000)
     seed = secrets.randbits(32)
     random = Random(seed)

@@ -16,7 +16,7 @@ from tests.harness.gateway_in_loop import record, until
 
 
 def flushed_only(home: Home) -> list[int]:
-    """From now on the server hears nothing and has no timer: only a flush can write. The datagrams of each write."""
+    """From now on the server gets nothing and has no timer: only a flush can write. The datagrams of each write."""
     server = home.adapter._server
     assert server is not None
     asyncio.get_running_loop().remove_reader(server._sock)
@@ -64,7 +64,7 @@ async def test_an_answer_whose_reply_window_is_over(home: Home) -> None:
     assert writes == [1]
 
 
-async def test_an_inbox_that_changes_since_nobody_came_for_a_unit(home: Home) -> None:
+async def test_an_inbox_that_changes_since_a_unit_was_not_fetched_is_flushed(home: Home) -> None:
     phone = await home.raw("phone")
     session = home.far.open("phone", ContentKind.ADTLS)
     await until(lambda: home.adapter.status()["sessions"] == 1)
@@ -114,6 +114,6 @@ async def test_the_last_words_to_clients_that_are_dropped(home: Home) -> None:
         await home.client(name)
     writes = flushed_only(home)
     for peer in tuple(home.adapter._connections):
-        peer.close("not welcome any more")
+        peer.close("no longer welcome")
     await until(lambda: writes)
     assert writes == [2]

@@ -126,7 +126,7 @@ ODD = {
 async def test_odd_identities(
     start: Callable[..., Any], tmp_path: Path, identity: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = b"a key of somebody else's"
+    key = b"a key of another client"
     (tmp_path / "odd.psk").write_bytes(b"%s:%s\n" % (identity.encode(), key.hex().encode()))
     (tmp_path / "odd.psk").chmod(0o600)
     subject = f"  odd: {{link: coap, psk_identity: {json.dumps(identity, ensure_ascii=False)}}}\n"
@@ -177,7 +177,7 @@ async def test_clients_of_every_own_address(start: Callable[..., Any], host: str
     "octets",
     ["", "40", "50010001ff", "40010001ff", "4f010001", "60000001", "70000001", "50000001", "4000000100", "c0010001"],
 )
-async def test_what_is_no_message_is_dropped_or_reset(home: Home, lamp: Device, octets: str) -> None:
+async def test_octets_that_are_no_message_are_dropped_or_reset(home: Home, lamp: Device, octets: str) -> None:
     """RFC 7252, section 4.2: a confirmable one is reset; nothing else gets a word."""
     lamp.tell(on=True)
     phone = await home.bare("phone")

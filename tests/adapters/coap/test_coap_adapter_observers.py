@@ -141,7 +141,7 @@ async def test_an_observation_ends_with_not_found_if_its_property_or_device_is_g
     assert (await phone.request(get("d/lamp/on"))).code == codes.NOT_FOUND
 
 
-async def test_who_may_read_only_gets_no_observation(home: Home, lamp: Device) -> None:
+async def test_a_subject_that_may_only_read_gets_no_observation(home: Home, lamp: Device) -> None:
     lamp.tell(on=True)
     tablet = await home.client("tablet")
     seen = await observe(tablet, "d/lamp/on", TEXT)
@@ -164,7 +164,7 @@ async def test_a_phone_that_vanishes_leaves_nothing(home: Home, lamp: Device) ->
     assert not watched(home) and not home.adapter._devices._watches
 
 
-async def test_a_slow_reader_gets_the_newest_state_and_no_more(home: Home, lamp: Device) -> None:
+async def test_a_slow_reader_gets_only_the_newest_state(home: Home, lamp: Device) -> None:
     lamp.tell(level=0)
     raw = await home.raw("phone")
     exchange = raw.start(get("d/lamp/level"), observe=True)
@@ -204,5 +204,5 @@ async def test_a_closed_association_frees_its_watches(home: Home, lamp: Device) 
     with pytest.raises(Exception, match="connection ended"):
         await setting
     await until(lambda: not watched(home) and not watches(home))
-    lamp.settle(command, Outcome.DELIVERED)  # nobody waits for it any more
+    lamp.settle(command, Outcome.DELIVERED)  # no client waits for it any longer
     await until(lambda: not home.adapter._devices._asked)

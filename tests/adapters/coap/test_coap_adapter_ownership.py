@@ -1,4 +1,4 @@
-"""Whose is what: only claims that a link proved count, nobody gets at another's, and nobody learns what others have."""
+"""Ownership: only claims that a link proved count; no client gets at the sessions of another, or learns of them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_foreign_session_is_answered_like_an_unknown_one(home: Home, who
 
 
 async def test_a_name_that_others_have_too_opens_nothing(home: Home) -> None:
-    """The policy names the keeper by its key. A certificate that shares another name with it is somebody else."""
+    """The policy names the keeper by its key. A certificate that shares another name with it is another client."""
     twin = home.authority.issue("twin", x509.DNSName("fleet.example"))
     for first, second in ((home.keeper, twin), (twin, home.keeper)):
         clients = {identity.pin: await home.client(identity) for identity in (first, second)}
@@ -108,7 +108,7 @@ async def test_a_name_that_others_have_too_opens_nothing(home: Home) -> None:
 
 
 async def test_a_client_is_the_one_subject_of_its_first_known_claim(start: Start) -> None:
-    """Whoever proves the names of two subjects is the first one, and gets nothing of the second one's."""
+    """A client that proves the names of two subjects is the first one, and gets nothing of the second."""
     policy = """\
 layer: 1
 policy-version: 1
@@ -179,7 +179,7 @@ GOOD, WORSE = "PSK-AES128-GCM-SHA256", "PSK-AES128-CCM8"
 
 
 async def test_the_link_is_judged_when_it_is_written_to(start: Start) -> None:
-    """Also for what was taken on while nobody was connected, and for each association on its own."""
+    """Also for a session taken on while no client was connected, and for each association separately."""
     home = await start(LINKS, absence=5.0)
     home.far.link = LinkSecurity(protocol="dtls1.2", suite=GOOD, authenticated=True)
     offered = home.far.open("phone")
@@ -286,7 +286,7 @@ async def test_only_a_key_that_is_known_gets_in(home: Home) -> None:
 
 
 async def test_more_observations_than_a_client_may_have(home: Home) -> None:
-    """A client that registers anew and anew without ever leaving ends up reading; nothing piles up."""
+    """A client that registers again and again without ever leaving ends up reading; nothing piles up."""
     raw = await home.raw("phone", CoapConfig(max_requests=100))
     session = home.far.open("phone")
     established = [

@@ -36,7 +36,7 @@ async def test_a_client_that_was_added_can_come_and_the_others_stay(start, guest
 
 
 @pytest.mark.parametrize("line", [b"", b"phone:" + b"00" * 16 + b"\n"], ids=["taken away", "another key"])
-async def test_whose_key_is_not_good_any_more_is_put_out_with_its_sessions(start, line) -> None:
+async def test_a_client_whose_key_was_removed_is_disconnected_with_its_sessions(start, line) -> None:
     home: Home = await start()
     phone, tablet = await home.client("phone"), await home.client("tablet")
     to_lamp, to_tablet = await opened(phone, "lamp"), await opened(phone, "tablet")
@@ -76,13 +76,13 @@ async def test_an_observation_of_a_device_ends_with_the_key(start) -> None:
 async def test_the_last_client_can_go_and_another_come(start) -> None:
     home: Home = await start()
     await home.client("phone")
-    assert adopted(home, b"# nobody\n")
+    assert adopted(home, b"# no key\n")
     assert home.adapter.status()["clients"] == 0
     assert adopted(home, lines("tablet"))
     await home.client("tablet")
 
 
-async def test_sessions_of_a_key_that_went_while_nobody_served_end_at_the_start(start) -> None:
+async def test_sessions_of_a_key_removed_while_the_gateway_was_off_end_at_the_start(start) -> None:
     home: Home = await start()
     await opened(await home.client("phone"), "lamp")
     tablet = await opened(await home.client("tablet"), "lamp")

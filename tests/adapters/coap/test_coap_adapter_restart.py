@@ -1,6 +1,6 @@
-"""What is answered for survives: units in the store, and sessions that another instance of the adapter goes on with.
+"""Acknowledged units survive in the store, and sessions go on with another instance of the adapter.
 
-Clients that have lost their associations come back by a new handshake and find everything where it was.
+Clients that have lost their associations come back by a new handshake and find their sessions and observations.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ async def test_an_observer_may_read_the_unit_that_it_is_being_notified_of(home: 
     assert home.far.outcome(unit) == (Outcome.DELIVERED, None)
 
 
-async def test_who_observes_gets_empty_answers(home: Home) -> None:
+async def test_a_client_that_observes_gets_empty_answers_at_once(home: Home) -> None:
     phone = await home.client("phone")
     session = await opened(phone, "lamp")
     seen = await observed(phone, session)
@@ -272,7 +272,7 @@ async def test_a_delete_lets_the_units_before_it_pass(home: Home) -> None:
     assert home.adapter.status()["sessions"] == 0
 
 
-async def test_who_reads_an_answer_and_then_has_nothing_to_say_keeps_its_session(home: Home) -> None:
+async def test_a_client_that_is_silent_after_an_answer_keeps_its_session(home: Home) -> None:
     """Also for longer than a unit waits for its client."""
     phone = await home.client("phone")
     session = await opened(phone, "lamp")

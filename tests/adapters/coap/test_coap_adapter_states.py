@@ -84,7 +84,7 @@ async def test_the_next_state_waits_while_an_observer_goes_on_fetching(home: Hom
 
 
 async def test_an_observer_that_begins_again_is_waited_for_too(home: Home, lamp: Device) -> None:
-    """By a request of its own from block 0, as libcoap does when a body changes on its way."""
+    """By a new request from block 0, as libcoap does when a body changes on its way."""
     lamp.tell(on=True, level=0, label="l" * 100)
     phone = await home.bare("phone")
     await phone.ask(get("d/lamp"), b"tok", observe=0, block2=Block(0, False, 0))

@@ -111,7 +111,7 @@ async def test_an_action_that_has_to_wait_is_a_resource(home: Home, lamp: Device
         ("d/lamp/dim", b"x", 0, codes.UNSUPPORTED_CONTENT_FORMAT),
     ],
 )
-async def test_what_is_no_action_is_refused(
+async def test_a_request_that_is_no_action_is_refused(
     home: Home, lamp: Device, path: str, payload: bytes, form: int | None, code: int
 ) -> None:
     phone = await home.client("phone")
@@ -134,14 +134,14 @@ async def test_events_are_observed_and_numbered(home: Home, lamp: Device) -> Non
     await until(lambda: json.loads(seen.responses[-1].payload) == wanted)
 
 
-async def test_what_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:
+async def test_a_property_that_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     assert (await phone.request(get("d/lamp/transition"))).code == codes.METHOD_NOT_ALLOWED
     assert (await phone.request(get("d/lamp/on/nothing"))).code == codes.NOT_FOUND
     assert (await phone.request(get("d/lamp/press/command"))).code == codes.NOT_FOUND
 
 
-async def test_who_may_not_invoke_learns_nothing_of_what_an_action_takes(home: Home, lamp: Device) -> None:
+async def test_a_subject_that_may_not_invoke_learns_nothing_of_an_action(home: Home, lamp: Device) -> None:
     tablet = await home.client("tablet")  # it may read
     for payload in (b"", b'{"to":5}', b'{"to":10}'):
         assert (await tablet.request(post("d/lamp/dim", payload, form=50))).code == codes.FORBIDDEN

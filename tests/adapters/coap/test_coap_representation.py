@@ -119,7 +119,7 @@ def test_every_pack_is_one(made: tuple[DeviceView, float], format: int) -> None:
         assert check_pack(read(format, single.payload)) == ({} if value is None else {base + each.name: value})
 
 
-def test_what_has_no_value_has_no_record() -> None:
+def test_a_property_without_a_value_has_no_record() -> None:
     view = DeviceView(
         name="lamp", address=Address(scheme="far", claim="user:lamp"), may=frozenset(("read",)), online=None,
         sleepy=False, facts=(), samples={"b": Sample(None, 1.0, False), "c": Sample(3, 1.0, False)},

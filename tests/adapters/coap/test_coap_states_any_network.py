@@ -40,7 +40,7 @@ DELAY: Final = 0.05
 
 
 class SimulatedTime(asyncio.SelectorEventLoop):
-    """A loop that never waits: where it would, its clock jumps."""
+    """A loop that never waits: its clock jumps instead."""
 
     def __init__(self) -> None:
         self.clock = 1000.0

@@ -195,7 +195,7 @@ DEEP: Final = {
 
 
 @pytest.mark.parametrize("octets", DEEP.values(), ids=DEEP)
-def test_what_is_deep_or_long(octets: bytes) -> None:
+def test_deep_or_long_packs_are_read_or_refused(octets: bytes) -> None:
     for format in VALID:
         check(format, octets)
     for read in (senml.read_json, senml.read_cbor):

@@ -1,5 +1,5 @@
-"""The broker refuses us, goes away, comes back or stalls: what the operator, both ends of sessions and every order
-hear of it."""
+"""The broker refuses us, goes away, comes back or stalls: what the operator, both ends of sessions and the senders
+learn of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.harness.layer_pair import Authority
 GRACE = 1.0
 
 
-def test_both_ends_hear_within_half_a_minute() -> None:
+def test_both_ends_learn_of_it_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
     assert TIMES.grace <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
@@ -88,7 +88,7 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
 
 
 @short_grace
-async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(home: MqttHome) -> None:
+async def test_a_long_absence_ends_the_sessions_at_both_ends(home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     await until(app.states)
     first = app.states()[0]
@@ -210,7 +210,7 @@ async def test_what_waits_for_a_broker_outlives_the_adapter(home: MqttHome) -> N
 
 
 async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
-    """The gateway dies without a word: the applications hear it from the broker."""
+    """The gateway dies without a word: the broker tells the applications."""
     app = await home.user("app")
     await until(app.states)
     client = home.sessions._client

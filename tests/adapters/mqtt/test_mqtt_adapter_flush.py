@@ -54,8 +54,8 @@ async def test_the_states_of_one_turn_are_one_write(devices_home: MqttHome) -> N
     assert [body["brightness"] for body in bodies(app, "home/lamp")[1:]] == list(range(5))
 
 
-async def test_what_a_timer_tells_is_written_too(devices_home: MqttHome) -> None:
-    """Nobody calls the adapter then: it asks for the flush."""
+async def test_a_state_that_a_timer_changes_is_written_too(devices_home: MqttHome) -> None:
+    """The gateway does not call the adapter then: the adapter asks for the flush."""
     home = devices_home
     house = House(home.far)
     app = await home.user("app", "home/lamp", subscribe=False)

@@ -21,7 +21,7 @@ def client_of(home: MqttHome) -> MqttClient:
     return home.sessions._client
 
 
-async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome) -> None:
+async def test_the_broker_gets_the_acknowledgement_when_a_unit_is_done_or_safe(home: MqttHome) -> None:
     app = await home.user("app")
     session = await app.open("lamp")
     await until(lambda: home.far.of(Open, session) and not client_of(home)._unacknowledged)
@@ -120,7 +120,7 @@ async def test_without_sessions_what_survived_is_closed(start: Start, monkeypatc
 
 
 async def test_an_epoch_of_before_a_loss_does_not_come_back(home: MqttHome) -> None:
-    """Nobody may take the number for that of the sessions that were given up."""
+    """No client may take the number for that of the sessions that were given up."""
     epoch = home.hub.epoch
     assert home.sessions._epoch is not None and home.sessions._epoch.losses == 0
     home.sessions._give_up()

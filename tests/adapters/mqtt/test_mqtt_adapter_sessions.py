@@ -172,7 +172,7 @@ async def test_retained_messages_do_not_count(home: MqttHome) -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"{", b"[]", b'{"to":1}', b'{"to":"lamp","kind":"x","nonce":"0011223344556677"}']
 )
-async def test_what_is_no_open_is_counted(home: MqttHome, payload: bytes) -> None:
+async def test_a_message_that_is_no_open_is_counted(home: MqttHome, payload: bytes) -> None:
     app = await home.user("app")
     await app.say("open", payload, bodies.JSON_TYPE)
     good = bodies.encode(bodies.OpenRequest("lamp", "adtls", "00" * 8))
@@ -250,11 +250,11 @@ async def test_without_readers_an_order_is_unreachable(home: MqttHome) -> None:
 
 
 async def test_without_the_access_list_there_are_no_sessions(start: Start) -> None:
-    """A topic level says nothing then about who speaks, and nobody can be sent anything alone."""
+    """A topic level then says nothing about the sender, and no client can be addressed alone."""
     home = await start(broker_acl=False, devices={}, acl="pattern readwrite #\n")
     app = await home.user("app")
     request = bodies.encode(bodies.OpenRequest("lamp", "adtls", "ab" * 8))
-    assert await app.say("open", request, bodies.JSON_TYPE) == 0x10  # nobody listens
+    assert await app.say("open", request, bodies.JSON_TYPE) == 0x10  # no subscriber
     session = home.far.open("app")
     await until(lambda: home.far.of(Close, session))
     assert home.far.of(Close, session)[0].reason is Reason.UNREACHABLE
@@ -279,7 +279,7 @@ async def test_mqtt_3_1_1(start: Start) -> None:
     assert home.adapter.status()["version"] == "3.1.1"
 
 
-async def test_what_the_link_must_be(start: Start) -> None:
+async def test_a_link_that_meets_the_required_version_gets_the_session(start: Start) -> None:
     policy = """\
 layer: 1
 policy-version: 1
@@ -349,7 +349,7 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 
-async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
+async def test_leftovers_of_a_user_are_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):

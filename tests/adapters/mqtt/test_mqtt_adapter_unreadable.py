@@ -20,7 +20,7 @@ rules:
 """
 
 
-async def test_what_can_not_be_read_is_lost_or_the_end(start: Callable[..., Awaitable[MqttHome]]) -> None:
+async def test_an_unreadable_unit_is_lost_or_ends_its_session(start: Callable[..., Awaitable[MqttHome]]) -> None:
     home = await start(READING)
     app = await home.user("app")
     session, stream = await app.open("lamp"), await app.open("lamp", "atls")

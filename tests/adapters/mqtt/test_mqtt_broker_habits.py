@@ -75,7 +75,7 @@ async def test_a_will_that_is_held_is_dropped_when_the_user_is_heard(start: Star
 
 
 async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
-    """An old one comes late and ends nothing; where the next run is there, that of the one before is certain."""
+    """An old one comes late and ends nothing; once the next run is there, the one before is certainly gone."""
     home = await start(return_within=60)
     app = await home.user("app", run=OLD)
     await app.open("lamp")
@@ -92,7 +92,7 @@ async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
 
 
 @pytest.mark.parametrize("times", [MqttTimes(grace=1.5)])
-async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start) -> None:
+async def test_our_last_messages_have_the_epoch_of_their_sessions(start: Start) -> None:
     """Sessions were given up while the broker was away: neither our will nor our farewell may speak of those."""
     home = await start()
     home.broker.kill()
@@ -162,7 +162,7 @@ async def test_an_acl_without_the_right_to_read_is_a_fault_in_status(start: Star
     (home.folder / "acl").write_text(list_for("topic readwrite #"))
     assert home.broker.process is not None
     home.broker.process.send_signal(signal.SIGHUP)
-    while not home.state.ready:  # whatever comes proves that we hear, once the broker has read its list again
+    while not home.state.ready:  # any message proves that we may read, once the broker has read its list again
         await put(app, "home/lamp/set", "ON")
         await app.say("gone", b"")
     await until(lambda: last(app, "home/bridge/state") == {"state": "online"})
@@ -170,7 +170,7 @@ async def test_an_acl_without_the_right_to_read_is_a_fault_in_status(start: Star
 
 
 async def test_a_list_that_lets_us_not_probe_is_no_fault(start: Start) -> None:
-    """A list with no more rights than we need."""
+    """An access list with just the rights that the gateway needs."""
     exact = "topic read atls/+/atls/#\ntopic write atls/bridge/state\ntopic write atls/app/atls/#"
     home = await start(acl=list_for(exact))
     app = await home.user("app")
@@ -206,5 +206,5 @@ async def test_a_broker_with_a_small_maximum_packet_size_is_named_in_status(star
         ("home/bridge/request/+", "home/bridge/request/bridge"),
     ],
 )
-def test_a_probe_is_under_its_filter_and_belongs_to_nobody(topic_filter: str, topic: str) -> None:
+def test_the_topic_of_a_probe_is_under_its_filter_and_unused(topic_filter: str, topic: str) -> None:
     assert probe_topic(topic_filter) == topic

@@ -97,7 +97,7 @@ async def test_an_action_that_is_not_idempotent_needs_a_transaction(app: Any, ho
         ("dim", '{"input": "5"}', "content", "expected a whole number from 0 to 9"),
     ],
 )
-async def test_what_an_action_can_be_given_is_said(
+async def test_the_answer_to_a_bad_input_says_what_the_action_takes(
     app: Any, house: House, action: str, payload: str, reason: str, detail: str | None
 ) -> None:
     await put(app, f"home/lamp/action/{action}", payload)

@@ -62,7 +62,7 @@ def test_words_for_on_and_off() -> None:
             v.read_value(word, STATE)
 
 
-def test_what_a_bare_value_sets() -> None:
+def test_a_bare_value_sets_the_only_writable_property() -> None:
     assert v.bare_property({"level": LEVEL, "open": OPEN}) == "level"
     assert v.bare_property({"level": LEVEL, "state": STATE}) == "state"
     for properties in ({}, {"open": OPEN}, {"level": LEVEL, "mode": MODE}):
@@ -148,7 +148,7 @@ def test_what_was_had_before() -> None:
     assert len(once._seen) == MAX_REMEMBERED
 
 
-def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
+def test_messages_of_a_broker_s_snapshot_count_as_had_for_a_while() -> None:
     """For a while, and once: then a packet id may be used again for the same content."""
     once = RedeliveryFilter()
     had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731

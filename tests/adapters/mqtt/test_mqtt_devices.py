@@ -174,7 +174,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
         ("set/temperature", "20", "can't be set"),
     ],
 )
-async def test_what_a_property_can_be_is_said(
+async def test_the_answer_to_a_bad_value_says_what_the_property_takes(
     home: MqttHome, house: House, topic: str, payload: str, detail: str
 ) -> None:
     app = await home.user("app", "home/lamp/answer", subscribe=False)
@@ -229,7 +229,9 @@ async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
     assert len(house.commands) == 1
 
 
-async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_message_that_is_no_command_is_counted(
+    home: MqttHome, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE, LEVEL)
     await settled(home)
@@ -261,7 +263,9 @@ async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplo
     await put(app, "home/lamp/set", b"", retain=True)
 
 
-async def test_the_answer_goes_where_it_was_asked_for_but_not_anywhere(home: MqttHome, house: House) -> None:
+async def test_the_answer_goes_to_the_response_topic_only_below_the_devices_answers(
+    home: MqttHome, house: House
+) -> None:
     app = await home.user("app", "home/#", "atls/#", subscribe=False)
     house.join("lamp", STATE)
     await settled(home)
@@ -295,7 +299,7 @@ async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: H
 
 
 @pytest.mark.parametrize("times", [MqttTimes(acknowledge_by=60.0)])
-async def test_what_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
+async def test_a_message_that_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
     """The connection breaks before the broker has our acknowledgement: it sends the message again with DUP."""
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE)
@@ -389,7 +393,7 @@ async def test_a_policy_that_takes_a_device_away(home: MqttHome, house: House) -
 
 
 async def test_the_broker_was_away(home: MqttHome, house: House) -> None:
-    """Each device's last state waits, no more; it goes out when the broker is back, though that has forgotten all."""
+    """Only each device's last state waits; it goes out when the broker is back, which has forgotten everything."""
     house.join("lamp", LEVEL)
     house.join("sensor", CONTACT)
     await until(lambda: side(home).status()["devices"] == 2)
@@ -435,7 +439,7 @@ async def test_the_will_says_offline(home: MqttHome, house: House) -> None:
 
 
 @pytest.mark.parametrize("times", [MqttTimes(forget_after=0.5)])
-async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
+async def test_devices_shown_by_an_earlier_run_are_taken_away(start: Start) -> None:
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, config_topic("sensor"), subscribe=False)
@@ -461,10 +465,10 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
         ('{"state": "ON", "transaction": "t"}', {"status": "delivered", "transaction": "t"}),
     ],
 )
-async def test_what_an_earlier_run_had_under_way_is_not_done_again(
+async def test_a_command_under_way_in_an_earlier_run_is_not_done_again(
     start: Start, command: str, answer: dict[str, str]
 ) -> None:
-    """Nobody knows whether it was carried out, and its sender hears so; unless the engine knows its transaction."""
+    """It may have been carried out, and its sender learns that; unless the engine knows its transaction."""
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/+/answer", subscribe=False)
@@ -475,7 +479,7 @@ async def test_what_an_earlier_run_had_under_way_is_not_done_again(
     await until(lambda: house.commands)
     client = side(home)._client
     assert client is not None
-    client.acknowledge = lambda *_: None  # type: ignore[method-assign] # killed: no more is said
+    client.acknowledge = lambda *_: None  # type: ignore[method-assign] # killed: it acknowledges nothing
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
     house.settle(house.commands[0].id)
@@ -519,7 +523,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
         home.tasks["mqtt"].cancel()
 
 
-async def test_who_may_administer_opens_the_network(start: Start) -> None:
+async def test_an_administrator_opens_the_network(start: Start) -> None:
     rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin}\n"
     home = await start(policy=POLICY + rule, acl=ACL, devices={}, broker_acl=False)
     asked: list[Any] = []
@@ -552,7 +556,7 @@ KNOWN: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_who_may_administer_sees_and_names_all_devices(start: Start) -> None:
+async def test_an_administrator_sees_and_names_all_devices(start: Start) -> None:
     """As far as the rate of the rule goes: beyond it the list is everybody's."""
     rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin"
     home = await start(
@@ -663,7 +667,7 @@ async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
 
 
 async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) -> None:
-    """A client that learns of a device by discovery hears its state in no other way, and subscribes a moment later."""
+    """A client that learns of a device by discovery gets its state in no other way, and subscribes a moment later."""
     home = await start(policy=POLICY, acl=ACL, devices={"retain": False}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, subscribe=False)

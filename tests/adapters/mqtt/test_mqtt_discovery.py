@@ -52,7 +52,7 @@ PLATFORMS = {
     "number": {"command_topic", "device_class", "min", "max", "unit_of_measurement", "value_template"},
     "text": {"command_topic", "value_template"},
 }  # fmt: skip
-"""The keys of each platform that may stand here; ``command_topic`` is required where it is in the set."""
+"""The keys of each platform that may stand here; ``command_topic`` is required if it is in the set."""
 
 properties = st.builds(
     PropertyAffordance,

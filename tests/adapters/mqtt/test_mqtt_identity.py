@@ -109,7 +109,7 @@ async def test_a_renamed_device_keeps_its_entities(home: MqttHome) -> None:
     app.messages.clear()
     put_in_force(home, RENAMED)
     await until(lambda: last(app, "home/lamp") is None and last(app, "home/lamp/availability") is None)
-    (after,) = bodies(app, LAMP)  # anew, and never empty: Home Assistant would remove the device
+    (after,) = bodies(app, LAMP)  # again, and never empty: Home Assistant would remove the device
     assert after["dev"] == before["dev"] | {"name": "kitchen"}
     assert after["cmps"]["state"]["uniq_id"] == before["cmps"]["state"]["uniq_id"]
     assert after["stat_t"] == "home/kitchen" and after["cmps"]["state"]["cmd_t"] == "home/kitchen/set/state"
@@ -248,7 +248,7 @@ async def test_a_device_without_properties_is_none_of_home_assistants(home: Mqtt
 
 
 @pytest.mark.parametrize("times", [MqttTimes(settled=0.2)])
-async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome) -> None:
+async def test_a_switch_that_is_a_sensor_now_is_taken_away_first(home: MqttHome) -> None:
     """A platform is part of an entity: the old one is taken away by name before the new one comes."""
     house = House(home.far)
     house.join("lamp", STATE, TEMPERATURE)
@@ -390,7 +390,7 @@ async def test_a_network_that_is_away_at_the_first_start_loses_nothing(old: Old)
         await asyncio.sleep(1.3)
         assert not app.messages or None not in [json.loads(each.payload or b"null") for each in app.messages]
         house.join("lamp", STATE)
-        await until(lambda: moved(home))  # and the sensor is gone, now that somebody is there
+        await until(lambda: moved(home))  # and the sensor is gone, now that the broker is there
         assert last(app, LAMP)["cmps"]["state"]["uniq_id"] == "home_lamp_state"
         house.join("sensor", CONTACT)
         await until(lambda: last(app, config_topic("sensor")) not in ("nothing", None))
@@ -455,8 +455,8 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     assert asked[-1] == ("restart", {})
 
 
-async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> None:
-    """The commands of docs/mqtt.md, word for word, once the gateway has no devices on topics any more."""
+async def test_retained_messages_at_the_broker_can_be_taken_away(home: MqttHome) -> None:
+    """The commands of docs/mqtt.md, word for word, once the gateway no longer has devices on topics."""
     house = House(home.far)
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)

@@ -23,7 +23,7 @@ def test_a_unit_that_is_held_is_acknowledged_once_and_its_loss_is_known_later() 
     again = message(7, 2)
     assert units.again(submitted, again)
     assert units.safe(identifier) == submitted and acknowledged == [first, again]
-    assert not units.again(submitted, message(7, 3))  # at once, by whoever brought it
+    assert not units.again(submitted, message(7, 3))  # at once, by the caller that submitted it
     assert units.settle(identifier) == submitted and units.settle(identifier) is None
     assert acknowledged == [first, again] and not len(units) and not units._messages.waiting
 

@@ -88,7 +88,7 @@ async def test_a_get_is_answered_by_the_state_though_it_is_the_same(home: MqttHo
     assert await states(home, app) == [{"state": "OFF", "brightness": 254}]
 
 
-async def test_a_get_without_a_value_of_its_own_is_answered_too(home: MqttHome, house: House, app: User) -> None:
+async def test_a_get_without_its_own_value_is_answered_too(home: MqttHome, house: House, app: User) -> None:
     """Whose value came with another get, or is in the gateway."""
     await put(app, "home/lamp/get/state", "")
     await carried_out(house)

@@ -48,7 +48,9 @@ async def test_a_certificate_is_the_login_and_can_be_renewed_while_we_run(mutual
     hold(mutual, days=EXPIRED)
     await until(lambda: "certificate_file has expired" in mutual.state.trouble)
     hold(mutual, name="mallory")
-    await until(lambda: "check its ACL" in mutual.state.trouble, 20.0)  # in by its certificate, and nobody to the list
+    await until(
+        lambda: "check its ACL" in mutual.state.trouble, 20.0
+    )  # its certificate lets it in, the access list does not know it
     hold(mutual)
     for part in (mutual.sessions, mutual.adapter.devices):
         assert part is not None and part._client is not None

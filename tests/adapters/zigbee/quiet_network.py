@@ -33,7 +33,7 @@ class Air:
 
 
 class OneDevice:
-    """In the radio's place: knows one device, of which it hears nothing new."""
+    """In the radio's place: knows one device, which sends nothing new."""
 
     eui64 = 1
 
@@ -47,7 +47,7 @@ class OneDevice:
         return self._device if eui64 == self._device.eui64 else None
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
-        raise AssertionError("nobody was asked")
+        raise AssertionError("no device was asked")
 
 
 EUI64 = "00:0d:6f:00:00:00:00:61"
@@ -82,7 +82,7 @@ class House:
         self.semantics.up(self.air, OneDevice(device))
         if set_up:
             self.semantics._setup.clear()
-            self.semantics._presence.clear()  # nobody is asked whether it is there
+            self.semantics._presence.clear()  # no device is asked whether it is there
             self.air.frames.clear()
 
     @property

@@ -110,7 +110,7 @@ def test_the_page_tells_of_every_field() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [{"writable=True": ""}, {"scale=Fraction(1, 100)": ""}])
-def test_what_is_converted_has_no_scale_and_cannot_be_set(load: Any, spoilt: dict[str, str]) -> None:
+def test_a_converted_property_has_no_scale_and_cannot_be_set(load: Any, spoilt: dict[str, str]) -> None:
     row = BLOCKS["setpoint"].replace("    invalid=", "    convert=float,\n    invalid=", 1)
     for old, new in spoilt.items():
         assert old in row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import bellows.ash
@@ -21,14 +23,58 @@ def test_the_lane_delivers_everything_once_in_order(seed: int, rate: float) -> N
         line, down, up = loop.run_until_complete(talk(seed, rate, Lane))
     assert line.received == down
     assert line.to_host == up
-    fast = line.host.counters["lines_fast"]
+    fast = line.host.counters["data_frames_fast"]
     assert fast == len(up) if not rate else 20 < fast < len(up) + 60
 
 
 async def test_on_any_octets_the_lane_does_what_bellows_does() -> None:
-    """Compared after each piece: what came up, the sequence, the reject condition, the acknowledgement of our own
-    frame, and what is kept for the next piece."""
+    """Compared after each piece: what came up, the sequence, the reject condition, the acknowledgement of the
+    host's frame, and what is kept for the next piece."""
     assert await compare_lines(1500) > 1000
+
+
+class Silent(Side):
+    """A dongle that says what the script has for each try of a frame, and notes when it came."""
+
+    def __init__(self, kind: type[Any], script: tuple[bytes, ...]) -> None:
+        self.script, self.tries = list(script), []
+        super().__init__(kind)
+        self.line._pending_data_frames = {}
+
+    def write(self, octets: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self.tries.append((round(loop.time(), 6), bytes(octets)))
+        if self.script and (answer := self.script.pop(0)):
+            loop.call_later(0.1, self.line.data_received, ash.stuffed(answer))
+
+
+ACK, NAK, RSTACK, ERROR = b"\x81", b"\xa0", b"\xc1\x02\x0b", b"\xc2\x02\x51"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [(), (ACK,), (NAK, ACK), (b"", ACK), (NAK, NAK, b"", b"", ACK), (NAK,) * 5, (RSTACK,), (b"", RSTACK), (NAK, ERROR)],
+)
+def test_what_is_not_acknowledged_is_sent_again_as_by_bellows(
+    script: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same octets at the same times, and the same end; a second frame goes behind it."""
+    ends: list[object] = []
+    for kind in (bellows.ash.AshProtocol, Lane):
+        with virtual_time() as loop:
+            monkeypatch.setattr(bellows.ash, "time", SimpleNamespace(monotonic=loop.time))
+
+            async def talk(kind: type[Any] = kind) -> object:
+                side = Silent(kind, script)
+                found = await asyncio.gather(
+                    side.line.send_data(b"one"), side.line.send_data(b"two"), return_exceptions=True
+                )
+                line = side.line
+                state = line._tx_seq, line._ncp_state, round(line._t_rx_ack, 3), line._pending_data_frames
+                return side.tries, [type(each) for each in found], side.resets, state
+
+            ends.append(loop.run_until_complete(talk()))
+    assert ends[0] == ends[1]
 
 
 async def test_frames_that_come_together_get_one_acknowledgement() -> None:

@@ -13,7 +13,7 @@ from adapters.zigbee.device import DeviceRecords
 ON, SLEEPY = 600.0, 90_000.0
 
 
-class Told(NamedTuple):
+class Change(NamedTuple):
     name: str
     online: bool
 
@@ -48,7 +48,7 @@ class Named:
         return [device.eui64 for device in self.table.asks()]
 
     def news(self) -> list[tuple[str, bool]]:
-        return [Told(change.device.eui64, change.online) for change in self.table.news()]
+        return [Change(change.device.eui64, change.online) for change in self.table.news()]
 
 
 def table() -> Named:
@@ -81,7 +81,7 @@ def test_a_device_that_is_always_on() -> None:
 
 
 def unanswered(presence: Named, now: float) -> list[float]:
-    """When a device that never answers is asked, until the pauses don't grow any more."""
+    """The times at which a device that never answers is asked, until the pauses no longer grow."""
     asked = []
     while len(asked) < len(AGAIN) + 2:
         presence.tick(now)
@@ -125,12 +125,12 @@ def test_one_lost_command_is_not_the_end() -> None:
     presence.doubt("a")
     assert unanswered(presence, 2.0) == [2.0, 7.0, 22.0, 82.0, 82.0 + ON]
     assert list(presence.news()) == [("a", False)]
-    presence.doubt("a")  # whoever commands it on has it asked at once, and soon again
+    presence.doubt("a")  # a command to it has it asked at once, and soon again
     assert unanswered(presence, 1000.0)[:3] == [1000.0, 1005.0, 1020.0]
     assert presence.heard("a", 1100.0)
 
 
-def test_what_could_not_be_asked_says_nothing() -> None:
+def test_a_question_that_could_not_be_sent_says_nothing() -> None:
     presence = table()
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.heard("a", 0.0)
@@ -222,7 +222,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_news_change_and_questions_end(steps: list[tuple[str, str, float]]) -> None:
-    """Whatever happens: no news twice, no more questions than allowed, nobody asked twice at once."""
+    """Whatever happens: no news twice, at most as many questions as allowed, no device asked twice at once."""
     presence, now, known, asked = table(), 0.0, dict[str, bool](), set[str]()
     for what, name, later in steps:
         now += later

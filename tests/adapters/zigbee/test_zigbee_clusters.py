@@ -44,7 +44,7 @@ def test_a_row_is_whole(row: AttributeMapping) -> None:
         ({"reporting": Reporting(3600, 10, 10)}, "reporting"),
     ],
 )
-def test_what_a_row_lacks_is_said(fields: dict[str, Any], lacks: str) -> None:
+def test_an_incomplete_row_is_refused_by_the_missing_field(fields: dict[str, Any], lacks: str) -> None:
     row = next(row for row in ROWS if row.property.name == "temperature")
     one = replace(row.property, **fields.get("property", {}))
     found = mistakes(replace(row, **{**fields, "property": one}))
@@ -136,7 +136,9 @@ def test_copies() -> None:
     assert model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS - 0.1)
     assert not model.repeated((1, 0x20006, False, b"on"), 0.0)
     assert not model.repeated((2, 0x10006, False, b"on"), 0.0)
-    assert not model.repeated((1, 0x10006, True, b"on"), 0.0)  # what somebody else could send is no copy of this
+    assert not model.repeated(
+        (1, 0x10006, True, b"on"), 0.0
+    )  # a frame that another device could send is no copy of this
     assert not model.repeated((1, 0x10006, False, b"off"), 0.0)
     assert not model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS)
     for number in range(RECENT):
@@ -149,20 +151,22 @@ def test_copies() -> None:
 def test_any_report_is_values(payload: bytes) -> None:
     model = device((6, 0x0402, 0x0405, 1))
     for at in model.places:
-        values, _ = reported(model, at, payload)
+        values, fault = reported(model, at, payload)
+        with_all = reported(device((6, 0x0402, 0x0405, 1)), at, payload + b"\xf0\xff\x42\x00")  # a text: no usual one
+        assert fault or with_all == (values, "")
         assert all(value is None or isinstance(value, (bool, int, float)) for _, value in values)
 
 
 @pytest.mark.parametrize(
     ("at", "payload", "most"),
     [
-        (0x10006, "0000 10 01", 4),
-        (0x10402, "0000 29 6608", 5),
-        (0x10001, "2000 20 1e  2100 20 c8", 6),
+        (0x10006, "0000 10 01", 3),
+        (0x10402, "0000 29 6608", 4),
+        (0x10001, "2000 20 1e  2100 20 c8", 4),
     ],
 )
-def test_what_a_usual_report_costs(at: int, payload: str, most: int) -> None:
-    """Python calls: two to begin with, one a record, and two at most for what its value is. It is paid all day long."""
+def test_a_usual_report_costs_at_most_so_many_calls(at: int, payload: str, most: int) -> None:
+    """Python calls: two to begin with, and two at most for each value. It is paid all day long."""
     model = device((6, 0x0402, 1))
     octets, calls = bytes.fromhex(payload), 0
 

@@ -148,7 +148,7 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]
 
 
-async def test_what_cannot_be_sent(world: Any) -> None:
+async def test_an_order_that_cannot_be_sent_is_dropped_with_its_reason(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, temperature)
         link_key = LinkRequirement(min_version="tls1.2")
@@ -166,7 +166,7 @@ async def test_what_cannot_be_sent(world: Any) -> None:
 
 
 async def test_no_answer(world: Any) -> None:
-    """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
+    """The device's stack took it, its application says nothing: it may be done, and isn't sent again."""
     async with world.gateway(times=ZigbeeTimes(answer=0.2)) as gateway:
         device, orders = await joined(world, gateway)
         device.answer = lambda cluster, asked, own: None
@@ -218,7 +218,7 @@ async def test_withdrawn(world: Any) -> None:
         assert device.commands(0x0006) in ([ON, OFF], [OFF])
 
 
-async def test_orders_at_once_have_numbers_of_their_own(world: Any) -> None:
+async def test_concurrent_orders_have_their_own_numbers(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
         sent = [orders.send(bool(number % 2)) for number in range(zcl_transactions.PER_DEVICE + 3)]

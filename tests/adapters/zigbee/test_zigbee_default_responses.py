@@ -31,7 +31,7 @@ FENCES = cycle(range(0xE0, 0xFF))
 """Sequence numbers: zigpy takes no frame twice within 10 s."""
 IDENTITY = Identity("ACME", "Z1", mains=True)
 CUT_SHORT = "02d0 48 02 000a"
-"""A record of which the array ends early: from a device that repeats its report until somebody answers."""
+"""A record whose array ends early: from a device that repeats its report until it gets an answer."""
 SUCCESS, MALFORMED, UNSUPPORTED_CLUSTER = 0x00, 0x80, 0xC3
 
 
@@ -96,7 +96,7 @@ async def test_the_records_before_the_one_that_can_not_be_read_count(world: Any)
         assert counters["reports_malformed"] == 1 and counters["reports_unknown"] == 0
 
 
-async def test_a_report_that_can_be_read_is_answered_where_it_asks_for_it(world: Any) -> None:
+async def test_a_readable_report_is_answered_if_it_asks_for_it(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
         for cluster, sequence in ((0x0402, 0x00), (0x0006, 0xFF), (0xE000, 0x01), (0x0003, 0x02)):
@@ -122,7 +122,7 @@ async def test_zigpy_learns_from_the_reports_that_no_row_is_for(world: Any) -> N
         assert gateway.adapter.status()["counters"]["radio_received"] == before + 1
 
 
-async def test_a_command_to_a_cluster_that_nobody_knows_is_in_error(world: Any) -> None:
+async def test_a_command_to_an_unknown_cluster_is_in_error(world: Any) -> None:
     """zigpy drops it without a word, and answers those of clusters that it knows: none is answered twice."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway)

@@ -34,7 +34,7 @@ EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS, ids="ezsp{}".format
 
 def counters(gateway: Any) -> dict[str, int]:
     found = gateway.adapter.status()["counters"]
-    return {name: found[f"radio_{name}"] for name in (*ezsp_incoming.COUNTERS, "lines_fast")}
+    return {name: found[f"radio_{name}"] for name in (*ezsp_incoming.COUNTERS, "data_frames_fast")}
 
 
 # Beside bellows -----------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ async def test_reports_and_commands_go_by_the_lanes(world: Any) -> None:
         after = counters(gateway)
         gone = {name: after[name] - before[name] for name in after}
         assert gone["messages_fast"] >= 30 and gone["unicasts_fast"] == gone["fates_fast"] == 10
-        assert gone["lines_fast"] >= 50 and before["unicasts_fast"] > 5  # its interview's, which are zigpy's
+        assert gone["data_frames_fast"] >= 50 and before["unicasts_fast"] > 5  # its interview's, which are zigpy's
         assert after["unicasts_slow"] == after["messages_slow"] - before["messages_slow"] == 0
 
 
@@ -207,7 +207,7 @@ async def test_a_bellows_that_is_another_costs_speed_only(
         assert await sends(gateway, 5) == [SendOutcome.DELIVERED] * 5
         found = counters(gateway)
         assert found["messages_slow"] > 25 and found["unicasts_slow"] >= 5
-        assert found["messages_fast"] == found["unicasts_fast"] == found["fates_fast"] == found["lines_fast"] == 0
+        assert found["messages_fast"] == found["unicasts_fast"] == found["fates_fast"] == found["data_frames_fast"] == 0
     assert caplog.text.count("slower way") == 1
 
 

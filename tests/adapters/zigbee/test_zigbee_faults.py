@@ -128,7 +128,7 @@ def handlers(app: Any) -> int:
 async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> None:
     """bellows adds its callback with each start_network, and forming without a fixed channel starts it twice.
 
-    Without the application being made anew, `handlers` is 2 and each frame comes to the hook twice.
+    If the application is not made again, `handlers` is 2 and each frame comes to the hook twice.
     """
     world = await make_world(blank=True)
     events = Recorder()
@@ -157,7 +157,7 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
 
 
 @BOTH_EZSP
-async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) -> None:
+async def test_frames_that_the_dongle_takes_while_it_starts_are_not_lost(on_air: Any) -> None:
     """The dongle acknowledges frames as soon as its network is up. bellows listens some commands later, so what came
     meanwhile was lost although its sender thinks it delivered, and never sends it again.
     """
@@ -257,7 +257,7 @@ async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> 
 @BOTH_EZSP
 @pytest.mark.parametrize("forged_first", [True, False])
 async def test_a_forged_fragment_is_no_part_of_a_message_under_the_link_key(on_air: Any, forged_first: bool) -> None:
-    """Somebody with the network key sends the first fragment of the message that the device sends next; what counts as
+    """A member with the network key sends the first fragment of the message that the device sends next; what counts as
     under the link key has parts under the link key only.
     """
     world, events, radio, _ = on_air
@@ -368,7 +368,7 @@ async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:
 async def test_the_end_of_file_is_no_exception(make_world: Make) -> None:
     """bellows reports a connection that the other side closed with None in the place of an exception.
 
-    Whoever waits for an exception only, waits for ever: `wait_lost` would time out.
+    Code that waits only for an exception waits for ever: `wait_lost` would time out.
     """
     world = await make_world(tcp=True)
     radio = await started(settings_of(world), Recorder(), may_form=False)
@@ -484,8 +484,8 @@ def test_frames_of_many_strangers_cost_few_questions() -> None:
     assert strangers.may_ask(0x2000, QUESTION_PAUSE)
 
 
-async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
-    """zigpy takes each answer about addresses for one to a question of its own, and the device in it for a new one."""
+async def test_an_unsolicited_answer_makes_no_device(on_air: Any) -> None:
+    """zigpy takes each answer about addresses for one to its own question, and the device in it for a new one."""
     world, events, radio, device = on_air
     app = radio._app
     stranger = zigpy.types.EUI64.convert("00:0d:6f:00:00:00:00:99")
@@ -525,7 +525,7 @@ async def test_broadcasts_carry_no_tunnel(on_air: Any) -> None:
     assert [payload for _, _, payload, _ in events.frames] == [b"\x11\x02\x06\x00"]
 
 
-async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_frame_without_a_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
     """zigpy raises over a frame that ends within its header, and bellows logs a traceback for each.
 
     Without the check a device fills the log with `Exception running handler`.

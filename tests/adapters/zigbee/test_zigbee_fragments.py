@@ -27,7 +27,7 @@ def test_any_order_with_repetitions(parts: list[bytes], data: st.DataObject) -> 
     assert len(whole) == 0 and not any(whole.counters.values())
 
 
-def test_a_pause_that_is_too_long_begins_anew() -> None:
+def test_fragments_after_too_long_a_pause_begin_a_new_message() -> None:
     whole = Reassembly()
     assert whole.add(KEY, first(2), b"old", 0.0) is None
     assert whole.add(KEY, 1, b"new", PATIENCE + 1) is None
@@ -102,7 +102,7 @@ def test_one_sender_pushes_out_nobody_else() -> None:
 
 
 def test_a_full_table_takes_the_next() -> None:
-    """Whoever has most makes room; so somebody with many addresses pushes out his own first."""
+    """The device with the most makes room; so a sender with many addresses pushes out its own first."""
     whole = Reassembly()
     senders = MESSAGES // PER_SENDER
     assert whole.add(KEY, first(2), b"honest ", 0.0) is None
@@ -114,7 +114,7 @@ def test_a_full_table_takes_the_next() -> None:
     assert whole.add(KEY, 1, b"device", 0.0) == b"honest device"
 
 
-def test_what_is_too_long_is_given_up() -> None:
+def test_a_message_of_too_many_fragments_is_given_up() -> None:
     whole = Reassembly()
     assert whole.add(KEY, first(FRAGMENTS + 1), b"too many", 0.0) is None
     assert whole.add(KEY._replace(counter=2), FRAGMENTS, b"too far", 0.0) is None

@@ -136,7 +136,7 @@ async def test_a_sleeping_device_that_leaves_takes_the_frames_along_that_wait_fo
         assert outcomes == [SendOutcome.NO_DEVICE] and record.lane is None
 
 
-async def test_a_report_to_all_endpoints_of_ours(world: Any) -> None:
+async def test_a_report_to_all_our_endpoints_is_read_once(world: Any) -> None:
     """Destination endpoint 0xFF means each endpoint of the addressed device, and is a unicast all the same."""
     async with world.gateway() as gateway:
         (device,) = await joined(world, gateway)
@@ -149,7 +149,7 @@ async def test_a_report_to_all_endpoints_of_ours(world: Any) -> None:
 
 
 async def test_the_same_clusters_on_several_endpoints(world: Any) -> None:
-    """Each has properties of its own; the first endpoint's have no number. One whose endpoint is not known has none."""
+    """Each has its own properties; the first endpoint's have no number. One whose endpoint is not known has none."""
     async with world.gateway() as gateway:
         first, second = await joined(world, gateway, (1, 240))
         join = gateway.context.of(Join)[-1]

@@ -84,7 +84,7 @@ async def test_which_frame_sets_what(world: Any) -> None:
             assert (sent, asked.reported()) == (frames, reported), values
 
 
-async def test_what_no_frame_carries_is_dropped_and_said(world: Any) -> None:
+async def test_a_property_that_no_frame_carries_is_dropped_in_the_receipt(world: Any) -> None:
     """A lamp that is only switched on has no transition: that part of the write was not sent."""
     async with world.gateway() as gateway:
         lamp = Lamp()

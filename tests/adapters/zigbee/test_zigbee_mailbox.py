@@ -95,7 +95,7 @@ def test_held_at_once_and_delivered_when_the_device_has_it(pair: Any) -> None:
     assert [receipts(pair, unit) for unit in units] == [[Outcome.HELD, Outcome.DELIVERED]] * 2
 
 
-def test_what_expired_is_never_sent(pair: Any) -> None:
+def test_a_withdrawn_unit_is_never_sent(pair: Any) -> None:
     handle, session = opened(pair)
     units = [send(pair, session, n, bytes([n])) for n in range(2)]
     _, ours = pair.sessions[session]
@@ -155,7 +155,7 @@ def test_a_unit_that_is_given_again_while_it_is_sent_is_delivered_once(pair: Any
         (Outcome.HELD, None, None),
     ],
 )
-def test_a_device_hears_which_of_its_units_was_lost(
+def test_a_device_learns_which_of_its_units_was_lost(
     pair: Any, outcome: Outcome, reason: Reason | None, loss: LossReason | None
 ) -> None:
     handle, session = opened(pair)

@@ -37,13 +37,13 @@ STEPS = st.lists(st.tuples(st.sampled_from(["join", "leave", "miss", "found"]), 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.sets(NAMES))
-def test_what_was_noted_is_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
+def test_noted_members_are_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
     path = tmp_path / FILE
     path.unlink(missing_ok=True)
     members = Members(path)
     for what, eui64, number in steps:
         getattr(members, what)(*((eui64,) if what == "leave" else (eui64, number)))
-    again = Members(path)  # nobody closed the first one
+    again = Members(path)  # the first one was never closed
     assert (again.joined, again.gone, again.missing) == (members.joined, members.gone, members.missing)
     assert not set(again.joined) & set(again.gone)
     again.settle(database)
@@ -62,8 +62,8 @@ def test_it_is_bounded_and_nobody_else_s(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
 
 
-def test_who_never_tells_what_it_is_is_forgotten_in_the_end(tmp_path: Path) -> None:
-    """It may not exist: whoever has the network key can announce anybody."""
+def test_a_device_that_never_answers_its_interview_is_forgotten_in_the_end(tmp_path: Path) -> None:
+    """It may not exist: any holder of the network key can announce any device."""
     members = Members(tmp_path / FILE)
     members.join(A, 1)
     for start in range(1, STARTS + 1):
@@ -85,7 +85,7 @@ NONSENSE = (
 
 
 @pytest.mark.parametrize("text", NONSENSE)
-def test_a_file_that_is_nonsense_is_begun_anew(tmp_path: Path, text: str) -> None:
+def test_a_file_of_nonsense_is_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text, encoding="latin-1")
     members = Members(tmp_path / FILE)
     assert (members.joined, members.gone, members.missing) == ({}, {}, {})
@@ -96,7 +96,7 @@ def test_a_file_that_is_nonsense_is_begun_anew(tmp_path: Path, text: str) -> Non
 # Through the whole adapter
 
 
-async def test_who_left_is_forgotten_after_a_restart_too(world: Any) -> None:
+async def test_a_device_that_left_is_forgotten_after_a_restart_too(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)
@@ -114,7 +114,7 @@ async def test_who_left_is_forgotten_after_a_restart_too(world: Any) -> None:
         assert [one.name for one in gateway.context.of(Join)[-1].properties] == ["state"]
 
 
-async def test_who_joins_again_at_once_stays(world: Any) -> None:
+async def test_a_device_that_joins_again_at_once_stays(world: Any) -> None:
     """Leaving and joining within a moment: zigpy's database works off both later, in order."""
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
@@ -192,7 +192,7 @@ class Process:
 
 
 @pytest.mark.process
-async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
+async def test_a_kill_in_mid_interview_loses_no_device(world: Any) -> None:
     """The device is silent afterwards, so nothing but our own memory knows it."""
     process = await Process.start(world)
     await process.said("ready")
@@ -227,7 +227,7 @@ async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
 
 
 @pytest.mark.process
-async def test_a_kill_right_after_a_leave_brings_nobody_back(world: Any) -> None:
+async def test_a_kill_right_after_a_leave_brings_no_device_back(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)
@@ -259,7 +259,9 @@ async def test_a_leave_that_the_database_missed_is_made_up_for(world: Any) -> No
         assert json.loads((world.state_dir / FILE).read_text())["gone"] == []
 
 
-async def test_who_joins_while_the_radio_starts_is_remembered(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_device_that_joins_while_the_radio_starts_is_remembered(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And its interview, which has begun, is not begun a second time."""
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)

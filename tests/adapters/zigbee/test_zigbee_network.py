@@ -31,7 +31,7 @@ _OTHER: dict[str, bytes] = {}
 
 @pytest.fixture
 async def other(tmp_path: Path) -> bytes:
-    """The memory of a dongle with a network of somebody else's."""
+    """The memory of a dongle with a foreign network."""
     if not _OTHER:
         folder = tmp_path / "other"
         folder.mkdir()
@@ -64,7 +64,7 @@ def network(gateway: Any) -> tuple[str, str, str]:
     return found["pan_id"], found["extended_pan_id"], found["eui64"]
 
 
-async def test_another_network_is_not_served_and_nothing_of_ours_changes(
+async def test_another_network_is_not_served_and_our_state_does_not_change(
     make_world: Make, other: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await make_world()
@@ -179,7 +179,7 @@ def counters(memory: bytes) -> tuple[int, int]:
 
 @pytest.fixture
 async def mixed_up(make_world: Make, other: bytes) -> tuple[Any, tuple[str, str, str]]:
-    """State of ours with a lamp, and a dongle of somebody else's; and which network ours is."""
+    """Our state with a lamp, and a dongle with a foreign network; returns our network."""
     world = await make_world()
     async with world.gateway() as gateway:
         await gateway.join(await world.device(LAMP))
@@ -278,7 +278,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
     async with EZSP.opened(settings, settings.database) as app:
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
-        assert network(gateway) != ours  # nobody can know
+        assert network(gateway) != ours  # it can't be known
         assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"], "the coordinator that was is no device"
     found = await maintain(world, "network")
     assert found["same"]
@@ -400,7 +400,7 @@ async def test_a_dongle_whose_address_can_be_written_once_is_written_only_with_t
         assert network(gateway)[2] != ours[2]
 
 
-async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Path) -> None:
+async def test_network_commands_that_fail_change_nothing(mixed_up: Any, tmp_path: Path) -> None:
     world, _ = mixed_up
     dump, memory = store(world), json.loads(world.state.read_bytes())["network"]
     (tmp_path / "nonsense").write_text("{}")

@@ -13,7 +13,7 @@ from tests.adapters.zigbee.zigbee_world import Device, Gateway
 LAMP = 0x000D6F000B5DE300
 MEMBERS, NEWCOMERS = 4, 3
 FRAMES = 8
-"""For each member, of ours."""
+"""For each member of our network."""
 REQUESTS = 4
 """For each member, of zigpy's."""
 LIMIT = 8

@@ -36,7 +36,7 @@ def test_paths_of_dongles(path: str, tmp_path: Path) -> None:
     ZigbeePlugin().configure(ZigbeeConfig.model_validate({"path": path}), tmp_path)
 
 
-def test_what_is_there_and_is_no_dongle(tmp_path: Path) -> None:
+def test_a_path_that_is_no_dongle_is_refused_by_its_kind(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")

@@ -1,4 +1,4 @@
-"""The adapter against the simulator as a process of its own, and through the suite that every adapter has to pass."""
+"""The adapter against the simulator as a separate process, and through the suite that every adapter has to pass."""
 
 from __future__ import annotations
 

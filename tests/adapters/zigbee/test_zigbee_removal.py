@@ -100,7 +100,7 @@ async def test_the_dongle_itself_is_no_device_that_can_be_forgotten(world: Any) 
 
 
 @pytest.mark.parametrize("wrong", [{}, {"eui64": 1}, {"eui64": TEXT, "force": 1}, {"eui64": TEXT, "rejoin": True}])
-async def test_what_remove_takes(world: Any, wrong: dict[str, Any]) -> None:
+async def test_remove_without_its_argument_says_what_it_takes(world: Any, wrong: dict[str, Any]) -> None:
     async with world.gateway() as gateway:
         with pytest.raises(PeerError, match="remove takes `eui64`"):
             await gateway.adapter.command("remove", wrong)

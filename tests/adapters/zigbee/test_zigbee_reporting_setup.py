@@ -227,7 +227,7 @@ async def test_a_device_that_cannot_tell_its_reporting_is_configured_again(world
         assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
 
 
-async def test_what_a_device_refused_is_not_asked_for_again_at_its_restart(world: Any) -> None:
+async def test_refused_reporting_is_not_asked_for_again_at_the_device_s_restart(world: Any) -> None:
     def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
         if request.command == CONFIGURE:
             return ZclFrame(0x07, bytes.fromhex("8c 00 0000"), request.sequence, cluster_specific=False, to_client=True)

@@ -106,7 +106,7 @@ async def test_both_endpoints_of_a_lamp(world: Any) -> None:
         assert values(gateway)[before:] == [(("state", True),), (("state_2", False),), (("state_2", None),)]
 
 
-async def test_what_is_no_report_of_ours(world: Any) -> None:
+async def test_a_malformed_report_is_counted_and_makes_no_reading(world: Any) -> None:
     """Nothing of it is a reading; each is counted, and the next good report is taken."""
     async with world.gateway() as gateway:
         device = await sensor(world)
@@ -146,7 +146,7 @@ async def test_a_copy_is_dropped(world: Any) -> None:
         assert adapter.status()["counters"][counter] == 1
 
 
-async def test_what_may_come_while_the_radio_starts_is_bounded(world: Any) -> None:
+async def test_frames_kept_while_the_radio_starts_are_bounded(world: Any) -> None:
     """No later report waits: its reading is submitted before the radio's callback returns."""
     async with world.gateway() as gateway:
         device = await sensor(world)

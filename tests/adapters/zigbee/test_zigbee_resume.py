@@ -1,4 +1,4 @@
-"""Tunnels across a restart of the gateway: those of surviving sessions go on, of all others both ends hear the end."""
+"""Tunnels across a restart of the gateway: those of surviving sessions go on, of all others both ends learn the end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def loaded(folder: Path) -> list[StoredTunnel]:
     endpoint=st.integers(1, 240),
     link_key=st.booleans(),
 )
-def test_what_was_put_is_loaded(
+def test_a_stored_tunnel_is_loaded(
     tmp_path: Path, number: int, server: bool, flow_control: bool, mode: DeliveryMode, endpoint: int, link_key: bool
 ) -> None:
     entry = StoredTunnel(
@@ -93,7 +93,7 @@ def test_nobody_else_reads_it_and_it_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["noise", "type", "value", "post"])
-def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> None:
+def test_a_damaged_file_is_replaced(tmp_path: Path, fault: str) -> None:
     memory = TunnelStore(tmp_path, 10)
     memory.load()
     memory.put(known("a"))
@@ -164,7 +164,7 @@ def survivor(session: SessionId, *, opened: bool = True, next_in: int, next_out:
 def order(gateway: Any, session: SessionId, n: int, octets: bytes) -> Unit:
     unit = Unit(
         id=gateway.context.next_id(),
-        source=None,  # type: ignore[arg-type] # nobody looks at it
+        source=None,  # type: ignore[arg-type] # it is never read
         session=session,
         content=ContentKind.ADTLS,
         n=n,
@@ -269,7 +269,7 @@ async def test_a_session_whose_tunnel_is_gone_ends(world: Any, lost: str) -> Non
             assert (await device.wait(TunnelClosed)).by_remote
 
 
-async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any) -> None:
+async def test_a_sleeper_goes_on_and_learns_of_an_end_when_it_polls(world: Any) -> None:
     """Two tunnels: the session of one survives, the other's doesn't."""
     options = {"protocols": {210: {"to": "cloud", "mailbox": True}}, "limits": {"awake": 0.3}}
     async with world.gateway(**options) as gateway:
@@ -290,7 +290,7 @@ async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any
         units = [order(gateway, session, n, bytes([n]) * 100) for n in (1, 2)]
         await gateway.until(lambda: len(gateway.context.receipts) == 2)
         assert {each.outcome for each in gateway.context.receipts} == {Outcome.HELD}
-        assert not [event for event in device.events if isinstance(event, TunnelClosed)]  # nobody woke it up
+        assert not [event for event in device.events if isinstance(event, TunnelClosed)]  # it was not woken up
         device.fetch(first)
         closed = await device.wait(TunnelClosed)
         assert (closed.handle, closed.by_remote) == (second, True)

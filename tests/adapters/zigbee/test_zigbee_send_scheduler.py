@@ -108,7 +108,7 @@ async def test_order_and_windows() -> None:
     assert len(run.done) == 15
 
 
-async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
+async def test_a_frame_of_zigpy_takes_a_slot_from_the_others() -> None:
     """zigpy's own frames: first come, first served; one that fails gives its slot back."""
     dongle = Dongle()
     async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:
@@ -147,7 +147,7 @@ async def test_window_of_one_serialises() -> None:
         assert dongle.offered == [b"\0", b"\1"]
 
 
-async def test_sleepers_delay_nobody_who_is_awake() -> None:
+async def test_sleepers_delay_no_device_that_is_awake() -> None:
     """Fifty frames wait for three sleepers. Those that are awake have the slots that they'd have without them."""
 
     async def awake_slots(*, with_sleepers: bool) -> list[int]:
@@ -329,7 +329,7 @@ async def test_a_dongle_with_room_again_is_given_more() -> None:
 @pytest.mark.parametrize(
     "outcome", [SendOutcome.FAILED, SendOutcome.TOO_LONG, SendOutcome.NO_KEY, SendOutcome.NO_DEVICE]
 )
-async def test_what_was_sent_is_never_sent_again(outcome: SendOutcome) -> None:
+async def test_a_frame_that_was_sent_is_never_sent_again(outcome: SendOutcome) -> None:
     """zigpy would try three times, and a device would run a command twice."""
     dongle = Dongle()
     async with Run(sender(dongle)) as run:
@@ -353,7 +353,7 @@ async def test_the_end_fails_everything_once() -> None:
 
 
 async def test_a_device_that_left_leaves_its_places_to_others() -> None:
-    """A sleeper is not heard any more: its frames would wait for ever."""
+    """A sleeper is no longer heard: its frames would wait for ever."""
     dongle = Dongle()
     async with Run(sender(dongle, queued=3)) as run:
         for n in range(3):

@@ -99,7 +99,7 @@ async def test_nothing_at_the_path(tmp_path: Path, world: Any) -> None:
         assert "plugged in" in gateway.context.states[0]
 
 
-async def test_nobody_listens(world: Any) -> None:
+async def test_a_port_without_a_listener_is_named_in_status(world: Any) -> None:
     world.path = "socket://127.0.0.1:1"
     async with world.gateway(wait=False) as gateway:
         await gateway.until(lambda: gateway.context.states)
@@ -140,7 +140,7 @@ async def test_tcp_port_cut(make_world: Make) -> None:
 
 @pytest.mark.parametrize("fault", ["fail", "restart"])
 async def test_a_dongle_that_fails(world: Any, fault: str) -> None:
-    """zigpy only tells that the connection is lost and stays as it is: the application has to be made anew."""
+    """zigpy only tells that the connection is lost and stays as it is: the application has to be made again."""
     async with world.gateway() as gateway:
         getattr(world.ncp, fault)()
         await gateway.until(lambda: len(gateway.context.states) > 1)
@@ -149,7 +149,7 @@ async def test_a_dongle_that_fails(world: Any, fault: str) -> None:
 
 
 async def test_a_dongle_that_freezes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No end of file, no word: the host's frames aren't acknowledged. Once it moves again it is taken up anew."""
+    """No end of file, no word: the host's frames aren't acknowledged. Once it moves again it is taken up again."""
     for name, seconds in (("T_RX_ACK_INIT", 0.05), ("T_RX_ACK_MIN", 0.05), ("T_RX_ACK_MAX", 0.1)):
         monkeypatch.setattr(bellows.ash, name, seconds)
     monkeypatch.setattr(bellows.zigbee.application.ControllerApplication, "_watchdog_period", 0.2)

@@ -140,7 +140,7 @@ def test_two_tunnels_are_two_sessions(pair: Any) -> None:
 
 
 def test_nonce_depends_on_the_start(in_memory: Make) -> None:
-    """After a restart handles begin anew, in the same epoch where sessions survived; the new ones are others."""
+    """After a restart handles begin again, in the same epoch if sessions survived; the new ones are others."""
     nonces = []
     for salt in ("a", "b"):
         pair = in_memory(CONFIG, salt=salt)
@@ -524,7 +524,9 @@ def test_accepted_duplicate_is_not_an_error(pair: Any) -> None:
     assert list(pair.sessions) == [SESSION]
 
 
-def test_what_a_device_can_repeat_is_logged_at_a_bounded_rate(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_that_a_device_can_repeat_are_logged_at_a_bounded_rate(
+    pair: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """And counted in full."""
     caplog.set_level("INFO")
     for number in range(100):

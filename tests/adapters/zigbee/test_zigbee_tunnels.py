@@ -159,8 +159,8 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
         await exchange(gateway, device, handle, units, ContentKind.ATLS)
 
 
-async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any) -> None:
-    """As on a dead radio, so that both ends of a session hear of it; a dongle that comes back finds the tunnel open."""
+async def test_frames_for_a_dongle_that_stays_away_fail(world: Any) -> None:
+    """As on a dead radio, so both ends of a session learn of it; a dongle that comes back finds the tunnel open."""
     async with world.gateway(times=ZigbeeTimes(away=0.1)) as gateway:
         device = await world.device(LAMP)
         await gateway.join(device)
@@ -207,7 +207,7 @@ async def test_a_tunnel_that_the_gateway_opens(world: Any) -> None:
 
 
 async def test_both_ends_of_a_session_may_be_devices_of_one_network(world: Any) -> None:
-    """Each gets its own units, and hears of its own end only."""
+    """Each tunnel gets the units and the end of one session only."""
     async with world.gateway(incoming={"adtls": 230}) as gateway:
         lamp, switch = await world.device(LAMP), await world.device(SWITCH)
         for device in (lamp, switch):
@@ -314,7 +314,7 @@ async def test_link_key_asked_for_a_tunnel_under_the_network_key(world: Any) -> 
 
 
 async def test_the_two_keys_do_not_mix(world: Any) -> None:
-    """Whoever has only the network key can't put a word into a tunnel that stands under the link key."""
+    """A member with only the network key can't send into a tunnel under the link key."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP, link_key=True)
         await gateway.join(device)
@@ -327,7 +327,7 @@ async def test_the_two_keys_do_not_mix(world: Any) -> None:
 
 
 async def test_slices_under_both_keys_make_no_unit(world: Any) -> None:
-    """A slice of somebody with the network key fills no gap in a unit that counts as under the link key."""
+    """A slice from a member with only the network key fills no gap in a unit that counts as under the link key."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP, link_key=True)
         await gateway.join(device)
@@ -382,7 +382,7 @@ async def test_a_gateway_that_forgot_a_tunnel_says_so(world: Any) -> None:
 
 @BOTH_EZSP
 async def test_leaving_and_coming_back(world: Any) -> None:
-    """The device keeps its network address, and then zigpy tells nobody that it is back."""
+    """The device keeps its network address, and then zigpy does not report that it is back."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP)
         first = await gateway.join(device)
@@ -409,7 +409,7 @@ async def test_a_sleeper(world: Any) -> None:
         await exchange(gateway, device, handle, [bytes(300)], ContentKind.ADTLS)
 
 
-async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None:
+async def test_frames_that_wait_for_a_sleeper_are_not_in_the_dongle(world: Any) -> None:
     """Units, an open and a closing word: the dongle gets none of their frames before the device was heard."""
     async with world.gateway(limits={"awake": 0.3}, protocols={210: {"to": "cloud", "mailbox": True}}) as gateway:
         device = await world.device(LAMP, sleepy=True)

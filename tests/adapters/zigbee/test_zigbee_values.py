@@ -125,7 +125,7 @@ async def test_a_value_is_taken_whatever_integer_type_carried_it(world: Any, cap
         found = await reported(gateway, device, *((cluster, payload) for cluster, payload, _ in reports))
         assert [value for _, value in found] == [value for _, _, value in reports]
         assert counters(gateway)["values_of_another_type"] == len(reports)
-        # a boolean is no number, and neither are a text, octets, a float (nobody knows its unit), a time
+        # a boolean is no number, and neither are a text, octets, a float (its unit is unknown), a time
         wrong = [
             *((0x0001, payload) for payload in ("2100 10 01", "2100 42 0135", "2100 41 0164", "2100 39 0000c842")),
             *((0x0006, payload) for payload in ("0000 42 0131", "0000 39 0000803f", "0000 48 20 0100 01")),
@@ -169,7 +169,7 @@ def without(attribute: int, *, also: int = CONFIGURE) -> Any:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bool) -> None:
+async def test_an_unsupported_attribute_is_no_property(world: Any, sleepy: bool) -> None:
     """An answer UNSUPPORTED_ATTRIBUTE: gone, after a restart too; back when the device reports it after all."""
     async with world.gateway() as gateway:
         device = ZclDevice(DEVICE, *(make(IDENTITY) for make in (temperature, power)))
@@ -262,7 +262,7 @@ async def test_the_word_on_reporting_counts_where_the_read_tells_nothing(world: 
         assert properties(gateway)[-1] == ["temperature"]
 
 
-async def test_what_an_earlier_version_remembers_of_a_sleeper_counts(world: Any) -> None:
+async def test_the_memory_of_a_sleeper_of_an_earlier_version_is_used(world: Any) -> None:
     """Its file has the device's answers, but no list of what is missing."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway, temperature, power, sleepy=True)

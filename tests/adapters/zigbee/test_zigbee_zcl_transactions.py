@@ -70,7 +70,7 @@ class Site:
 
 
 def test_a_question_under_the_link_key_is_answered_under_it() -> None:
-    """Whoever has the network key only could tell what he likes, and it would count as the device's own word."""
+    """Otherwise a member with only the network key could report anything in the device's name."""
     site = Site()
     site.ask(link_key=True)
     assert not site.said("18 01 01 0000 00 10 01")
@@ -123,7 +123,7 @@ def test_a_bind_response() -> None:
     assert site.answers == [Reply(0, b"\x84")]
 
 
-def test_what_is_not_answered() -> None:
+def test_a_question_without_an_answer_ends_as_no_reply() -> None:
     site = Site()
     for _ in range(4):
         site.ask()

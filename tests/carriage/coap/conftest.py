@@ -65,7 +65,7 @@ class World:
         self.b = Node(
             self, CoapConnection(datagrams=datagrams, random=random.Random(seed + 2).random, config=other or config)
         )
-        self.cut = False  # nothing arrives any more
+        self.cut = False  # nothing arrives any longer
         for node in (self.a, self.b):
             node.connection.start(self.now)
         self.settle()
@@ -102,7 +102,7 @@ class World:
                         node.react(node, event)
 
     def step(self, until: float) -> bool:
-        """The next arrival or timer before ``until``; false where there is none."""
+        """The next arrival or timer before ``until``; false if there is none."""
         self.settle()
         times = [node.connection.next_deadline() for node in (self.a, self.b)]
         times.append(self.flying[0][0] if self.flying else None)

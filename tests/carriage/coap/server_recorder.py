@@ -1,4 +1,4 @@
-"""An application of a CoAP server that records what it hears."""
+"""An application of a CoAP server that records each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aiocoap observes a state of ours in blocks while it changes; over UDP, since its DTLS is another library."""
+"""aiocoap observes our state in blocks while it changes; over UDP, since its DTLS is another library."""
 
 from __future__ import annotations
 

@@ -337,7 +337,7 @@ def test_other_content_formats() -> None:
     assert atls_client.read_unit(atls.unit(1, "atls", b"u", formats), formats) == ReceivedUnit(1, "atls", b"u")
 
 
-def test_what_is_our_fault() -> None:
+def test_arguments_that_are_our_fault_raise_usage_errors() -> None:
     for call in (
         lambda: ContentFormats(atls=1, adtls=1),
         lambda: ContentFormats(atls=70000),

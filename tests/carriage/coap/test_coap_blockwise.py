@@ -368,7 +368,7 @@ def test_body_and_answer_both_in_blocks() -> None:
     assert client.events == [ResponseReceived(1, Response(codes.CHANGED, ((opt.ETAG, b"e"),), b"a" * 1024 + b"b"))]
 
 
-def test_a_changed_body_is_fetched_anew() -> None:
+def test_a_changed_body_is_fetched_again() -> None:
     client = Client(Request(codes.GET, PATH))
     client.answer(codes.CONTENT, (b2(0, True, 6), (opt.ETAG, b"1")), b"a" * 1024)
     client.answer(codes.CONTENT, (b2(1, False, 6), (opt.ETAG, b"2")), b"b")

@@ -123,7 +123,7 @@ def test_a_separate_answer_overtakes_a_lost_acknowledgement(world) -> None:
     assert len([octets for name, octets in pair.passed if name == "a"]) == 2  # no retransmission of the request
 
 
-def test_an_answer_that_nobody_acknowledges_has_failed(world) -> None:
+def test_an_unacknowledged_answer_has_failed(world) -> None:
     pair = world()
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     pair.run(2.0)
@@ -268,7 +268,7 @@ def test_a_response_with_an_unknown_critical_option_fails(world) -> None:
     assert pair.a.events == [ExchangeFailed(1, FailureReason.UNSUPPORTED)]
 
 
-def test_too_many_requests_of_ours(world) -> None:
+def test_too_many_own_requests_are_refused(world) -> None:
     pair = world(config=CoapConfig(max_requests=3))
     for _ in range(3):
         pair.a.connection.request(Request(codes.GET, PATH), pair.now)
@@ -331,7 +331,7 @@ def test_closing_fails_everything(world, datagrams: bool) -> None:
         assert pair.b.events[-1] == ConnectionEnded("released by the peer")
 
 
-def test_what_is_no_request_or_response_is_our_fault(world) -> None:
+def test_a_code_that_is_no_request_or_response_is_our_fault(world) -> None:
     pair = world()
     with pytest.raises(UsageError):
         pair.a.connection.request(Request(codes.CONTENT), pair.now)

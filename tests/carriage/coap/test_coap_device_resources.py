@@ -41,7 +41,7 @@ def asked(path: str, code: int = GET, payload: bytes = b"", query: str = "", **o
         (asked("d/lamp/dim", codes.POST, b"5", format=50), InvokeRequest("lamp", "dim", b"5")),
     ],
 )
-def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
+def test_each_request_is_parsed_to_its_operation(request_: Request, operation: object) -> None:
     assert device_resources.concerns(request_) and atls.parse(request_) is None
     assert device_resources.parse(request_) == operation
 

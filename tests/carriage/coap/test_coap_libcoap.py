@@ -83,7 +83,7 @@ async def test_observe(served, build: str, eventually) -> None:
 
 
 async def test_a_lossy_client(served, tmp_path: Path) -> None:
-    """libcoap drops some of its own datagrams after the handshake; the message layer makes up for it."""
+    """libcoap drops some datagrams that it sends after the handshake; the message layer makes up for it."""
     server, recorder = served
     body = random.Random(4).randbytes(6000)
     (tmp_path / "up").write_bytes(body)

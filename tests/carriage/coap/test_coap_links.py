@@ -90,7 +90,7 @@ def test_links_come_back(links: list[Link]) -> None:
     assert read_links(write_links(links)) == tuple(links)
 
 
-def test_what_can_not_be_written_is_our_fault() -> None:
+def test_a_link_that_can_not_be_written_is_our_fault() -> None:
     for link in (Link("/a>b"), Link("/a b"), Link("/a", (("", "x"),)), Link("/a", (("a b", "x"),))):
         with pytest.raises(UsageError):
             write_links([link])

@@ -148,7 +148,7 @@ def test_options_are_put_in_order_and_equal_numbers_keep_theirs(found: list[tupl
     assert rest == payload
 
 
-def test_what_can_not_be_encoded_is_our_fault() -> None:
+def test_a_message_that_can_not_be_encoded_is_our_fault() -> None:
     with pytest.raises(UsageError):
         Message(CON, codes.GET, 0, bytes(9)).encode()
     with pytest.raises(UsageError):

@@ -307,7 +307,7 @@ def test_a_flood_of_new_ids_keeps_memory_bounded() -> None:
         assert ours.remembered_octets <= 10_000
 
 
-def test_a_flood_that_nobody_answers_keeps_memory_bounded() -> None:
+def test_a_flood_without_answers_keeps_memory_bounded() -> None:
     ours = layer(max_remembered=50, empty_ack_delay=100.0)
     acknowledged = 0
     for number in range(500):

@@ -73,7 +73,7 @@ def test_a_negative_uint_is_our_fault() -> None:
         (((3, b""),), (), 3),  # Uri-Host has one octet at least
         (((11, b"x" * 256),), (), 11),
         (((65001, b"x"), (65003, b"")), (), 65001),  # unknown and critical: the first one is named
-        (((65000, b"x"),), ((65000, b"x"),), None),  # unknown and elective: kept for whoever knows it
+        (((65000, b"x"),), ((65000, b"x"),), None),  # unknown and elective: kept for a reader that knows it
         (((9, b"\x09"),), (), 9),
         (((35, b"coap://h"),), (), 35),
         (((252, b""), (292, b""), (292, b"t")), ((292, b""), (292, b"t")), None),
@@ -99,7 +99,7 @@ def test_access() -> None:
     assert opt.uri(("x", "ü"), ("n=1",)) == ((11, b"x"), (11, "ü".encode()), (15, b"n=1"))
 
 
-def test_what_is_not_utf8() -> None:
+def test_options_that_are_not_utf8_or_too_long_are_refused() -> None:
     with pytest.raises(PeerError):
         opt.strings(((11, b"\xff"),), 11)
     with pytest.raises(UsageError):

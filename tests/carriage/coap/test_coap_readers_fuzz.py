@@ -107,7 +107,7 @@ def test_a_server_never_raises(heard: list[tuple[bytes, float]]) -> None:
 @given(st.lists(st.tuples(st.sampled_from(RESPONSES), mutated([b"\x00" * 12]), st.integers(0, 3)), max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_a_client_never_raises(heard: list[tuple[Response, bytes, int]]) -> None:
-    """One that observes and sends a body in blocks; what it hears has its tokens, and then a few octets changed."""
+    """One that observes and sends a body in blocks; what it receives has its tokens, and then a few octets changed."""
     connection = CoapConnection(random=Random(1).random, config=CoapConfig(max_body=200))
     connection.start(0.0)
     connection.observe(Request(codes.GET, opt.uri(("d", "lamp"))), 0.0)
@@ -174,7 +174,7 @@ def test_a_request(code: int, found: opt.Options, payload: bytes) -> None:
 
 
 @given(st.binary(max_size=12), st.text(max_size=24), st.integers(0, 255))
-def test_what_has_a_format_of_its_own(octets: bytes, text: str, code: int) -> None:
+def test_numbers_and_reasons_are_read_or_refused(octets: bytes, text: str, code: int) -> None:
     try:
         assert number_of(octets) >= 0
     except PeerError:

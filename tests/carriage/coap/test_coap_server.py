@@ -36,7 +36,7 @@ async def client(served, pki):
 
 
 @pytest.mark.parametrize("kind", ["psk", "client"])
-async def test_who_the_peer_is_comes_from_the_handshake(served, pki, kind: str, eventually) -> None:
+async def test_the_identity_of_the_peer_comes_from_the_handshake(served, pki, kind: str, eventually) -> None:
     server, recorder = served
     client = CoapsClient("127.0.0.1", server.port, getattr(pki, kind))
     info = await client.connect()
@@ -84,7 +84,7 @@ async def test_observation(client, served, eventually) -> None:
     assert recorder.of("ended") == [(exchange, FailureReason.DEREGISTERED)]
 
 
-async def test_the_client_hears_the_end_of_an_observation(client, served, eventually) -> None:
+async def test_the_client_learns_of_the_end_of_an_observation(client, served, eventually) -> None:
     _, recorder = served
     ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
@@ -96,7 +96,7 @@ async def test_the_client_hears_the_end_of_an_observation(client, served, eventu
     assert recorder.of("ended") == [(exchange, FailureReason.COMPLETED)]
 
 
-async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, caplog) -> None:
+async def test_the_handlers_fault_costs_only_one_request(client, served, caplog) -> None:
     response = await client.request(Request(codes.GET, path("raise")))
     assert response.code == codes.INTERNAL_SERVER_ERROR
     assert served[0].counters["handler_errors"] == 1
@@ -104,7 +104,7 @@ async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, 
     assert (await client.request(Request(codes.POST, path("x"), b"ab"))).payload == b"ba"
 
 
-async def test_what_the_handler_can_not_read_is_the_peers_fault(client, served) -> None:
+async def test_a_request_that_the_handler_can_not_read_is_the_peers_fault(client, served) -> None:
     response = await client.request(Request(codes.GET, path("malformed")))
     assert (response.code, response.payload) == (codes.BAD_REQUEST, b"no sense in it")
     assert (served[0].counters["requests_refused"], served[0].counters["handler_errors"]) == (1, 0)
@@ -118,7 +118,7 @@ async def test_a_fault_that_can_be_caused_again_and_again_is_logged_now_and_then
 
 
 async def test_a_message_that_raises_costs_that_message_only(client, served, pki, monkeypatch) -> None:
-    """A fault of ours, planted: one message of one peer, while another peer's is read in the same moment."""
+    """A planted fault: one message of one peer, while another peer's is read in the same moment."""
     real = CoapConnection.receive
 
     def receive(self: CoapConnection, octets: bytes, now: float) -> None:
@@ -140,7 +140,7 @@ async def test_a_message_that_raises_costs_that_message_only(client, served, pki
 
 
 async def test_an_answer_that_can_not_be_written_costs_that_answer_only(client, served, pki, monkeypatch) -> None:
-    """A fault of ours, planted: one peer's answers raise where they are taken, another's are in the same flush."""
+    """A planted fault: one peer's answers raise where they are taken, another's are in the same flush."""
     real = CoapConnection.to_send
     server, _ = served
     other = CoapsClient("127.0.0.1", server.port, pki.psk)
@@ -221,8 +221,8 @@ async def test_closing_a_peer(client, served, eventually) -> None:
     lost: list[str] = []
     client._on_lost = lost.append
     (peer,) = server.peers
-    peer.close("not welcome any more")
-    assert recorder.of("gone") == [(peer, "not welcome any more")]
+    peer.close("no longer welcome")
+    assert recorder.of("gone") == [(peer, "no longer welcome")]
     await eventually(lambda: lost)
     assert lost == ["closed by the server"]
     assert peer.respond(1, Response(codes.CONTENT)) is Answer.GONE
@@ -272,7 +272,7 @@ async def test_a_wrong_key_fails_the_connect(served, eventually) -> None:
     assert recorder.of("connected") == []
 
 
-async def test_nobody_there_fails_the_connect() -> None:
+async def test_a_connect_without_a_server_fails() -> None:
     free = bind("127.0.0.1", 0)
     port = free.getsockname()[1]
     free.close()
@@ -359,7 +359,7 @@ async def test_nothing_is_pinged_while_nothing_is_observed(served, pki) -> None:
     client.close()
 
 
-async def test_where_the_host_says_that_nobody_listens_a_ping_tells_soon(served, pki) -> None:
+async def test_if_the_host_refuses_the_port_a_ping_fails_soon(served, pki) -> None:
     """A server that was killed is noticed long before anybody would have asked."""
     server, _ = served
     lost: list[str] = []
@@ -432,7 +432,7 @@ async def test_closing_the_server_tells_everybody(pki, eventually) -> None:
 async def test_a_peer_that_can_not_be_written_to_keeps_the_server_from_nothing_when_it_closes(
     served, pki, eventually, monkeypatch
 ) -> None:
-    """A fault of ours, planted: it must not keep the others from hearing, nor the port."""
+    """A planted fault: it must not keep the others from hearing, nor the port."""
     server, _ = served
     lost: list[str] = []
     clients = [CoapsClient("127.0.0.1", server.port, pki.psk, on_lost=lost.append) for _ in range(2)]

@@ -66,7 +66,7 @@ def test_a_frame_may_be_as_large_as_announced_and_no_larger() -> None:
         FrameDecoder(1152).feed(encode_frame(Message(CON, codes.POST, 0, b"", (), bytes(1148)))[:8])
 
 
-def test_what_is_refused_by_its_length_is_never_kept() -> None:
+def test_a_frame_refused_by_its_length_is_never_kept() -> None:
     decoder = FrameDecoder(1152)
     with pytest.raises(PeerError):
         decoder.feed(bytes.fromhex("f0ffffffff") + b"\x02")

@@ -1,4 +1,4 @@
-"""Fixtures of Mosquitto processes, each with its own configuration, and of clients that record what they hear."""
+"""Fixtures of Mosquitto processes, each with its own configuration, and of clients that record what they receive."""
 
 from __future__ import annotations
 

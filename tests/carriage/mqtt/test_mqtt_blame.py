@@ -11,7 +11,7 @@ TOPICS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
 
 @given(topics=TOPICS, bad=st.sets(st.sampled_from("abcdefgh")), data=st.data())
-def test_what_the_broker_does_not_bear_is_given_up_and_nothing_else(
+def test_only_the_message_that_the_broker_does_not_bear_is_given_up(
     topics: list[str], bad: set[str], data: st.DataObject
 ) -> None:
     """At ease any message may be the first without an acknowledgement; with care it is the one that ended it."""
@@ -54,7 +54,7 @@ def gives_up(blame: Blame, topics: str, now: float) -> None:
     assert list(blame.given_up) == list(topics)
 
 
-def test_what_was_given_up_gets_another_chance_later_each_time() -> None:
+def test_a_topic_given_up_gets_another_chance_later_each_time() -> None:
     """All topics together: a broker that crashes when it was started takes one after the other with it."""
     blame, now = Blame(10.0), 1000.0
     for turn in range(14):

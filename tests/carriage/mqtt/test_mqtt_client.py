@@ -303,7 +303,7 @@ async def test_broken_connections_in_a_row_do_not_cost_the_session(open_broker: 
 
 
 @pytest.mark.parametrize("version", [4, 5])
-async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
+async def test_a_topic_given_up_for_a_crashing_broker_is_published_again(
     open_broker: Any, client: Any, version: int
 ) -> None:
     """For some time it looks like one that does not bear the topic; then it must not cost more than a pause."""
@@ -330,7 +330,9 @@ async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
 
 
 @pytest.mark.parametrize("version", [4, 5])
-async def test_what_comes_while_the_connection_is_broken_is_kept(open_broker: Any, client: Any, version: int) -> None:
+async def test_messages_that_come_while_the_connection_is_broken_are_kept(
+    open_broker: Any, client: Any, version: int
+) -> None:
     """A clean session of MQTT 3.1.1 would lose it; and when the client stops nothing of it stays at the broker."""
     name = f"kept-{version}"
     async with client(open_broker.port, f"{name}-writer") as (writer, wrote):

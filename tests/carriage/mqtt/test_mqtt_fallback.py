@@ -1,4 +1,4 @@
-"""Brokers that do not speak MQTT 5: the client goes on with 3.1.1, and with 5 again where it was a bad moment only."""
+"""Brokers that do not speak MQTT 5: the client goes on with 3.1.1, and with 5 again if it was a bad moment only."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_only_who_asked_for_it_falls_back(open_broker: Any, client: Any) -
         assert told.refusals[0][0] == 0x84 and both.version == 5
 
 
-async def test_what_was_in_flight_goes_on_with_the_other_version(open_broker: Any, client: Any) -> None:
+async def test_messages_in_flight_go_on_with_the_other_version(open_broker: Any, client: Any) -> None:
     """The broker was replaced by an old one while messages had no acknowledgement."""
 
     def turns_away(level: int, count: int) -> bytes | bool | None:

@@ -1,4 +1,4 @@
-"""When the MQTT client writes: at its owner's flush, or at the end of a callback of its own; a turn in one call."""
+"""When the MQTT client writes: at its owner's flush, or at the end of a callback; a turn in one call."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_states_published_past_the_queue_are_written_with_the_rest(open_br
 
 
 async def test_what_is_published_before_the_connection_goes_out_with_it(open_broker: Any, client: Any) -> None:
-    """The CONNACK is a callback of the client: nobody has to flush."""
+    """The CONNACK is a callback of the client: its owner need not flush."""
     owner = Owner()
     async with client(open_broker.port, "early", wake=owner.wake) as (sender, told):
         tokens = [sender.publish("early/unit", bytes([n])) for n in range(5)]
@@ -81,7 +81,9 @@ async def test_what_is_published_before_the_connection_goes_out_with_it(open_bro
         assert owner.asked == 0
 
 
-async def test_what_a_handler_publishes_goes_out_at_the_end_of_the_callback(open_broker: Any, client: Any) -> None:
+async def test_messages_that_a_handler_publishes_go_out_at_the_end_of_the_callback(
+    open_broker: Any, client: Any
+) -> None:
     """Answers and acknowledgements of all that came in one read: one write."""
     owner = Owner()
     async with (
@@ -109,7 +111,7 @@ async def test_what_a_handler_publishes_goes_out_at_the_end_of_the_callback(open
         assert owner.asked == before and len(writes) < 10
 
 
-async def test_what_a_full_socket_keeps_goes_out_when_it_takes_more(open_broker: Any, client: Any) -> None:
+async def test_octets_that_a_full_socket_keeps_go_out_once_it_takes_more(open_broker: Any, client: Any) -> None:
     owner = Owner()
     async with client(open_broker.port, "full", wake=owner.wake, max_queued_octets=1 << 25) as (sender, told):
         await told.until(lambda: told.connections)
@@ -123,7 +125,7 @@ async def test_what_a_full_socket_keeps_goes_out_when_it_takes_more(open_broker:
         assert owner.asked - before <= 2
 
 
-async def test_what_waits_for_the_window_goes_out_as_it_opens(open_broker: Any, client: Any) -> None:
+async def test_messages_that_wait_for_the_window_go_out_as_it_opens(open_broker: Any, client: Any) -> None:
     owner = Owner()
     async with client(open_broker.port, "window", wake=owner.wake, max_in_flight=4) as (sender, told):
         await told.until(lambda: told.connections)

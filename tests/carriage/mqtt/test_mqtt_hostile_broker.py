@@ -102,7 +102,7 @@ async def test_rubbish_ends_the_connection_only(client: Any, after_connack: bool
     [
         "30 ff ff ff ff 7f",  # a length of five octets
         "b0 ff ff ff 7f 00 01",  # 256 MiB to come, and no PUBLISH
-        "34 06 00 01 61 00 01 00",  # QoS 2, which nobody subscribed with
+        "34 06 00 01 61 00 01 00",  # QoS 2, and no subscription has it
         "36 06 00 01 61 00 01 00",  # QoS 3
         "40 01 00",  # half a packet id
     ],
@@ -194,7 +194,7 @@ async def test_nothing_is_kept_of_a_message_that_is_too_long(client: Any) -> Non
 
 @pytest.mark.parametrize("packet", ["32 04 00 09 62 63", "32 07 00 02 62 63 00 00 00", "32 05 00 02 62 63 00"])
 @pytest.mark.parametrize("version", [4, 5])
-async def test_what_nobody_can_acknowledge_ends_one_connection_and_not_the_next(
+async def test_an_unacknowledgeable_message_ends_one_connection_and_not_the_next(
     client: Any, version: int, packet: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The broker is asked to forget the session that holds it, else it would come again for ever."""
@@ -294,8 +294,8 @@ async def test_the_receive_maximum_is_kept(client: Any) -> None:
     assert most == 2
 
 
-async def test_what_was_in_flight_is_sent_again_as_such_and_within_the_receive_maximum(client: Any) -> None:
-    """Under the same packet ids, marked as sent before (DUP), no more at once than the new connection allows."""
+async def test_messages_in_flight_are_sent_again_with_dup_and_within_the_receive_maximum(client: Any) -> None:
+    """Under the same packet ids, marked as sent before (DUP), as many at once as the new connection allows."""
     connections: list[list[tuple[int, bytes]]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

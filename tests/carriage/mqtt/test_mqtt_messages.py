@@ -55,7 +55,7 @@ def test_vectors(body: Any, text: str) -> None:
     assert len(encode(body)) <= MAX_BODY
 
 
-def test_what_may_be_left_out() -> None:
+def test_fields_of_a_status_may_be_left_out() -> None:
     assert decode(Status, b'{"event":"broken"}') == Status(StatusEvent.BROKEN)
 
 
@@ -158,7 +158,7 @@ def test_any_values_give_a_status_that_can_be_written(values: dict[str, Any]) ->
         BridgeState(2**53, State.ONLINE),
     ],
 )
-def test_what_would_not_be_read_is_not_written(body: Any) -> None:
+def test_a_body_that_would_not_be_read_is_not_written(body: Any) -> None:
     with pytest.raises(UsageError):
         encode(body)
 

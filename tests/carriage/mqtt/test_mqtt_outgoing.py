@@ -57,7 +57,7 @@ def test_what_is_in_flight_counts_until_it_lands() -> None:
     queue.add(message(2))
 
 
-def test_what_was_in_flight_goes_again_first_in_order_and_under_its_packet_id() -> None:
+def test_messages_in_flight_go_again_first_in_order_and_under_their_packet_ids() -> None:
     ends = Ends()
     queue = ends.queue
     for token in range(3):
@@ -91,7 +91,7 @@ def test_a_packet_id_is_one_message_s_only() -> None:
     assert ends.stage.last_id == FIRST_ID + 10  # the first ten wait to be sent again
 
 
-def test_what_nobody_asks_about_ends_in_silence() -> None:
+def test_a_message_without_a_token_ends_in_silence() -> None:
     ends = Ends()
     queue = ends.queue
     tokens = [Token(n) for n in range(1000, 1003)]

@@ -139,7 +139,7 @@ def matches(topic_filter: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "topic"), VECTORS)
-def test_each_side_hears_exactly_the_other(name: str, topic: Topic) -> None:
+def test_each_side_subscribes_to_exactly_the_topics_of_the_other(name: str, topic: Topic) -> None:
     to_gateway = isinstance(topic, (Open, Gone, Up, Close))
     assert any(matches(each, name) for each in SPACE.gateway_filters()) == to_gateway
     user = getattr(topic, "user", "alice")

@@ -20,7 +20,7 @@ settings.load_profile("steady")
 
 @dataclass(frozen=True)
 class Link:
-    """What the radio does to a frame. ``ack_loss``: the frame arrives, the sender hears that it failed."""
+    """What the radio does to a frame. ``ack_loss``: the frame arrives, its sender gets a failure."""
 
     loss: float = 0.0
     ack_loss: float = 0.0

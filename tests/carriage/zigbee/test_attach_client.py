@@ -117,7 +117,7 @@ async def test_a_peer_that_breaks_the_protocol(tmp_path: Path, answer: bytes) ->
         assert caught.value.transient
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_a_connect_without_a_simulator_fails(tmp_path: Path) -> None:
     with pytest.raises(TransportError) as caught:
         await AttachClient.connect(str(tmp_path / "air"), REQUEST, on_received=lambda _: None)
     assert caught.value.transient and str(tmp_path) in str(caught.value)

@@ -42,7 +42,7 @@ def test_a_read_of_a_wrong_length(octets: str) -> None:
 
 
 @pytest.mark.parametrize("octets", ["08420000 00", "0442ffff000000", "0042020000"])
-def test_what_is_no_read_of_ours(octets: str) -> None:
+def test_a_frame_that_is_no_read_of_a_client_gets_no_answer(octets: str) -> None:
     """From a server, of a manufacturer, and a write."""
     assert ask(bytes.fromhex(octets)) == ([], [])
 

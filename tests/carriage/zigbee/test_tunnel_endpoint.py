@@ -226,7 +226,7 @@ def test_our_own_requests_never_look_like_repetitions() -> None:
             rig.endpoint.open(200, 0xFFFF, 0.0)
 
 
-def test_an_answer_nobody_waits_for_is_closed() -> None:
+def test_an_unexpected_tunnel_response_is_answered_by_a_close() -> None:
     rig = Rig()
     rig.say(t.RequestTunnelResponse(7, OK), to_client=True)
     assert rig.commands() == [t.CloseTunnel(7)]
@@ -248,7 +248,7 @@ def test_an_answer_that_cannot_be_delivered_ends_the_tunnel() -> None:
     assert ids.allocate(rig) is not None  # its id is free again
 
 
-def test_a_request_that_nobody_decides_is_refused_as_busy() -> None:
+def test_an_undecided_request_is_refused_as_busy() -> None:
     rig = Rig()
     rig.say(t.RequestTunnel(200), to_client=False)
     (event,) = rig.events()
@@ -367,7 +367,7 @@ def test_retries_grow_and_a_lost_slice_fails_its_unit_only() -> None:
 
 
 def test_a_frame_that_takes_long_to_fail_is_given_up_in_time() -> None:
-    """A real radio needs six seconds to find out that nobody acknowledges: five tries would be too long to wait for."""
+    """A real radio takes six seconds until it gives an acknowledgement up: five tries would be too long to wait for."""
     rig = Rig()
     handle = rig.opened()
     rig.endpoint.send_unit(handle, 0, b"lost", 0.0)
@@ -499,7 +499,7 @@ def test_data_beyond_our_transfer_size_is_an_overflow() -> None:
     assert rig.events() == []
 
 
-def test_events_that_nobody_takes_are_bounded() -> None:
+def test_events_that_are_not_taken_are_bounded() -> None:
     rig = Rig(limits=TunnelLimits(max_events=10))
     rig.served()
     for n in range(100):
@@ -877,7 +877,7 @@ def test_nothing_the_remote_sends_raises_and_everything_comes_to_rest(play: list
                 opened.add(handle := event.handle)
             elif isinstance(event, (TunnelClosed, TunnelRefused)):
                 closed.append(event.handle)
-    for _ in range(100):  # nobody is there any more
+    for _ in range(100):  # the device is gone
         rig.sent(deliver=False)
         rig.wait(100.0)
         closed += [event.handle for event in rig.events() if isinstance(event, (TunnelClosed, TunnelRefused))]

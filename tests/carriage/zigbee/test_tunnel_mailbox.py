@@ -129,7 +129,7 @@ def test_delivered_follows_from_the_next_get_or_later_from_the_stack(pair: Any, 
     assert of(both.a, Fetched) == [Fetched(both.device, False)]
 
 
-def test_a_device_that_falls_asleep_goes_on_where_it_was(pair: Any, link: Any) -> None:
+def test_a_device_that_falls_asleep_resumes_its_transfer(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     both.b.endpoint.send_unit(both.gateway, 0, bytes(1152), both.now)
     both.a.endpoint.fetch(both.device, both.now)
@@ -151,7 +151,7 @@ def test_a_device_that_falls_asleep_goes_on_where_it_was(pair: Any, link: Any) -
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_route_that_shortens_frames_in_the_middle_of_a_unit(pair: Any, link: Any, restart: bool) -> None:
-    """Its slices keep their size; after a restart they can't, and the unit is sent anew."""
+    """Its slices keep their size; after a restart they can't, and the unit is sent again."""
     both = opened(pair, link())
     unit = bytes(range(256)) * 4
     both.b.endpoint.send_unit(both.gateway, 0, unit, both.now)
@@ -239,7 +239,7 @@ def test_a_unit_that_the_device_cannot_take_is_given_up(pair: Any, link: Any) ->
     assert [event.status for event in of(both.b, DataError)] == [t.TransferError.DATA_OVERFLOW]
 
 
-def test_what_only_a_mailbox_takes(pair: Any, link: Any) -> None:
+def test_frames_that_only_a_mailbox_takes_are_refused_otherwise(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     to_gateway, to_device = both.a.endpoint, both.b.endpoint
     tunnel = both.b.endpoint.record(both.gateway)

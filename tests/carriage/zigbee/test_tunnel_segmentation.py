@@ -43,7 +43,7 @@ def test_slice_vector() -> None:
         "00 0000 0000 0000 aa",
     ],
 )
-def test_what_is_no_slice(octets: str) -> None:
+def test_octets_that_are_no_slice_are_refused(octets: str) -> None:
     with pytest.raises(PeerError):
         decode_slice(bytes.fromhex(octets))
 
@@ -127,7 +127,7 @@ def test_time_out_counts_from_the_last_new_slice() -> None:
     assert reassembler.expire(190.0) == 0
     assert reassembler.receive(parts[2], 191.0) is None
     assert reassembler.receive(parts[0], 191.0) is None
-    assert reassembler.unfinished is None  # the rest of it is not begun anew
+    assert reassembler.unfinished is None  # the rest of it begins no new unit
 
 
 @pytest.mark.parametrize(

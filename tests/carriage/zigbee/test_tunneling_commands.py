@@ -103,7 +103,7 @@ def test_any_payload_gives_a_command_or_a_peer_error(to_client: bool, number: in
         (SupportedTunnelProtocols(True, ((0, 256),)), DOWN),
     ],
 )
-def test_what_cannot_be_sent_is_our_bug(command: TunnelCommand, to_client: bool) -> None:
+def test_a_command_out_of_range_is_our_bug(command: TunnelCommand, to_client: bool) -> None:
     with pytest.raises(UsageError):
         encode(command, to_client=to_client)
 

@@ -24,7 +24,7 @@ def octets(text: str) -> bytes:
 
 
 def test_a_report() -> None:
-    # temperature 21.5, its tolerance, and a location description that isn't one of ours
+    # temperature 21.5, its tolerance, and a location description that we don't read
     payload = octets("0000 29 6608  0300 21 3200  1000 42 04 6c6f6674")
     assert foundation.reported(payload) == ([(0, 0x29, 2150), (3, 0x21, 50), (0x10, 0x42, "loft")], "")
     assert foundation.report([(0, INT16, 2150), (3, UINT16, 50), (0x10, STRING, "loft")]) == payload

@@ -114,7 +114,7 @@ def test_records_of_every_type_that_are_nearly_right(answer: bool, records: list
         ("0000 29 66", []),
         ("0000 29 6608 00", [(0, 0x29, 2150)]),
         ("0000 10 01  02d0 48 02 000a", [(0, 0x10, 1)]),  # an array cut short
-        ("0000 10 01  0100 99 00  0200 10 00", [(0, 0x10, 1)]),  # nobody knows where 0x0002 begins
+        ("0000 10 01  0100 99 00  0200 10 00", [(0, 0x10, 1)]),  # where 0x0002 begins can't be known
     ],
 )
 def test_reports_cut_short_keep_the_records_before_it(payload: str, records: list[Any]) -> None:
@@ -158,8 +158,8 @@ def calls(run: Callable[[], object]) -> int:
         "48 48 0100 48 0100 48 0100 48 0100 20 0000",  # deeper than we go
     ],
 )
-def test_what_a_collection_costs_is_bounded_by_its_octets(value: str) -> None:
-    """Counts of 65,534 and collections in collections: no more steps than there are octets."""
+def test_the_cost_of_a_collection_is_bounded_by_its_octets(value: str) -> None:
+    """Counts of 65,534 and collections in collections: at most as many steps as there are octets."""
     octets = bytes.fromhex(value)
 
     def run() -> None:

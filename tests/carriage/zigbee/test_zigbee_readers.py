@@ -82,7 +82,7 @@ def test_reporting_as_a_device_tells_it() -> None:
         ),
     )
 )
-def test_what_a_mailbox_and_its_device_say_comes_back(transfer: Transfer) -> None:
+def test_transfers_of_a_mailbox_and_its_device_decode_to_the_same(transfer: Transfer) -> None:
     assert decode_transfer(transfer.encode()) == transfer
 
 

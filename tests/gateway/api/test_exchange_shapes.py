@@ -94,7 +94,7 @@ def test_codes_of_answers(code: str) -> None:
 @pytest.mark.parametrize(
     "code", ["", "2", "0.01", "1.00", "2.5", "2.32", "6.00", "100", "600", "2000", "2.05\n", "٢٠٠"]
 )
-def test_what_is_no_code(code: str) -> None:
+def test_an_answer_without_a_code_is_unfit(code: str) -> None:
     assert unfit_answer(Answer(code=code), 100) is Reason.CONTENT
 
 
@@ -118,7 +118,7 @@ def test_paths(text: str, path: tuple[str, ...]) -> None:
     ["", "a", "//", "/a//b", "/..", "/a/../b", "/%2e%2e", "/a%2Fb", "/%5c", "/%00", "/%", "/%g0", "/%ff", "/ü", "/a?b",
      "/a#b", "http://x/", "/%2e%2e;x"],
 )  # fmt: skip
-def test_what_is_no_path(text: str) -> None:
+def test_text_that_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(PeerError, match="expected"):
         parse_path(text)
 

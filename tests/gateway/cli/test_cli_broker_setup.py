@@ -85,7 +85,7 @@ class Home:
         return (self.folder / "var/log/mosquitto/mosquitto.log").read_text()
 
     def start(self, commands: list[str]) -> None:
-        """As Debian's service does it, in a tree of its own; root's broker runs as its own user."""
+        """As Debian's service does it, in a separate tree; root's broker runs as its own user."""
         user = "mosquitto" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         for name in ("run/mosquitto", "var/lib/mosquitto", "var/log/mosquitto", "etc/mosquitto/conf.d"):
             (self.folder / name).mkdir(parents=True)
@@ -252,12 +252,12 @@ def test_a_certificate_that_ends_soon_is_renewed(home: Home, tmp_path: Path) -> 
     assert home.made("--renew")["files"][str(home.broker / "broker.pem")] == "renewed"
 
 
-def test_what_others_changed_is_left_and_said(home: Home) -> None:
-    (home.folder / "ca.pem").write_bytes(b"somebody else's")
+def test_files_changed_by_others_are_left_and_named(home: Home) -> None:
+    (home.folder / "ca.pem").write_bytes(b"another's")
     (home.folder / "keys").mkdir()
     (home.folder / "keys" / "mqtt-password").write_text("my own\n")
     made = home.made()
-    assert (home.folder / "ca.pem").read_bytes() == b"somebody else's"
+    assert (home.folder / "ca.pem").read_bytes() == b"another's"
     assert (home.folder / "keys" / "mqtt-password").read_text() == "my own\n"
     assert broker_files.fits("my own", broker_files.entries(home.file("passwords").decode())["gateway"])
     assert made["files"][str(home.folder / "ca.pem")] == "left"
@@ -309,7 +309,7 @@ def test_a_login_that_a_list_of_topics_can_t_tell_from_others_is_refused(home: H
 
 
 def test_the_list_says_what_the_shipped_one_says() -> None:
-    """config/mosquitto.acl has sessions as patterns for all logins; here each login has lines of its own."""
+    """config/mosquitto.acl has sessions as patterns for all logins; here each login has its own lines."""
     shipped = (Path(__file__).parents[3] / "config" / "mosquitto.acl").read_text()
     made = broker_files.acl(BrokerNames(sessions=("cloud",), home=("home-assistant",)))
 
@@ -327,9 +327,9 @@ def test_the_list_says_what_the_shipped_one_says() -> None:
 
 def test_a_hash_is_what_mosquitto_passwd_writes(tmp_path: Path) -> None:
     path = tmp_path / "passwords"
-    path.write_text("somebody:a password\n")
+    path.write_text("another:a password\n")
     path.chmod(0o600)
     subprocess.run(["mosquitto_passwd", "-U", path], check=True, capture_output=True)
-    entry = broker_files.entries(path.read_text())["somebody"]
+    entry = broker_files.entries(path.read_text())["another"]
     assert broker_files.fits("a password", entry) and not broker_files.fits("another", entry)
     assert not broker_files.fits("a password", "$6$x$y") and not broker_files.fits("a password", "")

@@ -157,7 +157,7 @@ def test_all_other_lines_stay(home: Home) -> None:
     assert home.keys.read_bytes() == b"# mine\n\n  # his\n"
 
 
-def test_what_is_no_regular_file_is_left_alone(home: Home, tmp_path: Path) -> None:
+def test_a_pipe_in_the_place_of_a_file_is_left_alone(home: Home, tmp_path: Path) -> None:
     """As root, /dev/null would be replaced for the whole machine."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -181,7 +181,7 @@ def test_the_file_stays_its_owners(home: Home) -> None:
 
 
 @pytest.mark.process
-def test_runs_at_the_same_time_lose_nobody_and_each_knows_what_came_of_it(home: Home) -> None:
+def test_concurrent_runs_lose_no_client_and_each_has_its_own_result(home: Home) -> None:
     home.key("add", "phone")
     home.start()
 
@@ -194,7 +194,7 @@ def test_runs_at_the_same_time_lose_nobody_and_each_knows_what_came_of_it(home: 
     assert set(load_psk_file(home.keys)) == {b"phone", *(f"client-{number}".encode() for number in range(6))}
 
 
-def test_what_is_refused_says_what_to_do_and_changes_nothing(home: Home) -> None:
+def test_a_refused_command_says_what_to_do_and_changes_nothing(home: Home) -> None:
     home.key("add", "phone")
     before = home.keys.read_bytes()
     again = home.clients("add", "phone")
@@ -363,5 +363,5 @@ def test_a_file_without_anything_in_it_is_an_accident(home: Home) -> None:
     with pytest.raises(CredentialError):
         load_psk_file(home.keys, may_be_empty=True)
     assert home.check() == 78
-    home.keys.write_bytes(b"# nobody\n")
+    home.keys.write_bytes(b"# no key\n")
     assert home.check() == 0

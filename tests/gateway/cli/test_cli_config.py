@@ -33,7 +33,7 @@ def cli(monkeypatch):
     return run
 
 
-def test_what_it_prints_is_the_same_config_again(cli, tmp_path):
+def test_the_printed_config_reads_as_the_same_config(cli, tmp_path):
     path = SAMPLES / "gateway.yaml"
     answer = cli("config", "show", "-c", str(path), **OVERRIDES)
     assert answer.exit_code == 0, answer.stderr
@@ -58,7 +58,7 @@ def test_each_value_says_where_it_is_from(cli):
     assert values["gateway.audit_lines"] == (60, "default")
 
 
-def test_redacted_tells_nobody_which_house_it_is(cli, tmp_path):
+def test_redacted_does_not_show_which_house_it_is(cli, tmp_path):
     private = ["alice", "broker.example", "00:0d:6f:00:0b:5d:e3:b7", "serial-8213", "secretary", "my-keys", "10.1.2.3"]
     (tmp_path / "gateway.yaml").write_text(
         "layer: 1\nconfig-version: 1\ngateway: {name: secretary}\npolicy: policy.yaml\nadapters:\n"
@@ -83,7 +83,7 @@ def test_no_file_that_a_key_names_is_opened(cli, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["password", "api_token", "psk", "shared_secret", "key"])
-def test_what_is_called_a_secret_is_never_shown(key):
+def test_a_value_named_as_a_secret_is_never_shown(key):
     for value in (effective.Value((*way, key), "hunter2", "x") for way in ((), ("adapters", "other"))):
         assert effective._without_secrets(value).value == effective.REDACTED
         assert effective._redacted(value).value == effective.REDACTED

@@ -85,7 +85,7 @@ def test_a_folder_that_others_can_write_is_reported_for_each_file_in_it(home: Pa
     home.chmod(0o777)
     refused, warning = check()
     (home.parent / "keys").unlink()
-    assert refused == ""  # nobody can change where home/.. leads
+    assert refused == ""  # no other user can change where home/.. leads
     assert warning.count(f"any user who may write to {home};") == 2  # config and policy
 
 

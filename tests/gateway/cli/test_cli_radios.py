@@ -1,4 +1,4 @@
-"""``radios``: which dongle it is, what to write for it, and what to check where there is none."""
+"""``radios``: which dongle it is, what to write for it, and what to check if there is none."""
 
 from __future__ import annotations
 

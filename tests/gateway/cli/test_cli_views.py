@@ -164,7 +164,7 @@ def test_a_device_without_a_name_is_shown_with_the_commands_that_name_it():
     assert "rules:" not in one + two
 
 
-def test_what_a_device_may_do_once_it_has_its_name():
+def test_naming_a_device_shows_the_rules_that_then_apply():
     rule = {"id": "use", "effect": "permit", "actions": ["read", "write"], "from": ["phone"], "to": ["attic"]}
     night = {"id": "night", "effect": "deny", "actions": ["write"], "from": ["phone"], "to": ["attic"]}
     answer = {"name": "attic", "address": "aa", "groups": ["a", "b"], "rules": [rule, night]}

@@ -104,7 +104,7 @@ def test_both_hops_must_be_what_the_rule_asks_for() -> None:
     assert s.wants("phone", "lamp", "state", True, source=weak) == ["refused link", "log: refused link hands"]
 
 
-def test_each_sender_has_a_rate_of_its_own() -> None:
+def test_each_sender_has_its_own_rate() -> None:
     rule = Rule(
         id="slow",
         effect=Effect.PERMIT,
@@ -123,7 +123,7 @@ def test_each_sender_has_a_rate_of_its_own() -> None:
     assert s.wants("phone", "lamp", "state", True)[0] == "accepted"
 
 
-def test_what_nobody_settles_expires() -> None:
+def test_an_unsettled_transmit_expires() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.wants("phone", "lamp", "level", 1, expires_at=s.now + 5)
@@ -254,7 +254,7 @@ def test_a_device_that_leaves_gets_nothing_more() -> None:
     ]
 
 
-def test_what_an_adapter_held_is_sent_again_by_its_next_instance() -> None:
+def test_commands_that_an_adapter_held_are_sent_again_by_its_next_instance() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")
@@ -277,7 +277,7 @@ def test_a_held_command_survives_a_restart_and_is_known_again() -> None:
     assert s.wants("phone", "lamp", "state", True, transaction="t") == ["refused denied", "log: refused denied default"]
     s.joins("lamp", STATE, LEVEL)
     assert s.wants("phone", "lamp", "state", True, transaction="t") == ["duplicate", "coap <- #6 held"]
-    assert s.wants("app", "lamp", "level", 1, transaction="t")[0] == "accepted"  # it was on its way: nobody knows
+    assert s.wants("app", "lamp", "level", 1, transaction="t")[0] == "accepted"  # it was on its way: it may be done
     assert s.resumes("zigbee") == ["zigbee <- #2 lamp.state := True"]
     assert s.settles(2) == ["coap <- #2 delivered", "coap <- #6 delivered"]
     assert s.stores() == ["drop commands"]
@@ -315,7 +315,7 @@ def test_commands_for_a_renamed_device_that_the_rules_do_not_know_end() -> None:
     ]
 
 
-def test_what_the_policy_permits_no_more_does_not_survive() -> None:
+def test_a_command_that_the_policy_no_longer_permits_does_not_survive() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")
@@ -341,7 +341,7 @@ def test_without_a_store_held_is_reported_only_once_it_is_stored() -> None:
     assert s.lines() == ["coap <- #2 held"]
 
 
-def test_what_waits_for_an_adapter_expires_all_the_same() -> None:
+def test_a_command_that_waits_for_an_adapter_expires() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")

@@ -1,5 +1,5 @@
 """The line of each device: bursts are carried out, order is kept, overtaken commands end as superseded, equal questions
-share one answer, and nobody's flood locks the others out."""
+share one answer, and no client's flood locks the others out."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_questions_under_different_requirements_are_not_one() -> None:
     assert s.settles(4) == ["coap <- #4 delivered"]
 
 
-def test_who_shares_a_question_keeps_it_when_the_first_gives_up() -> None:
+def test_a_shared_question_outlives_the_client_that_asked_first() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "level", 1)
     s.wants("app", "lamp", "temperature")
@@ -129,7 +129,7 @@ def test_who_shares_a_question_keeps_it_when_the_first_gives_up() -> None:
     assert s.waits(3) == ["mqtt <- #4 expired", "log: expired expired app"]
     assert s.waits(2) == ["coap <- #5 expired", "log: expired expired hands"]
     assert s.settles(2)[1:] == ["zigbee <- #3 lamp.temperature := None"]
-    # Also where it was on the air: the next who asked goes.
+    # Also if it was on the air: the next question goes.
     s.settles(3)
     s.wants("phone", "lamp", "state", True)
     s.wants("app", "lamp", "temperature")
@@ -188,7 +188,7 @@ def test_a_question_behind_a_held_command_does_not_share_the_one_before_it() -> 
         s.wants("phone", "lamp", name, value)
         s.settles(max(s.transmits), "held")
     assert s.wants("app", "lamp", "level") == ["accepted", "zigbee <- #4 lamp.level := None"]
-    # Also where it turns out only later that the device sleeps.
+    # Also if the gateway learns only later that the device sleeps.
     s = with_lamp()
     for value in (None, 3, None):
         s.wants("phone", "lamp", "level", value)
@@ -226,7 +226,7 @@ def test_one_flood_of_questions_leaves_room_for_others(bound: str) -> None:
     assert [s.wants("phone", "lamp", "level")[0] for _ in range(20)] == ["accepted"] * 20
 
 
-def test_a_subject_has_a_bound_of_its_own() -> None:
+def test_each_subject_has_its_own_bound() -> None:
     s = with_lamp(limits=EngineLimits(subject_commands=3))
     s.wants("app", "lamp", "state", True)
     assert [s.wants("app", "lamp", "temperature")[0] for _ in range(3)][-1] == "refused busy, again in 2"
@@ -234,7 +234,7 @@ def test_a_subject_has_a_bound_of_its_own() -> None:
 
 
 @given(free=st.integers(0, 50), others=st.lists(st.integers(0, 400), min_size=1, max_size=6))
-def test_nobody_fills_a_table_alone(free: int, others: list[int]) -> None:
+def test_no_subject_fills_a_table_alone(free: int, others: list[int]) -> None:
     size = 64
     shares = [0] * len(others)
     for who, tries in enumerate(others):

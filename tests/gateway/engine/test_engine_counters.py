@@ -57,7 +57,7 @@ def test_commands_that_wait_for_a_sleeper_are_counted_beside_the_others() -> Non
     assert (s.engine.queues()["commands"], s.engine.queues()["commands_held"]) == (2, 1)
 
 
-def test_what_comes_twice_and_subscriptions_are_counted() -> None:
+def test_copies_and_subscriptions_are_counted() -> None:
     s = Stage(permit("talk", "lamp", "phone"), permit("eyes", "app", "lamp", actions=frozenset({Action.OBSERVE})))
     s.opens("lamp", "phone")
     s.settles(1)
@@ -68,7 +68,7 @@ def test_what_comes_twice_and_subscriptions_are_counted() -> None:
     assert s.engine.counters["duplicate.unit"] == s.engine.counters["accepted.watch"] == 1
 
 
-def test_who_may_administer_is_asked_of_the_policy_and_counted() -> None:
+def test_the_policy_decides_who_may_administer_and_denials_are_counted() -> None:
     s = Stage(permit("boss", "app", "gateway", actions=frozenset({Action.ADMIN})))
     assert s.engine.administer(PEERS["app"], "permit-join", now=s.now) is None
     for name in ("phone", "stranger"):

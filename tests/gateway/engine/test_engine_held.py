@@ -24,7 +24,7 @@ def home() -> Stage:
     return made
 
 
-def test_what_is_delivered_at_once_is_never_stored(home: Stage) -> None:
+def test_a_unit_delivered_at_once_is_never_stored(home: Stage) -> None:
     for n in range(3):
         home.sends("phone", "s1", n)
         home.waits(0.2)
@@ -50,7 +50,7 @@ def test_a_unit_that_waits_is_stored_and_its_sender_gets_held_once(home: Stage) 
     assert {table for table, _ in home.rows} == {"sessions"}
 
 
-def test_what_came_before_a_stored_unit_is_stored_with_it(home: Stage) -> None:
+def test_units_before_a_stored_unit_are_stored_with_it(home: Stage) -> None:
     home.engine.set_window("zigbee", 4)
     for n in range(4):
         home.sends("phone", "s1", n)
@@ -271,7 +271,7 @@ def test_a_close_on_its_way_goes_out_again(home: Stage) -> None:
     assert home.resumes("zigbee") == ["zigbee <- #2 close s1 closed"]
 
 
-def test_what_the_policy_permits_no_more_ends_and_both_ends_hear_of_it(home: Stage) -> None:
+def test_a_session_that_the_policy_no_longer_permits_ends_at_both_ends(home: Stage) -> None:
     for policy in (
         PolicySet(subjects=SUBJECTS, rules=(deny("d", "phone", "lamp"),)),
         PolicySet(subjects=SUBJECTS[1:], rules=()),
@@ -362,7 +362,7 @@ def test_the_close_of_a_sleeper_waits_on_after_a_restart_and_another_one_does_no
     home.stores()
     assert home.waits(20) == []
     home.restarts()
-    assert home.engine.next_deadline() == home.now + LIMITS.close_timeout, "that of the one for whoever is awake"
+    assert home.engine.next_deadline() == home.now + LIMITS.close_timeout, "that of the close to the end that is awake"
     assert sorted(home.resumes("zigbee")) == ["zigbee <- #3 close s1 closed", "zigbee <- #4 close s2 closed"]
     assert home.waits(LIMITS.close_timeout) == ["zigbee <- withdraw #4"]
     assert home.waits(DAY - LIMITS.close_timeout - 21) == []

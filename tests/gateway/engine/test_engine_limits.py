@@ -28,7 +28,7 @@ def test_rates(text: str, rate: Rate) -> None:
 @pytest.mark.parametrize(
     "text", ["", "3", "/min", "3/", "3/week", "0/min", "-1/min", "1.5/s", "3KiB", "³/min", "KiB/s"]
 )
-def test_what_is_no_rate(text: str) -> None:
+def test_text_that_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected an amount"):
         parse_rate(text)
 

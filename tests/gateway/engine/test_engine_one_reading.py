@@ -236,7 +236,7 @@ def test_a_whole_hello_begins_a_new_handshake() -> None:
     assert home.phone(part(3, 0, 40)) == "passes" and home.phone(part(3, 0, 10, message_seq=1)) == "passes"
 
 
-def test_what_was_not_forwarded_was_not_heard() -> None:
+def test_a_fragment_that_was_not_forwarded_may_be_replaced() -> None:
     """A fragment that the rule refused is not at the other end: another one may take its place."""
     home = Home(Condition(bytes=Rate(100, 10), handshakes=Rate(9, 60)))
     assert home.phone(part(1, 0, 40)) == "passes"
@@ -270,7 +270,7 @@ def test_records_with_connection_ids_are_bounded_as_the_hellos_agreed(restarted:
     assert home.phone(cid_record(b"lamps") + behind) == "passes"
     assert home.lamp(cid_record(b"fon") + behind) == "passes"
     assert home.phone(cid_record(b"lamps") + dtls_record(21, b"\x01\x00")) == "refused denied", "the type behind it"
-    assert home.phone(cid_record(b"fon") + behind) == "lost", "of another length nobody knows where it ends"
+    assert home.phone(cid_record(b"fon") + behind) == "lost", "with another length its end can't be known"
     assert home.phone(cid_record(b"lamps") + cid_record(b"lamps")) == "passes"
 
 
@@ -318,7 +318,7 @@ def test_a_repeated_hello_is_paid_where_the_other_end_began_again() -> None:
 
 
 def test_a_server_hello_from_the_client_chooses_nothing() -> None:
-    """Nobody but the client spoke: no version, so nothing protected."""
+    """Only the client spoke: no version, so nothing protected."""
     for first, said in (((), "passes"), ((hello(1, versions=(0xFEFC,)),), "lost")):
         home = Home(Condition(versions=frozenset({"dtls1.3"})))
         for unit in first:

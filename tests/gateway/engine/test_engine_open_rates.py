@@ -36,7 +36,7 @@ def test_no_policy_has_to_think_of_a_rate_of_opens() -> None:
     for n in range(limits.subject_opens_burst):
         assert opens_and_closes(home, "lamp", b"%d" % n)[0].startswith("accepted"), n
     assert home.opens("lamp", "phone", nonce=b"more") == OVER, "refused, and not sent to the target"
-    assert opens_and_closes(home, "app", b"n")[0].startswith("accepted"), "another subject has a rate of its own"
+    assert opens_and_closes(home, "app", b"n")[0].startswith("accepted"), "another subject has its own rate"
     home.now += 1.0
     assert opens_and_closes(home, "lamp", b"more")[0].startswith("accepted")
     assert home.opens("lamp", "phone", nonce=b"still more") == OVER
@@ -56,7 +56,7 @@ def test_a_repeated_open_costs_nothing() -> None:
     assert home.opens("lamp", "phone", nonce=b"c") == OVER
 
 
-def test_what_is_refused_for_another_reason_costs_nothing() -> None:
+def test_an_open_refused_for_another_reason_costs_no_rate() -> None:
     home = Stage(RULE, limits=EngineLimits(subject_opens_burst=2, subject_sessions=1))
     home.opens("lamp", "phone", nonce=b"a")
     for n in range(100):

@@ -107,9 +107,7 @@ def test_a_gap_breaks_a_tls_session_for_both_ends(home: Any) -> None:
     assert home.engine.counters["settle.unknown"] == 1
 
 
-def test_what_comes_behind_a_unit_that_was_put_off_is_no_gap(
-    stage: Callable[..., Any], a_permit: Callable[..., Any]
-) -> None:
+def test_a_unit_behind_a_refused_one_is_no_gap(stage: Callable[..., Any], a_permit: Callable[..., Any]) -> None:
     home = stage(a_permit("talk", "lamp", "phone", condition=Condition(units=Rate(2, 20))))
     home.opens("lamp", "phone", ATLS)
     home.settles(1)
@@ -224,7 +222,7 @@ def test_a_target_that_closes_at_once(home: Any) -> None:
     ]
 
 
-def test_an_open_that_nobody_takes_expires(home: Any) -> None:
+def test_an_open_that_is_not_taken_expires(home: Any) -> None:
     home.opens("lamp", "phone")
     assert home.engine.next_deadline() == home.now + 28
     assert home.waits(27.9) == []

@@ -83,7 +83,7 @@ def says(kind: str, message_type: int, body: bytes) -> Hello:
 
 
 def plain(kind: str, units: Units) -> set[Hello]:
-    """All hellos; but a ServerHello without any ClientHello before it (which was lost) is nobody's choice."""
+    """All hellos; but a ServerHello without any ClientHello before it (which was lost) chooses nothing."""
     found: set[Hello] = set()
     for _, message_type, body in messages(kind, units):
         if message_type == 1 or found or kind == "tls":

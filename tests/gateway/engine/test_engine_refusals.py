@@ -327,7 +327,7 @@ class Raising(PolicySet):
         raise RuntimeError("no names today")
 
 
-def test_a_policy_that_can_name_nobody_denies(stage: Any) -> None:
+def test_a_policy_that_raises_on_a_name_denies(stage: Any) -> None:
     home = stage(policy=Raising())
     assert home.opens("lamp", "phone")[0] == "refused denied"
     assert home.sends("lamp", "s1", 0)[0] == "refused unknown"

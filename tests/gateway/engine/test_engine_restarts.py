@@ -108,12 +108,12 @@ class RestartMachine(EngineMachine):
         """As after a kill: only the rows are left."""
         self.engine = self._engine()
         self.engine.restore(list(self.rows.values()), now=self.now)
-        said = self.engine.commands()  # what the policy forbids ends, before anybody is there to hear of it
+        said = self.engine.commands()  # what the policy forbids ends, before any adapter is there
         assert all(isinstance(command, ReportOutcome | Audit) for command in said)
         sessions = {session.id: session for session in self.engine._sessions}
         units = {key[0]: row for (table, key), row in self.rows.items() if table == "units"}
         assert sessions.keys() <= {key[0] for table, key in self.rows if table == "sessions"}
-        # Those who submitted before are gone; the engine owes a word on what it took up, which nobody hears.
+        # The earlier submitters are gone; the engine owes them receipts, which no adapter gets.
         self.owed = {}
         for session in sessions.values():
             for flow, sender in ((session.from_opener, session.opener), (session.from_target, session.target)):

@@ -38,7 +38,7 @@ def test_a_client_that_never_closes_loses_its_own_silent_sessions_and_gets_in() 
     for n in range(20):
         lines = home.opens("app", "lamp", nonce=b"x%d" % n)
         assert lines[0] == f"accepted s{n + 5}"
-        assert sum("close s" in line and "expired" in line for line in lines) == 2, "both ends hear of it"
+        assert sum("close s" in line and "expired" in line for line in lines) == 2, "both ends learn of it"
         for order in [command for command in home.commands if isinstance(command, Transmit)]:
             home.settles(order.envelope.id)
         home.now += 60
@@ -58,8 +58,8 @@ def test_one_subjects_watches_leave_room_for_others() -> None:
 
 
 @pytest.mark.parametrize("opener", ["app", "lamp"])
-def test_what_one_sender_lets_wait_leaves_room_for_others(opener: str) -> None:
-    """Whoever opened the sessions: it is who sends that fills them."""
+def test_waiting_units_of_one_sender_leave_room_for_others(opener: str) -> None:
+    """The share is the sender's, whichever side opened the sessions."""
     limits = EngineLimits(total_octets=10_000, queue_octets=2_000, subject_opens_burst=1000)
     home = Stage(*BOTH, permit("t", "lamp", "app"), limits=limits)
     taken = 0
@@ -97,7 +97,7 @@ def test_closes_that_one_sleeper_does_not_fetch_push_out_nobody_elses() -> None:
     assert home.settles(other) == [f"coap <- #{other} s1 delivered"]
 
 
-def test_joins_of_strangers_push_out_the_oldest_and_refuse_nobody() -> None:
+def test_joins_of_strangers_push_out_the_oldest_and_refuse_none() -> None:
     home = Stage(permit("r", "app", "*", actions=DEVICE_ACTIONS))
     joined: list[Any] = []
     for n in range(3 * MAX_STRANGERS):

@@ -140,7 +140,7 @@ def early_hello(random: int = 0) -> bytes:
     return tls_record(22, tls_message(1, body.replace(RANDOM, bytes([random]) + RANDOM[1:])))
 
 
-def test_early_data_passes_before_the_server_hello_where_it_is_not_refused(stage: Any, a_permit: Any) -> None:
+def test_early_data_passes_before_the_server_hello_unless_it_is_refused(stage: Any, a_permit: Any) -> None:
     condition = Condition(versions=frozenset({"tls1.3"}))
     home = stage(a_permit("r", "lamp", "phone", condition=condition))
     home.opens("lamp", "phone", ContentKind.ATLS)
@@ -176,7 +176,7 @@ def test_a_hello_in_fragments_can_not_hide_from_the_rules(stage: Any, a_permit: 
     assert home.sends("lamp", "s1", 1, last)[0] == "refused denied"
 
 
-def test_what_went_by_unread_is_not_vouched_for_later(stage: Any, a_permit: Any) -> None:
+def test_a_unit_that_went_by_unread_is_not_vouched_for_later(stage: Any, a_permit: Any) -> None:
     """A chunk was read but refused for its rate, and another one with its number went out."""
     home = stage(a_permit("r", "lamp", "phone", condition=Condition(bytes=Rate(200, 20))))
     home.opens("lamp", "phone", ContentKind.ATLS)

@@ -38,7 +38,7 @@ def units(home: Stage) -> list[Transmit]:
 
 
 @pytest.mark.parametrize("strict", ["a", "z"])
-def test_what_one_rule_asks_of_the_hop_does_not_keep_out_what_another_lets_pass(strict: str) -> None:
+def test_a_rule_s_link_requirement_does_not_bind_another_rule(strict: str) -> None:
     home = Stage(to_lamp(strict, require_link=KEY, max_unit=100), to_lamp("m", max_unit=10))
     home.opens("phone", "lamp")
     assert home.transmits[1].require == LinkRequirement()

@@ -156,7 +156,7 @@ def test_a_deny_of_a_path_overrides() -> None:
         ({"segments": ("x",) * 100}, "too-large limits"),
     ],
 )
-def test_what_has_not_the_form_is_refused(fields: dict[str, Any], why: str) -> None:
+def test_an_exchange_out_of_form_is_refused(fields: dict[str, Any], why: str) -> None:
     s = Stage(proxy(), limits=EngineLimits(max_body=32))
     assert s.asks("phone", "app", **fields) == [f"refused {why.split()[0]}", f"log: refused {why}"]
 
@@ -201,7 +201,7 @@ def test_a_body_is_bounded_by_its_rule_and_so_is_the_answer() -> None:
     assert s.answers(2, body=b"12345") == ["coap <- #2 dropped too-large", "log: dropped too-large web"]
 
 
-def test_each_sender_has_a_rate_of_its_own() -> None:
+def test_each_sender_has_its_own_rate() -> None:
     s = Stage(proxy(exchanges=Rate(2, 60)), proxy("other", "lamp", "app", exchanges=Rate(2, 60)))
     assert [s.asks("phone", "app")[0] for _ in range(2)] == ["accepted"] * 2
     assert s.asks("phone", "app", "get")[0] == "refused content"  # what has no form costs nothing
@@ -228,7 +228,7 @@ def test_an_answer_that_does_not_fit_is_dropped(fields: dict[str, Any], why: str
 
 
 def test_a_sealed_answer_of_another_kind_needs_a_rule_too() -> None:
-    """An EDHOC message may be answered by OSCORE (RFC 9668), where the policy lets that pass."""
+    """An EDHOC message may be answered by OSCORE (RFC 9668), if the policy lets that pass."""
     edhoc = {"body": Sealed(b"x"), "content": ContentKind.EDHOC}
     for kinds, word in (
         ({ContentKind.EDHOC}, "dropped content"),
@@ -301,7 +301,7 @@ def test_no_deadline_is_further_than_the_limit() -> None:
     assert s.waits(3.0)[1] == "coap <- #1 expired"
 
 
-def test_the_table_is_bounded_and_locks_nobody_out() -> None:
+def test_the_table_is_bounded_and_locks_no_client_out() -> None:
     rules = (proxy("a", "phone", "*"), proxy("b", "lamp", "*"), proxy("c", "app", "*"))
     s = Stage(*rules, limits=EngineLimits(max_exchanges=8))
     taken = [s.asks("phone", "app")[0] for _ in range(8)]
@@ -316,7 +316,7 @@ def test_the_table_is_bounded_and_locks_nobody_out() -> None:
     assert s.asks("phone", "app")[0] == "accepted"
 
 
-def test_who_asked_is_gone() -> None:
+def test_exchanges_of_an_adapter_that_is_gone_are_dropped() -> None:
     s = Stage(proxy(), proxy("b", "app", "phone"))
     s.asks("phone", "app")
     s.asks("app", "phone")
@@ -368,13 +368,13 @@ def test_subjects_with_new_names_go_on() -> None:
 @pytest.mark.parametrize(
     "subjects",
     [
-        SUBJECTS[:1] + SUBJECTS[2:],  # who asked is no subject any more
+        SUBJECTS[:1] + SUBJECTS[2:],  # the asking subject is gone
         SUBJECTS[:2],  # the target isn't
         (SUBJECTS[0], Subject("phone", "coap", "psk:other"), SUBJECTS[2]),  # its name is another's
         (SUBJECTS[0], SUBJECTS[1], Subject("app", "mqtt", "user:other")),
     ],
 )
-def test_parties_that_are_no_more(subjects: tuple[Subject, ...]) -> None:
+def test_an_exchange_whose_parties_are_gone_is_withdrawn(subjects: tuple[Subject, ...]) -> None:
     s = Stage(proxy())
     s.asks("phone", "app")
     gone = s.replaces(PolicySet(subjects=subjects, rules=(proxy("all", "*", "*"),)))

@@ -65,7 +65,7 @@ def test_a_write_of_several_is_one_order_and_one_receipt() -> None:
     assert s.settles(2) == ["coap <- #2 delivered [state=delivered level=delivered transition=delivered]"]
 
 
-def test_what_was_not_sent_is_dropped_in_the_receipt() -> None:
+def test_a_value_that_was_not_sent_is_dropped_in_the_receipt() -> None:
     s = with_lamp()
     s.writes("phone", "lamp", {"state": True, "level": 7})
     half = (PropertyResult("state", Outcome.DELIVERED), PropertyResult("level", Outcome.DROPPED, Reason.UNREACHABLE))

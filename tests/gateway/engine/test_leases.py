@@ -129,7 +129,7 @@ def test_after_a_crash_around_the_end_of_a_lease_both_directions_go_on(kind: Con
 
 @pytest.mark.parametrize("taken", AROUND_A_LEASE)
 @pytest.mark.parametrize("kind", [ATLS, ADTLS, ATLS_DATA])
-def test_what_was_not_acknowledged_before_a_crash_comes_again_under_its_number(kind: ContentKind, taken: int) -> None:
+def test_units_not_acknowledged_before_a_crash_come_again_under_their_numbers(kind: ContentKind, taken: int) -> None:
     """Its receiver had it and drops it: better twice than never."""
     home = Home(kind)
     for n in range(taken):
@@ -154,7 +154,7 @@ def test_a_unit_that_goes_out_again_after_a_crash_takes_back_no_number() -> None
     assert lamp.next_out == 2
 
 
-def test_crash_after_crash_a_row_is_behind_by_one_lease_and_no_more() -> None:
+def test_crash_after_crash_a_row_is_behind_by_one_lease_at_most() -> None:
     home, taken = Home(ADTLS), 0
     for _ in range(5):
         for _ in range(LEASE - 1):
@@ -164,7 +164,7 @@ def test_crash_after_crash_a_row_is_behind_by_one_lease_and_no_more() -> None:
         home.is_killed()
 
 
-def test_what_was_acknowledged_out_of_turn_before_a_crash_is_no_gap_of_a_tls_stream() -> None:
+def test_units_acknowledged_out_of_turn_before_a_crash_make_no_gap_in_a_tls_stream() -> None:
     """Adapters with a window may settle in any order; the sender repeats only what has no receipt."""
     home = Home(ATLS)
     home.engine.set_window("zigbee", 8)
@@ -242,7 +242,7 @@ def test_a_tls_stream_of_whole_records_is_read_on_after_a_crash(count: int) -> N
 
 @pytest.mark.parametrize("count", [0, SETTLED - 3])
 def test_a_crash_in_a_tls_handshake_ends_the_session_at_both_ends(count: int) -> None:
-    """Nobody knows where its streams are: a reader that guesses could be led past the rule."""
+    """The positions of its streams are unknown: a reader that guesses could be led past the rule."""
     home = TlsHome()
     home.says(count)
     assert ended_at(home.is_killed()) == ["zigbee", "coap"]

@@ -26,7 +26,7 @@ MATCHES = {
 
 
 @pytest.mark.parametrize("pattern", MATCHES)
-def test_what_a_pattern_matches(pattern: str) -> None:
+def test_a_pattern_matches_these_paths_and_no_others(pattern: str) -> None:
     matching, others = MATCHES[pattern]
     found = parse_pattern(pattern)
     for path in matching:
@@ -40,7 +40,7 @@ def test_what_a_pattern_matches(pattern: str) -> None:
     ["", "a", "*", "**", "a/b", "//", "/a//b", "/a//**", "/**/a", "/a**", "/a*", "/*a", "/a/***", "/a/../b", "/.", "/%",
      "/%2f", "/a?b", "/ü", "/a/**/", "/%2e%2e/**"],
 )  # fmt: skip
-def test_what_is_no_pattern(text: str) -> None:
+def test_text_that_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_pattern(text)
 

@@ -101,16 +101,16 @@ BAD = {
     "subjects.group:x": policy(subjects=(Subject("group:x", "coap", "psk:x"),)),
     "subjects.lamp": policy(subjects=(LAMP, LAMP)),
     "subjects.twin": policy(subjects=(LAMP, Subject("twin", "zigbee", "eui64:1"))),
-    "groups.home": policy(groups={"home": ("nobody",)}),
+    "groups.home": policy(groups={"home": ("stranger",)}),
     "resources.phone": policy(resources=(Resource("phone", "lamp"),)),
     "resources.twice": policy(resources=(Resource("twice", "lamp"), Resource("twice", "phone"))),
     "resources.*": policy(resources=(Resource("*", "lamp"),)),
-    "resources.cloud": policy(resources=(Resource("cloud", "nobody"),)),
+    "resources.cloud": policy(resources=(Resource("cloud", "stranger"),)),
     "rules.0.id": policy({"id": ""}),
     "rules.1.id": policy(rules=(same("r"), same("r"))),
-    "rules.0.subject": policy({"subjects": ("nobody",)}),
+    "rules.0.subject": policy({"subjects": ("stranger",)}),
     "rules.0.subject ": policy({"subjects": ()}),
-    "rules.0.resource": policy({"resources": ("group:nobody",)}),
+    "rules.0.resource": policy({"resources": ("group:stranger",)}),
     "rules.0.action": policy({"actions": frozenset()}),
     "rules.0.content": policy({"content": frozenset()}),
     "rules.0.content ": policy({"content": KINDS, "condition": Condition(early_data=False)}),
@@ -203,7 +203,7 @@ def test_a_bad_rule_hides_no_other() -> None:
             content=frozenset({ContentKind.ATLS}),
         ),
         same("b"),
-        Rule(id="b", effect=Effect.DENY, subjects=("lamp",), resources=("nobody",), condition=Condition(max_unit=1)),
+        Rule(id="b", effect=Effect.DENY, subjects=("lamp",), resources=("stranger",), condition=Condition(max_unit=1)),
     )
     found = list(mistakes(policy(rules=rules, groups={"home": ("lmap",)})))
     assert found == [
@@ -215,7 +215,7 @@ def test_a_bad_rule_hides_no_other() -> None:
         ),
         (("rules", 0, "content"), "expected none: a rule for read, observe and write is not about sessions"),
         (("rules", 0, "direction"), "expected none: a rule for read, observe and write goes from subject to resource"),
-        (("rules", 2, "resource"), "expected names that the policy defines, 'nobody' is none"),
+        (("rules", 2, "resource"), "expected names that the policy defines, 'stranger' is none"),
         (("rules", 2, "id"), "expected a unique name, 'b' is taken"),
         (("rules", 2, "condition"), "expected no condition but hours: a deny has no others"),
     ]
@@ -237,7 +237,7 @@ def test_hours(text: str, hours: Hours) -> None:
 @pytest.mark.parametrize(
     "text", ["", "06:00", "6:00-23:00", "06:00-23:60", "06:00-25:00", "06:00-06:00", "a-b", "06:00-07:00-08:00", "-"]
 )
-def test_what_are_no_hours(text: str) -> None:
+def test_text_that_is_no_hours_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected two times"):
         parse_hours(text)
 

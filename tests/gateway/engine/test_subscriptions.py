@@ -78,7 +78,7 @@ def test_a_watch_of_everything_covers_what_comes_later(stage: Any) -> None:
     assert s.joins("lamp", STATE)[1] == "mqtt <- news of #1: device lamp"
 
 
-def test_a_watch_of_one_property_hears_of_nothing_else_and_ends_with_it(stage: Any) -> None:
+def test_a_watch_of_one_property_gets_only_its_updates_and_ends_with_it(stage: Any) -> None:
     s = stage(permit("eyes", "phone", "lamp", actions=OBSERVE))
     s.joins("lamp", STATE, LEVEL)
     s.tells("lamp", state=True, level=7)
@@ -107,7 +107,7 @@ def test_a_denied_device_looks_like_one_that_does_not_exist(stage: Any) -> None:
     assert list(s.engine.devices(PEERS["lamp"], **now)) == []
 
 
-def test_what_may_be_read(stage: Any) -> None:
+def test_a_reader_sees_facts_and_last_values(stage: Any) -> None:
     s = stage(permit("r", "phone", "lamp", actions=READ), EYES)
     s.joins("lamp", STATE, WARMTH, facts=(("model", "TRADFRI\x1bbulb"),), sleepy=True)
     s.tells("lamp", temperature=21.5)
@@ -146,7 +146,7 @@ def test_a_value_grows_stale_once_and_is_healed_by_the_next(stage: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "on", 2.5])
-def test_a_value_of_another_kind_counts_not(stage: Any, value: Any) -> None:
+def test_a_value_of_another_kind_is_ignored(stage: Any, value: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", STATE, LEVEL)
     s.watches("app")
@@ -156,7 +156,7 @@ def test_a_value_of_another_kind_counts_not(stage: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), 2**70, "7"])
-def test_what_is_no_number(stage: Any, value: Any) -> None:
+def test_a_value_that_is_no_number_is_ignored(stage: Any, value: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", LEVEL)
     s.watches("app")
@@ -342,7 +342,7 @@ def test_a_watch_of_one_property_goes_on_if_other_facts_of_the_device_change(sta
     assert s.tells("lamp", level=7) == ["accepted", "mqtt <- news of #2: values lamp level=7"]
 
 
-def test_a_watch_of_one_property_hears_that_this_one_is_stale(stage: Any) -> None:
+def test_a_watch_of_one_property_gets_that_it_is_stale(stage: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", WARMTH, replace(LEVEL, lifetime=3600.0))
     s.watches("app", "lamp", "temperature")

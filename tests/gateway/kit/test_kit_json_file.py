@@ -43,7 +43,7 @@ def test_anything_else_is_one_line_that_says_what_is_lost(
     assert record.getMessage().startswith("kept.json can't be read (") and record.getMessage().endswith(f"): {LOST}")
 
 
-def test_what_can_not_be_written_leaves_the_file_as_it_was(
+def test_a_failed_write_leaves_the_file_as_it_was(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.json"

@@ -65,22 +65,22 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """An observer; ``told``: the numbers of units, and why it ended."""
+    """An observer; ``seen``: the numbers of units, and why it ended."""
 
     connection: MailboxConnection
     works: bool = True
-    told: list[int | str] = field(default_factory=list)
+    seen: list[int | str] = field(default_factory=list)
 
     def push(self, unit: Unit) -> bool:
         if self.works:
-            self.told.append(unit.n)
+            self.seen.append(unit.n)
         return self.works
 
     def end(self, reason: Reason) -> None:
-        self.told.append(reason.value)
+        self.seen.append(reason.value)
 
     def replaced(self) -> None:
-        self.told.append("replaced")
+        self.seen.append("replaced")
 
 
 class Owning(RecordingContext):
@@ -207,12 +207,12 @@ def test_who_waits_gets_the_unit_behind_the_one_that_is_acknowledged_or_taken_ba
         stream = Stream(phone)
         site.boxes.observe(site.of(), stream)
         units = [site.unit(n) for n in range(4)]
-        assert stream.told == [0]
+        assert stream.seen == [0]
         site.boxes.acknowledge(site.of())
-        assert stream.told == [0, 1]
+        assert stream.seen == [0, 1]
         site.boxes.withdraw(units[2])
         site.boxes.withdraw(units[1])
-        assert stream.told == [0, 1, 3] and site.boxes.octets == 10
+        assert stream.seen == [0, 1, 3] and site.boxes.octets == 10
         site.boxes.withdraw(units[3])
         site.boxes.withdraw(units[3])
         assert [site.outcome(unit) for unit in units] == [Outcome.DELIVERED, None, None, None]
@@ -220,7 +220,7 @@ def test_who_waits_gets_the_unit_behind_the_one_that_is_acknowledged_or_taken_ba
     run(play)
 
 
-def test_a_unit_that_nobody_fetches_ends_its_session_and_the_other_end_learns_it() -> None:
+def test_a_unit_that_no_client_fetches_ends_its_session_and_the_other_end_learns_it() -> None:
     async def play() -> None:
         site = Site(absence=25.0)
         unit = site.unit(0)
@@ -292,16 +292,16 @@ def test_one_that_observes_gets_units_there_and_may_read_them_again() -> None:
         before, stream = Stream(phone), Stream(phone)
         site.boxes.observe(site.of(), before)
         site.boxes.observe(site.of(), stream)
-        assert waiting.answers == ["none"] and before.told == ["replaced"]
+        assert waiting.answers == ["none"] and before.seen == ["replaced"]
         site.unit(0)
         site.boxes.wait(post, site.of())
         site.boxes.wait(read, site.of())
-        assert (stream.told, post.answers, read.answers) == ([0], ["none"], [0])
+        assert (stream.seen, post.answers, read.answers) == ([0], ["none"], [0])
         site.boxes.observation_ended(site.of(), before)  # it is over for long
         assert site.of().observer is stream
         site.boxes.observation_ended(site.of(), stream)
         site.boxes.observe(site.of(), broken := Stream(phone, works=False))
-        assert site.of().observer is None and not broken.told
+        assert site.of().observer is None and not broken.seen
         assert site.boxes.counters["notifications"] == 1
 
     run(play)
@@ -319,7 +319,7 @@ def test_a_unit_goes_over_no_worse_link_than_its_route_asks_for() -> None:
     run(play)
 
 
-def test_an_open_is_listed_and_reaches_whoever_connects() -> None:
+def test_an_open_is_listed_and_reaches_the_client_that_connects() -> None:
     async def play() -> None:
         site = Site()
         opened = site.open()
@@ -338,7 +338,7 @@ def test_an_open_is_listed_and_reaches_whoever_connects() -> None:
     run(play)
 
 
-def test_an_open_that_nobody_takes_or_only_over_a_worse_link_fails() -> None:
+def test_an_open_that_no_client_takes_or_only_over_a_worse_link_fails() -> None:
     async def play() -> None:
         site = Site(absence=25.0)
         missed, refused = site.open(S), site.open(S2, OTHER, require=MUTUAL)
@@ -350,7 +350,7 @@ def test_an_open_that_nobody_takes_or_only_over_a_worse_link_fails() -> None:
     run(play)
 
 
-def test_an_end_answers_whoever_waits_and_what_a_carriage_has_no_word_for_is_dropped() -> None:
+def test_an_end_answers_the_waiting_reader_and_what_a_carriage_has_no_word_for_is_dropped() -> None:
     async def play() -> None:
         site = Site()
         phone = site.connect(PHONE)
@@ -360,7 +360,7 @@ def test_an_end_answers_whoever_waits_and_what_a_carriage_has_no_word_for_is_dro
         unit = site.unit(0, S2)
         site.end(S)
         site.end(S2)
-        assert waiting.answers == ["closed"] and stream.told == [0, "closed"]
+        assert waiting.answers == ["closed"] and stream.seen == [0, "closed"]
         assert site.outcome(unit) is Reason.CLOSED
         assert site.outcome(site.end(S, OTHER)) is Reason.UNREACHABLE
         unknown = replace(_unit(site), content=ContentKind("coap"))
@@ -384,7 +384,7 @@ def test_two_peers_that_share_a_claim_see_nothing_of_each_other() -> None:
     run(play)
 
 
-def test_whoever_is_shut_out_loses_all_sessions_without_a_receipt() -> None:
+def test_a_peer_that_is_shut_out_loses_all_sessions_without_a_receipt() -> None:
     async def play() -> None:
         site = Site()
         phone = site.connect(PHONE)

@@ -44,7 +44,7 @@ def test_the_oldest_answers_make_room_and_are_counted() -> None:
     assert requests.answered(5) is None and requests.answered(4) is None and requests.evicted == 5
 
 
-def test_what_nobody_waits_for_settles_nothing() -> None:
+def test_a_request_without_a_waiting_peer_settles_nothing() -> None:
     requests = repeated()
     assert requests.settle(1, "no") == () and requests.answered(1) is None
 

@@ -85,7 +85,7 @@ async def test_a_refusal_and_an_internal_fault_reach_the_caller_as_errors(server
         (b"\xff\xfe", "bad-request", "expected one JSON object a line"),
     ],
 )
-async def test_what_is_no_request(server, place, line, error, text):
+async def test_a_line_that_is_no_request_gets_an_error_and_the_next_its_answer(server, place, line, error, text):
     answers = await talk(place, line + b"\n" + b'{"v": 1, "command": "echo"}\n')
     assert answers == [{"v": 1, "ok": False, "error": error, "text": text}, {"v": 1, "ok": True, "result": {"got": {}}}]
 
@@ -101,7 +101,7 @@ async def test_half_a_line_is_no_request(server, place):
     assert await talk(place, b'{"v": 1, "command": "echo"}') == []
 
 
-async def test_silent_connections_lock_nobody_out(server, place):
+async def test_silent_connections_lock_no_client_out(server, place):
     held = [await asyncio.open_unix_connection(str(place)) for _ in range(2)]
     for reader, writer in held[:1]:  # it spoke last
         writer.write(b'{"v": 1, "command": "echo"}\n')

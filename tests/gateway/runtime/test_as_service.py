@@ -82,7 +82,7 @@ def test_a_file_that_the_user_of_the_service_can_not_open_is_named_with_the_way_
     assert any("gateway.yaml:7: policy: expected a file that the service can read" in each for each in mistakes_for())
 
 
-def test_what_is_no_secret_is_to_lie_where_all_may_read_it():
+def test_the_remedy_for_a_ca_file_is_a_folder_that_all_can_read():
     way = as_service._way_out(("adapters", "mqtt", "ca_file"), Path("/etc/atls-gateway/keys/ca.pem"))
     assert way == "it is no secret: put it at /etc/atls-gateway/ca.pem, mode 644"
 

@@ -59,7 +59,7 @@ def test_a_flood_is_bounded_and_counted(caplog):
     log = AuditLog(lines=5, interval=60.0)
     for n in range(10_000):
         log.record(REFUSED, now=n * 0.001)
-    log.record(Audit("opened", None, "r", EnvelopeId(8)), now=10.0)  # another kind has a share of its own
+    log.record(Audit("opened", None, "r", EnvelopeId(8)), now=10.0)  # another kind has its own share
     assert len(caplog.messages) == 4
     log.tick(now=59.0)
     assert len(caplog.messages) == 4

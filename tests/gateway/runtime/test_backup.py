@@ -93,7 +93,7 @@ def test_the_authority_of_the_broker_comes_along(site: Site) -> None:
     ]
 
 
-def test_what_is_no_state_stays_out(site: Site) -> None:
+def test_files_that_are_no_state_stay_out_of_a_backup(site: Site) -> None:
     for name in ("store.db.bad-1", "zigbee/store.db-wal", "zigbee/members.new", "before-0.2.0/store.db", "restoring/x"):
         (site.state / name).parent.mkdir(exist_ok=True)
         (site.state / name).write_bytes(b"x")
@@ -170,7 +170,7 @@ def test_a_running_gateway_is_refused(site: Site) -> None:
     assert not backup.in_use(site.state)
 
 
-def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
+def test_files_that_differ_are_named_and_kept_aside(site: Site) -> None:
     site.backup()
     old = {"etc/gateway.yaml": b"layer: 1\n# mine\n", "var/devices.yaml": b"layer: 1\n# mine\n"}
     for name, octets in old.items():
@@ -293,7 +293,7 @@ def test_no_gateway_starts_on_half_a_restore(home) -> None:
 
 
 def limited(octets: int, work: object) -> str:
-    """What ``work`` says where no file may grow beyond so many octets, as on a disk that fills up."""
+    """What ``work`` says if no file may grow beyond so many octets, as on a disk that fills up."""
     reader, writer = os.pipe()
     child = fork()
     if not child:
@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_not_put_aside(site: Site, make: Callable[[Path], None]) -> None:
+def test_a_device_in_the_place_of_a_file_is_not_put_aside(site: Site, make: Callable[[Path], None]) -> None:
     """As root, a device would be gone for the whole machine."""
     site.backup()
     key = site.elsewhere / "right.key"
@@ -338,7 +338,7 @@ def test_what_is_no_file_is_not_put_aside(site: Site, make: Callable[[Path], Non
     assert not key.is_file() and [path.name for path in site.elsewhere.iterdir()] == ["right.key"]
 
 
-def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_vanish_meanwhile_are_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a gateway runs, whose files come and go."""
     there = [site.state / name for name in ("gone", "gateway-id")]
     monkeypatch.setattr(backup, "_state_files", lambda found: there)
@@ -396,7 +396,7 @@ def test_an_older_backup_is_replaced_whole_and_nothing_else_is(site: Site) -> No
         site.backup()
 
 
-# What only somebody with the passphrase can make ---------------------------------------------------------------------
+# What only an owner of the passphrase can make -----------------------------------------------------------------------
 
 
 def forged(site: Site, change: object) -> None:
@@ -464,7 +464,7 @@ def with_one_more(members):
         (with_one_more, "not that of its content"),
     ],
 )
-def test_what_leads_out_of_its_folder_is_refused(site: Site, change: object, message: str) -> None:
+def test_a_path_out_of_its_folder_is_refused(site: Site, change: object, message: str) -> None:
     site.backup()
     before = site.listed()
     forged(site, change)

@@ -1,5 +1,5 @@
 """``atls-gateway backup`` beside a running gateway, ``restore`` after more has passed, and what the next start makes of
-a state that is old: nothing of then goes on, and whoever waits is told."""
+a state that is old: nothing of then goes on, and waiting clients learn that."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def asked(peer, do: str, **more: object) -> dict:
 
 
 def heard_of(peer, session: str) -> dict:
-    """What a peer is told of a session first, receipts apart."""
+    """A peer's first message about a session, receipts aside."""
     while (heard := peer.hear()).get("session") != session or "kind" not in heard:
         pass
     return heard

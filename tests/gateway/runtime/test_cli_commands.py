@@ -80,7 +80,7 @@ def test_a_daemon_that_is_not_there_is_69(home):
     assert answer.stderr.count("\n") == 2
 
 
-def test_who_names_no_config_hears_which_gateway_was_asked():
+def test_a_command_without_a_config_says_which_gateway_it_asked():
     assert other_gateways(None, {}) == [
         "This is the gateway of /etc/atls-gateway/gateway.yaml; for another one name its config: -c FILE"
     ]
@@ -94,7 +94,7 @@ def test_a_config_that_is_not_there_is_78(home):
         assert answer.stderr == "none.yaml: (top level): expected a readable file: No such file or directory\n"
 
 
-async def test_a_daemon_of_somebody_else_is_77(home):
+async def test_a_daemon_of_another_user_exits_with_77(home):
     server = AdminServer(home.folder / "admin.sock", {}, allowed=frozenset({os.geteuid() + 1}))
     await server.start()
     answer = await asyncio.to_thread(home.cli, "status", "-c", "gateway.yaml")

@@ -21,7 +21,7 @@ def test_durations(text, seconds):
 @pytest.mark.parametrize(
     "value", ["", "30", 30, 1.5, True, None, "1h30min", "-1s", "0s", "s", "1 S", "1e3s", "1" * 13 + "s", "٣s"]
 )
-def test_what_is_no_duration(value):
+def test_text_that_is_no_duration_is_refused(value):
     with pytest.raises(ValueError, match="expected a duration with its unit"):
         parse_duration(value)
 
@@ -34,7 +34,7 @@ def test_sizes(value, octets):
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, None, "1280", "8 kib", "KiB", "0B", "1GiB"])
-def test_what_is_no_size(value):
+def test_text_that_is_no_size_is_refused(value):
     with pytest.raises(ValueError, match="expected a size"):
         parse_size(value)
 
@@ -49,6 +49,6 @@ def test_rates_and_hours_become_the_values_of_the_engine():
 @pytest.mark.parametrize(
     ("key", "value"), [("bytes", "8KiB"), ("bytes", 8), ("handshakes", "0/min"), ("hours", "6-23"), ("hours", 6)]
 )
-def test_what_is_no_rate_and_no_time_of_day(key, value):
+def test_values_that_are_no_rate_or_time_of_day_are_refused(key, value):
     with pytest.raises(ValidationError, match=r"expected (a rate|an amount per|two times of the day)"):
         ConditionTable.model_validate({key: value})

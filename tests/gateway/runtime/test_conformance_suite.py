@@ -167,7 +167,7 @@ async def test_a_part_that_is_missing_is_named(left, place, monkeypatch, name):
     assert await check_adapter(left, TABLE, place, claim="user:nobody") == [f"the adapter has no {name}"]
 
 
-async def test_who_has_devices_must_say_so(left, place, monkeypatch):
+async def test_an_adapter_with_devices_must_declare_them(left, place, monkeypatch):
     """Else ``check-config`` warns of each rule about them that it never applies."""
 
     async def join(self, context):
@@ -184,7 +184,7 @@ async def test_who_has_devices_must_say_so(left, place, monkeypatch):
     assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2) == []
 
 
-async def test_who_carries_no_exchanges_must_say_so(left, place, monkeypatch):
+async def test_an_adapter_without_exchanges_must_settle_them_as_content(left, place, monkeypatch):
     wrong = await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2, proxies=False)
     assert wrong == ["an Exchange that it doesn't carry is not settled as CONTENT"]
     spoil(left, monkeypatch, **exchanges((Outcome.DROPPED, Reason.CONTENT)))

@@ -69,7 +69,7 @@ def test_an_adapter_that_crashes_is_started_again_and_its_units_end(home):
     phone.hear_until("n")
     phone.say("crash")
     assert lamp.hear() == {"receipt": unit, "outcome": "dropped", "reason": "unreachable"}
-    daemon.wait_log("adapter right stopped (RuntimeError: told to crash?forged line)")
+    daemon.wait_log("adapter right stopped (RuntimeError: asked to crash?forged line)")
     daemon.wait_notify("all adapters ready")
     lamp.say("unit", session=session, n=1, payload="16fefd01")
     assert phone.hear_until("n")["n"] == 1
@@ -89,7 +89,7 @@ def test_a_restart_under_systemd_ends_with_a_code_that_the_unit_restarts_on(home
 
 
 def test_no_restart_ends_a_gateway_that_would_not_start_again(home):
-    """The button of Home Assistant asks nobody to check the files first."""
+    """The button of Home Assistant does not have the files checked first."""
     daemon = home.start()
     daemon.wait_notify("READY=1")
     home.config.write_text(home.config.read_text().replace("name: home", "nmae: home"))
@@ -103,7 +103,7 @@ def test_no_restart_ends_a_gateway_that_would_not_start_again(home):
 
 
 def test_a_restart_by_hand_goes_on_in_the_same_process(home):
-    """Nobody would start it again, so it does: with the files as they are now, and with its sessions."""
+    """No service manager would start it again, so it does: with the files as they are now, and with its sessions."""
     daemon = home.start(NOTIFY_SOCKET="", INVOCATION_ID="of the terminal")
     daemon.wait_log("serving (all adapters ready)")
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")

@@ -196,7 +196,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_no_start_would_read_is_not_written(tmp_path: Path) -> None:
+def test_a_devices_file_too_large_to_read_is_not_written(tmp_path: Path) -> None:
     groups = [f"{'g' * 200}{number}" for number in range(8)]
     many = {f"x{at}": DeviceTable(eui64=f"00:0d:6f:00:00:00:00:{at:02x}", groups=groups) for at in range(256)}
     with pytest.raises(InvalidConfigError, match=r"devices.yaml: \(top level\): expected at most 262144 octets"):
@@ -236,7 +236,7 @@ def named(home: Any) -> Any:
 def test_names_that_belong_to_the_service_are_no_warning_to_root(
     named: Any, hop_site: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root checks the config of a service that runs as somebody else."""
+    """Root checks the config of a service that runs as another user."""
     path = named.folder / "state/devices.yaml"
     if os.geteuid() == 0:
         for each in (path.parent, path):

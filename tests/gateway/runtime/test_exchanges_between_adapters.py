@@ -46,7 +46,7 @@ def test_a_request_and_its_answer(pair):
     lamp.say("say", envelope=number, code="2.04", body="7365637265742d32")
     answer = {"receipt": number, "outcome": "delivered", "reason": None, "code": "2.04", "body": "7365637265742d32"}
     assert phone.hear() == answer
-    # The kind of a sealed body has a rule of its own; of it the gateway asks no method.
+    # The kind of a sealed body has its own rule, which asks for no method.
     ask(phone, "POST", "/", body="09", sealed="oscore")
     number = phone.hear()["accepted"]
     assert lamp.hear()["body"] == "09"
@@ -75,7 +75,7 @@ def test_what_is_refused(pair):
     assert "subject=phone action=proxy resource=moon rule=default" in daemon.log
 
 
-def test_an_answer_that_comes_too_late_counts_no_more(pair):
+def test_an_answer_that_comes_too_late_is_ignored(pair):
     daemon, phone, lamp = pair
     ask(phone, "GET", "/state", within=0.05)
     number = phone.hear()["accepted"]
@@ -101,7 +101,7 @@ def test_an_adapter_that_crashes_leaves_no_request_without_its_end(pair):
     ask(phone, "GET", "/state")
     phone.hear()
     number = lamp.hear()["envelope"]
-    phone.say("crash")  # who asked is gone: its request is withdrawn, and an answer finds nobody
+    phone.say("crash")  # the asker is gone: its request is withdrawn, and an answer goes nowhere
     daemon.wait_log("adapter right stopped")
     daemon.wait_notify("all adapters ready")
     lamp.say("say", envelope=number, code="2.05", body="00")

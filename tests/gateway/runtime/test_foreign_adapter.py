@@ -1,4 +1,4 @@
-"""An adapter from outside, with words of its own, in the real daemon: nothing in ``gateway/`` knows these words."""
+"""An adapter from outside, with its own words, in the real daemon: nothing in ``gateway/`` knows these words."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_its_claims_links_and_contents_are_enforced_and_shown(house):
     door.say("open", **opening, link="wire-bare")
     assert door.hear() == {"refused": "link"}, "below what the policy asks for, by the plug-in's own order"
     door.say("open", **opening, link="tls1.3")
-    assert door.hear() == {"refused": "link"}, "nobody can compare a wire with TLS"
+    assert door.hear() == {"refused": "link"}, "a wire can't be compared with TLS"
     door.say("open", **opening | {"content": "adtls"}, link="wire-buried")
     assert door.hear() == {"refused": "content"}
     door.say("open", **opening | {"content": "unheard-of"}, link="wire-buried")
@@ -235,7 +235,7 @@ def test_stored_sessions_of_a_kind_no_longer_declared_are_dropped_and_logged(hou
         assert store.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
 
 
-def test_each_hop_is_asked_for_the_version_of_its_own_family(installed, tmp_path):
+def test_each_hop_needs_the_version_of_its_family(installed, tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text(
         "layer: 1\npolicy-version: 1\nsubjects:\n  door: {link: wire, badge: 0A-0B-0C-0D}\n"
@@ -274,7 +274,7 @@ def test_words_of_our_adapters_that_are_not_configured_are_known(tmp_path):
 
 
 @pytest.mark.parametrize("effect", list(Effect))
-def test_content_that_nobody_declares_is_denied_by_what_reads_records_and_by_a_deny_of_everything(effect):
+def test_undeclared_content_is_denied_by_rules_that_read_records_and_by_a_deny_of_everything(effect):
     strange = ContentKind("unheard-of")
     reads = Condition(versions=frozenset({"dtls1.2"}))
     rules = (
@@ -321,7 +321,7 @@ def test_the_same_word_with_the_same_meaning_is_fine():
     assert vocabularies.merged(ours | {"their": ("their:PLUGIN", words)}).proves("their") == ("user",)
 
 
-def test_nobody_can_declare_records_that_the_gateway_has_no_reader_for():
+def test_no_plugin_can_declare_records_that_the_gateway_has_no_reader_for():
     with pytest.raises(ConfigError, match="expected records of adtls, atls only: their:PLUGIN declares them for 'x'"):
         vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(KindWord(name="x", records=True),)))})
 

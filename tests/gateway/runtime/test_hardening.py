@@ -1,4 +1,4 @@
-"""What the process does to itself: import guard, core files, memory, folders. Each in a process of its own."""
+"""What the process does to itself: import guard, core files, memory, folders. Each in a separate process."""
 
 from __future__ import annotations
 

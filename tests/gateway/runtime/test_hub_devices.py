@@ -275,7 +275,7 @@ async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench:
     assert (bench.net.updates[-1].change, bench.net.updates[-1].online) == (Change.PRESENCE, None)
 
 
-async def test_a_restarted_adapter_hears_nothing_of_its_former_watches(bench: Bench) -> None:
+async def test_a_restarted_adapter_gets_nothing_of_its_former_watches(bench: Bench) -> None:
     bench.submit(Subscribe, APP, to="", name="")
     await bench.turns()
     assert bench.net.context is not None
@@ -343,7 +343,7 @@ async def test_administration_is_bounded(bench: Bench) -> None:
         await ask(APP, "status", {})
 
 
-async def test_who_tells_of_the_gateway_hears_that_joining_opens_and_closes(tmp_path: Path) -> None:
+async def test_an_adapter_that_shows_the_gateway_learns_that_joining_opens_and_closes(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     views: list[GatewayView] = []
     context = bench.net.context
@@ -381,7 +381,7 @@ async def test_joining_is_over_when_the_adapter_that_opened_it_loses_its_link(tm
     bench.hub.close()
 
 
-async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_nobody(tmp_path: Path) -> None:
+async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_no_other(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.net.gateway_changed = lambda: 1 / 0  # type: ignore[attr-defined]
     bench.hub.joining(5)
@@ -400,7 +400,7 @@ async def test_whether_a_peer_may_administer_is_asked_without_a_trace(tmp_path: 
     bench.hub.close()
 
 
-async def test_who_asks_for_a_command_hears_of_the_adapter_that_can_t_and_not_of_those_that_never_do(
+async def test_the_error_for_a_command_names_the_adapter_that_failed_and_none_that_lacks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path)
@@ -508,7 +508,7 @@ async def test_an_adapter_settles_only_its_own_orders(bench: Bench) -> None:
     assert bench.engine.in_flight("radio") == 1
 
 
-async def test_what_is_taken_back_before_it_was_given_out_is_never_given_out(bench: Bench) -> None:
+async def test_a_transmit_withdrawn_before_it_was_sent_out_is_never_sent(bench: Bench) -> None:
     bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
     assert bench.net.context is not None
     bench.hub.detach(bench.net.context)  # who asked is gone, in the turn in which it asked

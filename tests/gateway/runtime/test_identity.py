@@ -51,7 +51,7 @@ def test_an_eui64_is_taken_in_any_usual_spelling(text: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", ADDRESS[:-3], ADDRESS + ":00", "00:0d-6f:00:0b:5d:e3:b6", "0d:6f", "lamp", 270532, None, ["00"]]
 )
-def test_what_is_no_eui64_is_answered_with_an_example(value: object) -> None:
+def test_a_malformed_eui64_is_refused_with_an_example(value: object) -> None:
     with pytest.raises(ValueError, match=r"^expected an address such as \"00:0d:6f"):
         parse_eui64(value)
 

@@ -56,7 +56,7 @@ def test_a_traceback_is_indented_below_its_line():
         ("warning", "gateway.audit", "INFO", False),
     ],
 )
-def test_what_is_seen_at_which_level(level, name, severity, seen):
+def test_each_logger_is_seen_at_its_level(level, name, severity, seen):
     assert bool(logged(level, name, severity)) is seen
 
 

@@ -15,7 +15,7 @@ from gateway.runtime import harden
 from gateway.runtime.maintenance import Maintained, RunningError
 
 OWNER = 12345
-"""Somebody else, where the test runs as root."""
+"""Another user, if the test runs as root."""
 
 
 class Plugin:
@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_root_makes_belongs_to_the_owner_of_the_folder(folder: Path) -> None:
+def test_files_that_root_makes_belong_to_the_owner_of_the_folder(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(folder, OWNER, OWNER)
     reported: list[str] = []
@@ -80,10 +80,10 @@ def test_a_gateway_that_runs_keeps_its_state(folder: Path) -> None:
         os.close(held)
     assert [path.name for path in folder.iterdir()] == ["lock"]
     with closing(os.fdopen(harden.lock(folder / "lock"))):
-        pass  # nobody has it now
+        pass  # no process holds it now
 
 
-def test_who_only_looks_makes_no_folder(tmp_path: Path) -> None:
+def test_a_command_that_only_looks_makes_no_folder(tmp_path: Path) -> None:
     answer = maintained(tmp_path / "missing").carry_out("look", {}, print, looks=True)
     assert answer == {"there": False}
     assert not (tmp_path / "missing").exists()

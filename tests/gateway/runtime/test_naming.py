@@ -101,7 +101,7 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
         POLICY,
         f"expected the address first: atls-gateway devices name {CELLAR} attic",
     ),
-    "nobody renamed": (naming.rename("nobody", "x"), POLICY, "nobody: no device has this name"),
+    "an unknown name": (naming.rename("shed", "x"), POLICY, "shed: no device has this name"),
     "groups with another name": (naming.rename("attic", "x", ["devices"]), POLICY, "devices name changes them"),
 }
 
@@ -123,7 +123,7 @@ def test_the_rules_that_reach_a_device_are_listed_with_their_parties_and_actions
     ]
 
 
-async def test_a_change_is_done_to_its_end_though_nobody_waits_for_the_answer() -> None:
+async def test_a_change_is_finished_though_its_client_has_gone() -> None:
     """As where the broker goes away while the file of names is written for one of its clients."""
     goes_on, done = asyncio.Event(), asyncio.Event()
 
@@ -148,7 +148,7 @@ async def test_names_are_changed_by_commands_that_end() -> None:
     assert changing == {"name-device", "rename-device", "remove-device"}
 
 
-def test_a_name_whose_group_is_not_assignable_any_more_can_be_taken_away(home: Any) -> None:
+def test_a_name_whose_group_is_no_longer_assignable_can_be_taken_away(home: Any) -> None:
     """The gateway does not start with it."""
     here = ("-c", str(home.config))
     state = home.folder / "state"
@@ -186,9 +186,9 @@ def test_in_the_daemon(home: Any) -> None:
         return str(caught.value)
 
     named = home.cli("devices", "name", ATTIC, "attic", "-c", "gateway.yaml")
-    nobody = "  no rule permits anything with it: no client can see or reach it\n"
+    unused = "  no rule permits anything with it: no client can see or reach it\n"
     yet = "No device of this address is there yet, or it is still asked what it is: it goes by this name then.\n"
-    assert (named.returncode, named.stdout) == (0, f"{ATTIC} is attic in the group devices\n{nobody}{yet}"), (
+    assert (named.returncode, named.stdout) == (0, f"{ATTIC} is attic in the group devices\n{unused}{yet}"), (
         named.stderr
     )
     assert path.read_text().endswith(NAMED) and path.stat().st_mode & 0o777 == 0o600
@@ -206,10 +206,10 @@ def test_in_the_daemon(home: Any) -> None:
     assert message in refused("remove-device", device="roof", force=True)
 
     before = path.read_text()
-    path.write_text(before.replace("eui64", "eui"))  # somebody's edit
+    path.write_text(before.replace("eui64", "eui"))  # an edit by hand
     assert f"{path}:6: devices.roof.eui" in refused("name-device", eui64=CELLAR, name="cellar")
     path.write_text(before)
-    assert "nobody: no device has this name" in refused("remove-device", device="nobody")
+    assert "shed: no device has this name" in refused("remove-device", device="shed")
     assert refused("remove-device", device=CELLAR) == "the adapter zigbee isn't running now"
     for wrong in ({}, {"eui64": 1, "name": "x"}, {"eui64": CELLAR, "name": "x", "group": "devices"}):
         assert refused("name-device", **wrong).startswith("expected eui64, name as text")

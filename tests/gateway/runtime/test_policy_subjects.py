@@ -73,7 +73,7 @@ def test_every_usual_spelling_of_an_eui64(eui64: str, tmp_path: Path) -> None:
         ("true", ""),
     ],
 )
-def test_what_is_no_eui64(eui64: str, more: str, tmp_path: Path) -> None:
+def test_a_policy_with_a_malformed_eui64_is_refused(eui64: str, more: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(f"{HEAD}{{link: zigbee, eui64: {eui64}}}\n")
     with pytest.raises(InvalidConfigError) as caught:

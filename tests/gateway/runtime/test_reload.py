@@ -70,7 +70,7 @@ def test_every_key_has_its_place(loaded):
 
 
 @pytest.mark.process
-def test_what_can_change_does_and_the_rest_is_named(home):
+def test_a_reload_changes_what_it_can_and_names_the_rest(home):
     home.config.write_text(home.config.read_text().replace("folder: left", "folder: left\n    key_file: key"))
     (home.folder / "key").touch(mode=0o600)
     daemon = home.start()

@@ -112,7 +112,7 @@ def test_a_plan_that_is_not_of_root_is_not_carried_out(site: Site, victim: Path)
 
 
 @pytest.mark.parametrize("work", [maintain, rename_offline])
-def test_on_half_a_restore_nobody_works(site: Site, work: Callable[[Site], object]) -> None:
+def test_no_command_works_on_half_a_restore(site: Site, work: Callable[[Site], object]) -> None:
     """What it would change is put aside when the restore is finished."""
     (site.state / state_folder.PLAN).write_text("{}")
     with pytest.raises(PeerError, match="run atls-gateway restore FILE again to finish it"):

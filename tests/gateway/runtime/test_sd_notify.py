@@ -49,7 +49,7 @@ def test_the_daemon_notifies_the_service_manager(listener):
         ({"WATCHDOG_USEC": "60000000"}, None),
     ],
 )
-def test_how_often_the_watchdog_wants_to_hear(environ, seconds):
+def test_the_interval_of_the_watchdog_is_read_from_the_environment(environ, seconds):
     assert ServiceManager(environ).watchdog == seconds
 
 
@@ -73,5 +73,5 @@ def test_a_service_manager_that_is_gone_is_no_reason_to_end(caplog, tmp_path):
         ({}, False),
     ],
 )
-def test_who_starts_the_daemon_again(environ, somebody):
+def test_the_environment_says_whether_a_service_manager_starts_the_daemon_again(environ, somebody):
     assert kept(environ) is somebody

@@ -94,7 +94,7 @@ def test_one_passphrase_from_two_keyboards() -> None:
     assert opened(sealed(b"x", "Küchentür"), "Ku\u0308chentu\u0308r") == b"x"
 
 
-def test_what_is_no_backup_and_what_is_of_a_newer_format() -> None:
+def test_a_file_that_is_no_backup_or_of_a_newer_format_is_refused() -> None:
     octets = sealed(b"x")
     with pytest.raises(SealedFileError, match="no backup"):
         opened(b"layer: 1\n" * 20)

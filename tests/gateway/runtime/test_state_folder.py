@@ -52,7 +52,7 @@ def newer_names(state: Path) -> str:
 
 
 @pytest.mark.parametrize("make", [newer_folder, newer_store, newer_names])
-def test_what_a_newer_version_wrote_is_left_as_it_is(home, state, make) -> None:
+def test_files_of_a_newer_version_are_left_as_they_are(home, state, make) -> None:
     expected = make(state)
     before = {path.name: path.read_bytes() for path in state.iterdir()}
     answer = home.cli("run", "-c", str(home.config))

@@ -471,7 +471,7 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
     assert [number for number, _ in kept.rows()] == kept.accepted[-3:]
 
 
-async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks):
+async def test_a_store_that_is_taken_away_is_made_again(tmp_path, clocks):
     async with Kept(tmp_path, clocks, retry=(0.01, 0.02)) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         for path in tmp_path.glob("store.db*"):
@@ -532,7 +532,7 @@ def test_a_file_of_the_first_version_is_taken_up(tmp_path, clocks) -> None:
     home = Stage(permit("p", "phone", "lamp", content=KINDS, condition=READS))
     home.ids = itertools.count(1000)
     said = home.restarts({row.key: row for row in found.rows})
-    assert "log: closed restarted p" in said, "the TLS session in the middle of its hello: nobody can read on"
+    assert "log: closed restarted p" in said, "the TLS session in the middle of its hello can't be read on"
     assert [session.session for session in home.engine.all_sessions()] == ["s1", "s2"]
     home.resumes("zigbee")
     home.resumes("coap")

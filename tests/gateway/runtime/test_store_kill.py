@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 
 class Ear:
-    """Hears all the time, so that what is for it never meets a full socket (it holds ten datagrams)."""
+    """Receives all the time, so that what is for it never meets a full socket (it holds ten datagrams)."""
 
     def __init__(self, peer) -> None:
         self.peer = peer
@@ -48,7 +48,7 @@ class Ear:
 
 
 class Lamp(Ear):
-    """Sends numbered units in a session and hears what became of each."""
+    """Sends numbered units in a session and gets the outcome of each."""
 
     def __init__(self, home) -> None:
         super().__init__(home.peer("left", "lamp"))
@@ -126,7 +126,7 @@ def status(home) -> dict:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_on(home, sleepy):
+def test_units_held_before_a_kill_arrive_once_after_it_and_the_session_goes_on(home, sleepy):
     the_right_side(home, settle=False, sleepy=sleepy)
     daemon = home.start()
     daemon.wait_notify("READY=1")

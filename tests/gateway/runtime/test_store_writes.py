@@ -103,7 +103,7 @@ async def test_sessions_that_come_and_go_between_two_transactions_write_the_memo
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
-async def test_what_is_held_one_by_one_costs_no_more_transactions_than_the_pace_allows(tmp_path, at_once):
+async def test_units_held_one_by_one_cost_at_most_the_transactions_of_the_pace(tmp_path, at_once):
     """A client that has each unit held, and sends the next at its receipt, can't take the whole disk."""
     async with Stored(tmp_path, EngineLimits(hold_after=0.0001, queue_units=10_000)) as bench:
         session = bench.open()

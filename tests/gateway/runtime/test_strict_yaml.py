@@ -70,7 +70,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED)
-def test_what_can_be_read_in_two_ways_is_refused(text, message):
+def test_yaml_that_can_be_read_in_two_ways_is_refused(text, message):
     with pytest.raises(ConfigError) as caught:
         strict_yaml.parse(text, "F")
     assert str(caught.value) == message
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_utf8_is_refused_at_its_line(tmp_path):
 @pytest.mark.parametrize(
     "text", [r'a: ["\ud83d"]', r'a: "\x1b[2J"', r'a: "\0"', r'"\x9b": 1', r'"a\nb": 1', r'"\udcff": 1']
 )
-def test_what_no_terminal_and_no_path_bears_is_refused_at_its_line(text: str) -> None:
+def test_control_characters_are_refused_at_their_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^F:2: (a|a\.0|\(top level\)): expected text without control characters"):
         strict_yaml.parse(f"# one\n{text}\n", "F")
     assert strict_yaml.parse('a: "x\\ty\\nz"', "F").data == {"a": "x\ty\nz"}

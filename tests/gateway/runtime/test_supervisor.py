@@ -83,7 +83,7 @@ async def test_a_crash_in_the_middle_drops_what_was_on_its_way_and_the_next_inst
         assert len(stops) == 1 and "\n" not in stops[0]
 
 
-async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
+async def test_calls_of_a_dead_instance_change_nothing(tmp_path):
     async with Bench(tmp_path) as bench:
         session = bench.open()
         await until(lambda: bench.left.receipts)
@@ -94,7 +94,7 @@ async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
         old.end.set_exception(RuntimeError("boom"))
         await until(lambda: len(bench.right.instances) == 2 and len(bench.left.receipts) == 2)
         old.delivered(bench.accepted[-1])
-        old.context.fault("I am not here any more")
+        old.context.fault("I am no longer here")
         late = Close(id=bench.hub.next_id(), source=PHONE, session=session, reason=Reason.CLOSED, received_at=0.0)
         assert old.context.submit(late) == Refused(Reason.UNREACHABLE)
         await asyncio.sleep(0.01)
@@ -102,7 +102,7 @@ async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
         assert bench.hub.states["right"].ready
 
 
-async def test_an_instance_hears_nothing_of_what_the_one_before_it_submitted(tmp_path):
+async def test_an_instance_gets_no_receipt_for_its_predecessor(tmp_path):
     async with Bench(tmp_path) as bench:
         session = bench.open()
         await until(lambda: bench.left.receipts)
@@ -274,7 +274,7 @@ async def _whatever_happens(tmp_path, steps):
 
 
 def _spy(bench) -> Counter[EnvelopeId]:
-    """Counts what the engine has notified, also what no instance was there to hear."""
+    """Counts what the engine has notified, also what no instance was there to get."""
     heard: Counter[EnvelopeId] = Counter()
     original = bench.engine.commands
 

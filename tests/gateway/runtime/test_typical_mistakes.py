@@ -27,7 +27,7 @@ MISTAKES = {
     "an unquoted IPv6 address": (C, '"[::]:5684"', "[::]", ["gateway.yaml:16: adapters.coap.listen: expected a string, in quotes since it has [ or {"]),
     "a name where an address belongs": (C, '"[::]:5684"', "::1:5684", ["gateway.yaml:16: adapters.coap.listen: expected ADDRESS or ADDRESS:PORT, an IPv6 address in brackets"]),
     "bad lines among the keys": ("coap-keys", KEYS, "phone:00\nnonsense\ntablet=abc:zz\n", ["gateway.yaml:17: adapters.coap.psk_file: {home}/coap-keys: line 1: a PSK has 16 to 64 octets, not 1; line 2: expected identity:hexkey; line 3: the key is not hexadecimal"]),
-    "a rule names nobody": (P, "subject: broker", "subject: metre", ["policy.yaml:19: rules.meter-reads.subject: expected names that the policy defines, 'metre' is none (did you mean meter?)"]),
+    "a rule names no subject": (P, "subject: broker", "subject: metre", ["policy.yaml:19: rules.meter-reads.subject: expected names that the policy defines, 'metre' is none (did you mean meter?)"]),
     "actions of two kinds": (P, "[read, observe]", "[open, read]", ["policy.yaml:21: rules.meter-reads.action: expected actions of one of these groups only: open and forward; read, observe and write; admin; proxy"]),
     "credentials by hand": (C, "psk_file: coap-keys", "psk_file: $CREDENTIALS_DIRECTORY/coap-keys", ["gateway.yaml:17: adapters.coap.psk_file: expected to run under systemd: CREDENTIALS_DIRECTORY isn't set (to check what the service gets: atls-gateway check-config --as-service)"]),
     "a URL for the broker": (C, "broker: localhost:8883", "broker: mqtts://localhost:8883", ["gateway.yaml:19: adapters.mqtt.broker: expected HOST or HOST:PORT, without mqtts:// (and an IPv6 address in brackets)"]),
@@ -56,7 +56,7 @@ MISTAKES = {
         "gateway.yaml:22: adapters.mqtt.password_file: {home}/none: can't be opened: No such file or directory; atls-gateway broker-setup makes one",
         "gateway.yaml:20: adapters.mqtt.ca_file: {home}/no.pem: can't be opened: No such file or directory; atls-gateway broker-setup makes one",
     ]),
-    # Ten of our own.
+    # Ten more.
     "a text that has a colon": (C, "  name: home", "  name: home: upstairs", ["gateway.yaml:4: (top level): expected text with ': ' in it in quotes"]),
     "everybody without quotes": (P, "subject: broker", "subject: *", ["policy.yaml:19: (top level): expected text that begins with * in quotes"]),
     "a quote that is never closed": (P, '"06:00-23:00"}', '"06:00-23:00}', ["policy.yaml:16: (top level): expected the closing quote of the text that begins here"]),

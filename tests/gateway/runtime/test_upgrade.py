@@ -25,7 +25,7 @@ LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
 
 
 class Ear:
-    """Hears all messages to a peer all the time; each is looked at once, in any order."""
+    """Receives all messages to a peer all the time; each is looked at once, in any order."""
 
     def __init__(self, peer) -> None:
         self.peer = peer

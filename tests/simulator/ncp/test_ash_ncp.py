@@ -175,7 +175,7 @@ def test_time_out_adapts_to_the_host() -> None:
     assert ncp.next_deadline() == pytest.approx(now + 0.4)
 
 
-def test_time_outs_in_a_row_are_counted_anew_after_an_acknowledgement() -> None:
+def test_an_acknowledgement_resets_the_count_of_time_outs() -> None:
     ncp = AshNcp()
     now = 0.0
     for number in range(6):
@@ -254,7 +254,7 @@ def test_arbitrary_octets_never_raise_nor_grow(chunks: list[bytes], rand: random
         assert len(ncp._output) <= config.max_output
 
 
-def test_output_nobody_takes_is_bounded() -> None:
+def test_output_that_is_not_taken_is_bounded() -> None:
     ncp = AshNcp(AshConfig(max_output=300))
     ncp.fail(ResetCode.ASSERT)
     for _ in range(1000):

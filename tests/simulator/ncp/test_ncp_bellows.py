@@ -152,7 +152,7 @@ async def test_form_then_restart_and_restore(tmp_path: Path, network: Any, start
         await application.shutdown()
     assert network.parameters.pan_id == formed.pan_id
     assert network.parameters.network_key == formed.network_key.key.serialize()
-    # simulator and application anew, from the file
+    # simulator and application again, from the file
     starts = network.starts
     async with serve_pty(Ncp(network, quick, path)) as port:
         application = await start(port.path)

@@ -53,7 +53,7 @@ def test_unknown_and_short_frames_are_invalid_commands(host: Any) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.binary(max_size=120))
 def test_any_parameters_get_exactly_one_answer(either: Any, data: st.DataObject, parameters: bytes) -> None:
-    """Every command with arbitrary parameters, on one running NCP: an answer of its own or invalidCommand."""
+    """Every command with arbitrary parameters, on one running NCP: its own answer or invalidCommand."""
     formed, table = either, TABLES[either.version]
     name = data.draw(st.sampled_from(table.commands()))
     frame_id = table.row(name).id
@@ -71,8 +71,8 @@ def test_any_parameters_get_exactly_one_answer(either: Any, data: st.DataObject,
     formed.callbacks.clear()
 
 
-def test_every_command_has_an_answer_of_its_own(either: Any) -> None:
-    """With nought for all parameters: nobody raises for want of a value that the version's answer has."""
+def test_every_command_has_its_own_answer(either: Any) -> None:
+    """With nought for all parameters: nothing raises for want of a value that the version's answer has."""
     table = TABLES[either.version]
     for name in table.commands():
         either.command(table.row(name).id, "00" * 60)
@@ -325,7 +325,7 @@ def test_frame_counters_are_restored_only_when_asked(host: Any) -> None:
     assert host.command(0x00AB, "230400000000") == b"\x38"
 
 
-def test_frame_counters_start_anew_with_a_new_network(host: Any) -> None:
+def test_frame_counters_start_again_with_a_new_network(host: Any) -> None:
     host.command(0x00AB, "230400100000")
     host.command(0x00AB, "240400200000")
     host.form()  # without NO_FRAME_COUNTER_RESET
@@ -576,7 +576,7 @@ def test_repetition_costs_nothing(formed: Any, ncp: Ncp) -> None:
     assert ncp.next_deadline() is None
 
 
-def test_a_host_hears_of_the_network_before_it_hears_from_it(host: Any, network: Any, ncp: Ncp) -> None:
+def test_a_host_learns_of_the_network_before_frames_come_from_it(host: Any, network: Any, ncp: Ncp) -> None:
     start = network.start
 
     def eager(coordinator: Any, parameters: Any) -> None:

@@ -128,7 +128,7 @@ def test_messages_in_flight_are_limited(ready: Any, network: Any) -> None:
     network.unicasts[4][2](False)
     assert unicast(ready)[0] == 0
     assert unicast(ready) == (0x72, 0)
-    # broadcasts have a table of their own
+    # broadcasts have a separate table
     assert ready.command(0x0036, "fcff" + aps("0000") + "1e0100")[:1] == b"\x00"
 
 
@@ -239,7 +239,7 @@ def test_address_table_index_of_the_sender(ready: Any, network: Any) -> None:
     assert ready.callbacks[0][1][17] == 3
 
 
-def test_endpoints_nobody_registered_are_not_delivered(ready: Any, network: Any) -> None:
+def test_frames_to_unregistered_endpoints_are_not_delivered(ready: Any, network: Any) -> None:
     network.say(0x4321, frame(destination_endpoint=9))
     network.say(0x4321, frame(destination_endpoint=0xFF), reach=Reach.BROADCAST)
     ready.pump()
@@ -306,8 +306,8 @@ def test_zdo_neighbours_come_in_pages(ready: Any, network: Any) -> None:
     assert len(sent.payload) == 5 + 2 * 22
 
 
-def test_hosts_hear_zdo_as_configured(host: Any, network: Any) -> None:
-    """APPLICATION_ZDO_FLAGS: both hear, the NCP answers what it knows, the host the rest."""
+def test_hosts_get_zdo_as_configured(host: Any, network: Any) -> None:
+    """APPLICATION_ZDO_FLAGS: both get it, the NCP answers what it knows, the host the rest."""
     host.command(0x0053, "2a0300")
     host.form()
     network.say(0x4321, zdo(0x0005, "070000"))

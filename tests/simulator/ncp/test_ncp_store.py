@@ -195,7 +195,7 @@ def test_a_disk_that_fails_does_not_stop_the_dongle(
     assert "could not be written" in caplog.text
 
 
-def test_a_file_that_is_none_of_ours(tmp_path: Path, network: Any) -> None:
+def test_a_foreign_file_is_refused_and_left_as_it_is(tmp_path: Path, network: Any) -> None:
     path = tmp_path / "dongle.json"
     path.write_bytes(b"\xff\xfe{")
     with pytest.raises(PeerError, match=r"dongle\.json"):
@@ -210,7 +210,7 @@ def test_no_key_is_shown() -> None:
     assert secret.hex() not in repr(store)
 
 
-def test_each_blank_dongle_has_an_address_of_its_own(network: Any) -> None:
+def test_each_blank_dongle_has_its_own_address(network: Any) -> None:
     assert Ncp(network).eui64 != Ncp(network).eui64
     assert Ncp(network).eui64 >> 40 == 0x000D6F
     assert Ncp(network, NcpOptions(seed=5)).eui64 == Ncp(network, NcpOptions(seed=5)).eui64

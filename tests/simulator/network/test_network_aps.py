@@ -98,7 +98,7 @@ def test_the_dongle_is_never_called_back_inside_its_call(make_world: MakeWorld) 
 def test_lossy_air(
     make_world: MakeWorld, seed: int, loss: float, duplicate: float, reorder: float, delay: float, sleepy: bool
 ) -> None:
-    """Delivered means received; nobody receives twice; both sides' counters add up."""
+    """Delivered means received; no station receives twice; both sides' counters add up."""
     world = make_world(file="", seed=seed)
     probe = with_probe(world, sleepy=sleepy)
     world.network.set_conditions(
@@ -347,7 +347,7 @@ def test_a_broadcast_is_repeated_over_a_lossy_link(make_world: MakeWorld) -> Non
     assert 45 <= heard < 60  # 7 of 8 are expected
 
 
-def test_multicast_reaches_nobody_without_groups(world: World) -> None:
+def test_multicast_reaches_no_device_without_groups(world: World) -> None:
     fate: list[bool] = []
     frame = ApsFrame(
         profile=0x0104, cluster=6, source_endpoint=1, destination_endpoint=255, payload=b"\x01\x01\x01", group=9

@@ -62,7 +62,7 @@ class Simulator:
         return err.decode() if fails else json.loads(out)
 
     async def order(self, do: str, **arguments: object) -> Any:
-        """The same without a process of its own."""
+        """The same without a separate process."""
         return await asyncio.to_thread(ask, self.socket, {"do": do, **arguments})
 
     async def device(self, name: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ async def host(directory: Path, port: str, *, form: bool = False) -> AsyncIterat
         "ota": {"enabled": False},
     }
     if form:
-        # as after any forming: an application made anew
+        # as after any forming: a new application
         forming = await ControllerApplication.new(config, auto_form=True)
         await forming.shutdown()
     app = await ControllerApplication.new(config, auto_form=False)
@@ -207,7 +207,7 @@ async def first_run(directory: Path, sim: Simulator, dongle: str) -> dict[str, i
 
 
 async def second_run(directory: Path, sim: Simulator, dongle: str, addresses: dict[str, int]) -> None:
-    """Nobody joins or is interviewed again, and everything still works."""
+    """No device joins or is interviewed again, and everything still works."""
     async with host(directory, dongle) as app:
         assert {str(device.ieee): device.nwk for device in app.devices.values()} == addresses
         assert interviewed(app, 4)
@@ -269,7 +269,7 @@ async def test_a_bad_radio_and_a_pulled_dongle(tmp_path: Path) -> None:
         await until(tty.exists)
 
 
-def test_what_cannot_run_says_why(tmp_path: Path) -> None:
+def test_a_simulation_that_cannot_run_says_why(tmp_path: Path) -> None:
     runner = CliRunner()
 
     def refused(*options: object) -> str:
@@ -299,7 +299,7 @@ def test_what_cannot_run_says_why(tmp_path: Path) -> None:
 
 
 def test_the_error_without_pseudo_terminals_says_what_to_mount(tmp_path: Path) -> None:
-    """As a bare chroot is: /dev/pts hidden in a mount namespace of its own."""
+    """As a bare chroot is: /dev/pts hidden in a separate mount namespace."""
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     command = f"mount -t tmpfs none /dev/pts && exec {sys.executable} -m simulator.cli run --pty {tmp_path / 'tty'}"
     found = subprocess.run([*namespace, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)

@@ -119,7 +119,7 @@ def test_a_second_run_is_like_the_first(make_world: MakeWorld, tmp_path: Path) -
     again = make_world(path=path)
     again.network.start(again.coordinator, _parameters())
     again.run(1)
-    assert again.coordinator.updates == []  # nobody joins anew
+    assert again.coordinator.updates == []  # no device joins again
     for eui64 in (LAMP, THERMOMETER, ATTACHED):
         assert again.network.nwk_of(eui64) == world.network.nwk_of(eui64) is not None
     assert sorted(again.network.children()) == sorted(world.network.children())

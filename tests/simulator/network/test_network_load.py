@@ -55,7 +55,7 @@ def test_a_full_house_joins_a_few_at_a_time(make_world: MakeWorld) -> None:
     assert line.order(do="populate", kind="thermometer", count=1) == ["thermometer-1"]
 
 
-def test_members_are_there_at_once_and_nobody_hears_of_it(make_world: MakeWorld) -> None:
+def test_members_are_there_at_once_without_a_word_to_the_coordinator(make_world: MakeWorld) -> None:
     world = make_world("devices: []").form()
     line = Line(world)
     assert len(line.order(do="populate", kind="thermometer", count=200, members=True, poll_interval=5)) == 200

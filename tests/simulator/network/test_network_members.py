@@ -1,4 +1,4 @@
-"""Members of the network: who gets in and how, who leaves, who comes back, and what the coordinator hears of it."""
+"""Members of the network: who gets in and how, who leaves, who comes back, and what the coordinator learns of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_join_tells_the_trust_centre_then_everybody(world: World) -> None:
     assert world.network.children() == [(world.network.nwk_of(THERMOMETER), THERMOMETER, True)]
 
 
-def test_nobody_joins_a_closed_network(make_world: MakeWorld) -> None:
+def test_no_device_joins_a_closed_network(make_world: MakeWorld) -> None:
     world = make_world()
     world.network.start(world.coordinator, _parameters(1))
     world.run(5)

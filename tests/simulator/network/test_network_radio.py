@@ -141,7 +141,7 @@ def test_impossible_conditions(wrong: dict[str, float]) -> None:
         Conditions(**wrong)
 
 
-def test_a_new_seed_starts_the_draw_anew() -> None:
+def test_a_new_seed_restarts_the_draw() -> None:
     lossy = Conditions(loss=0.5)
 
     def fates(link: Link) -> list[bool]:

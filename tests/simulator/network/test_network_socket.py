@@ -172,7 +172,7 @@ async def test_join_send_receive(tmp_path: Path) -> None:
         client = await site.connect(on_received=received.append)
         joining = asyncio.ensure_future(client.join(5))
         await asyncio.sleep(0.05)
-        assert not joining.done()  # nobody is there yet
+        assert not joining.done()  # no coordinator is there yet
         site.up()
         assert await joining == client.nwk == site.network.nwk_of(EUI64)
         assert await client.send(b"up", cluster=0x0704, destination_endpoint=3, link_key=True)
@@ -206,7 +206,7 @@ async def test_basic_and_unknown_clusters_stay_with_the_simulator(tmp_path: Path
         assert answers[0x0000] == bytes.fromhex("18 01 01 0500 00 42 05") + b"meter"
         assert answers[0x0006] == bytes.fromhex("18 02 0b 01 c3")
         assert received == []
-        # an endpoint that nobody stands behind
+        # an endpoint without a client behind it
         assert not await site.unicast(b"x", endpoint=9)
         client.close()
         await client.wait_closed()

@@ -235,7 +235,7 @@ def test_a_command_is_obeyed_and_answered(world: World) -> None:
     assert endpoint.clusters[ON_OFF].attributes[0].value == 1
 
 
-def test_what_is_no_zcl_frame_is_dropped(world: World) -> None:
+def test_octets_that_are_no_zcl_frame_are_dropped(world: World) -> None:
     world.coordinator.take()
     assert world.send(LAMP, b"\x01") == []
     world.run(0.1)

@@ -150,11 +150,11 @@ def test_the_binding_table_is_bounded() -> None:
     assert len(device.bindings) == MAX_BINDINGS
 
 
-def test_what_comes_afterwards() -> None:
+def test_an_answer_names_the_step_that_follows_it() -> None:
     _, server = make()
     eui64 = "01000000006f0d00"
     assert server.answer(0x0034, bytes.fromhex(f"01 {eui64} 80"), broadcast=False).afterwards == Leave(rejoin=True)
-    # address 0: whoever gets it
+    # address 0: the receiver
     assert server.answer(0x0034, bytes(10), broadcast=False).afterwards == Leave(rejoin=False)
     answer = server.answer(0x0036, b"\x01\x3c\x01", broadcast=True)
     assert (answer.response, answer.afterwards) == (None, PermitJoining(60))

@@ -191,7 +191,7 @@ class HopAdapter:
         self._tell(message["me"], {"surviving": ends, "epoch": self.context.epoch})
 
     def _on_crash(self, message, peer):
-        self.crash.set_exception(RuntimeError("told to crash\nforged line"))
+        self.crash.set_exception(RuntimeError("asked to crash\nforged line"))
 
     def _on_return(self, message, peer):
         self.crash.set_result(None)
@@ -255,7 +255,7 @@ class HopAdapter:
             self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
 
     def _carry_out(self, command, name):
-        """A command to a device: held where the peers sleep, else done where the peer hears of it."""
+        """A command to a device: held if the peers sleep, else done if the peer gets it."""
         if self.table.sleepy:
             self.context.settle(Receipt(command.id, Outcome.HELD))
         elif self._tell(name, {"kind": "Command", "property": command.names[0], "value": _value(command)}):
