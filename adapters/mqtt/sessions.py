@@ -1,4 +1,4 @@
-"""Sessions with the broker's clients: topics and bodies of ``carriage.mqtt`` turned into envelopes and back.
+"""Sessions with the broker's clients: their connection, and what ends them; ``inbound`` and ``outbound`` do the rest.
 
 It needs a broker whose ACL ties the first topic level to the login: a message's user is its principal.
 """
@@ -15,10 +15,11 @@ from adapters.mqtt import payloads, reason_codes
 from adapters.mqtt.departures import Departures
 from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
+from adapters.mqtt.inbound import Inbound
 from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
 from adapters.mqtt.outbound import Outbound
-from adapters.mqtt.pending_acks import PendingAcks, Submitted
+from adapters.mqtt.pending_acks import PendingAcks
 from adapters.mqtt.session_ends import UserEnds
 from adapters.mqtt.times import MqttTimes
 from adapters.mqtt.users import Users
@@ -27,7 +28,6 @@ from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
-from gateway.api.errors import PeerError
 from gateway.api.model import (
     Close,
     ContentKind,
@@ -38,9 +38,7 @@ from gateway.api.model import (
     Outcome,
     Reason,
     Receipt,
-    Refused,
     Reset,
-    Sealed,
     SessionId,
     Transmit,
     Unit,
@@ -53,8 +51,7 @@ RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
 
-_KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
-_CONTENTS: Final = frozenset(_KINDS.values())
+_CONTENTS: Final = frozenset(map(ContentKind, bodies.CONTENT_TYPES))
 
 
 class Sessions:
@@ -78,6 +75,7 @@ class Sessions:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
+        self._inbound: Inbound | None = None
         self._outbound: Outbound | None = None
         self._early: list[Transmit] = []
         """Transmits that came before ``run``."""
@@ -98,7 +96,7 @@ class Sessions:
         self._lost = False
         """The broker has been away for so long that its sessions were given up."""
         self._complaints = MalformedLog()
-        self._counters = {"received": 0, "retained": 0, "no_subscribers": 0}
+        self._counters = {"received": 0, "no_subscribers": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
@@ -110,7 +108,18 @@ class Sessions:
         client = self._client = MqttClient(options, self, wake=context.touch)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
-        client.on_too_long = self._on_too_long
+        self._inbound = Inbound(
+            context,
+            self._topics,
+            self._users,
+            self._ends,
+            self._submitted,
+            self._departures,
+            self._news,
+            self._tell,
+            self._complaints,
+        )
+        client.on_too_long = self._inbound.too_long
         client.subscribe(self._topics.gateway_filters())
         self._outbound = Outbound(
             context,
@@ -191,6 +200,7 @@ class Sessions:
             "stale_wills": self._departures.stale,
             "answers_lost": 0 if self._news is None else self._news.lost,
             "published": 0 if self._outbound is None else self._outbound.published,
+            "retained": 0 if self._inbound is None else self._inbound.retained,
             **self._counters,
         }
 
@@ -254,43 +264,22 @@ class Sessions:
         self._counters["received"] += 1
         waits = False
         try:
-            waits = self._take(message)
+            waits = self._inbound is not None and self._inbound.take(message)
         except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not waits:
                 self._acknowledge(message)
 
-    def _take(self, message: Message) -> bool:
-        """Whether the message is to be acknowledged later. PeerError: malformed."""
-        if message.retained:  # nothing of ATLS is ever retained: an old record must not come back
-            self._counters["retained"] += 1
-            return False
-        topic = self._topics.parse(message.topic)
-        if self._departures.leaving and isinstance(topic, t.Up | t.Open | t.Close):
-            self._departures.returned(topic.user)
-        match topic:
-            case t.Up():
-                return self._on_unit(topic, message)
-            case t.Open():
-                self._on_open(topic.user, message)
-            case t.Close():
-                self._on_close(topic)
-            case t.Gone():
-                self._departures.announced(topic.user, bodies.decode_gone(message.payload))
-            case _:
-                raise PeerError("a topic that only the gateway writes to")
-        return False
-
     def published(self, token: Token, code: int) -> None:
         assert self._context is not None
-        if self._hearing.tokens and self._hearing.published(token, code):
+        transmit: object = token  # compared before it is looked up: a value of the api has no hash
+        if type(transmit) is not Transmit and self._hearing.tokens and self._hearing.published(token, code):
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
         outbound = self._outbound
         assert outbound is not None
-        transmit: object = token
         if type(transmit) is Transmit:
             outbound.taken(transmit, code)
             self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
@@ -307,109 +296,9 @@ class Sessions:
         elif not self._hearing.dropped(token) and self._news is not None:
             self._news.lost += 1
 
-    # What comes from clients
-
-    def _on_unit(self, topic: t.Up, message: Message) -> bool:
-        """Whether the message is to be acknowledged later."""
-        assert self._context is not None
-        context = self._context
-        user, session, n = topic.user, SessionId(topic.session), topic.n
-        content = self._content(user, session, message.content_type)
-        if content is None:
-            self._complaints.over(PeerError("a unit of no known kind"), message.topic)
-            self._tell(user, session, payloads.refusal(n, Reason.CONTENT))
-            return False
-        identifier, now = context.next_id(), context.now()
-        verdict = context.submit(
-            Unit(
-                id=identifier,
-                source=self._users.peer(user),
-                session=session,
-                content=content,
-                n=n,
-                payload=Sealed(message.payload),
-                received_at=now,
-                expires_at=None if message.expiry is None else now + message.expiry,
-            )
-        )
-        if isinstance(verdict, Refused):
-            self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
-            return False
-        if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
-            return self._submitted.again(Submitted(user, session, n), message)
-        if self._ends.get(user, session) is None:
-            self._ends.enter(user, session, content)
-        self._submitted.add(identifier, Submitted(user, session, n), message)
-        return True
-
-    def _on_too_long(self, name: str) -> None:
-        try:
-            topic = self._topics.parse(name)
-        except PeerError:
-            return
-        if isinstance(topic, t.Up):
-            self._tell(topic.user, SessionId(topic.session), payloads.refusal(topic.n, Reason.TOO_LARGE))
-
     def _acknowledge(self, message: Message) -> None:
         if self._client is not None and message.qos:
             self._client.acknowledge(message)
-
-    def _on_open(self, user: str, message: Message) -> None:
-        assert self._context is not None
-        if message.content_type not in (None, bodies.JSON_TYPE):
-            raise PeerError("an open of another content type")
-        request = bodies.decode(bodies.OpenRequest, message.payload)
-        context = self._context
-        content = _KINDS[request.kind]
-        verdict = context.submit(
-            Open(
-                id=context.next_id(),
-                source=self._users.peer(user),
-                to=request.to,
-                content=content,
-                nonce=bytes.fromhex(request.nonce),
-                received_at=context.now(),
-            )
-        )
-        answer: bodies.Body
-        if isinstance(verdict, Refused):
-            answer = bodies.Refused(request.nonce, verdict.reason.value, payloads.seconds(verdict.retry_after))
-        else:
-            assert verdict.session is not None
-            if not verdict.duplicate:
-                self._ends.enter(user, verdict.session, content)
-            answer = bodies.Opened(request.nonce, verdict.session)
-        assert self._news is not None
-        self._news.tell(self._answer_topic(user, message), bodies.encode(answer), message.correlation)
-
-    def _answer_topic(self, user: str, message: Message) -> str:
-        """A Response Topic counts below the requester's own level, and not where we listen ourselves."""
-        asked = message.response_topic
-        if asked is not None and self._topics.owned_by(user, asked):
-            try:
-                topic = self._topics.parse(asked)
-            except PeerError:
-                return asked
-            if not isinstance(topic, t.Open | t.Up | t.Close | t.Gone):
-                return asked
-        return self._topics.build(t.OpenStatus(user))
-
-    def _on_close(self, topic: t.Close) -> None:
-        assert self._context is not None
-        context = self._context
-        session = SessionId(topic.session)
-        verdict = context.submit(
-            Close(
-                id=context.next_id(),
-                source=self._users.peer(topic.user),
-                session=session,
-                reason=Reason.CLOSED,
-                received_at=context.now(),
-            )
-        )
-        self._ends.remove(topic.user, session)
-        if isinstance(verdict, Refused):
-            self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
     def _reset(self, user: str) -> None:
         """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
@@ -428,23 +317,6 @@ class Sessions:
         self._news.tell(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
 
     # Small things
-
-    def _content(self, user: str, session: SessionId, content_type: str | None) -> ContentKind | None:
-        """The kind that the message states, or that its session was opened with.
-
-        A client of MQTT 3.1.1 can't state one, whatever version we speak to the broker.
-        """
-        assert self._context is not None
-        if content_type is not None:
-            kind = bodies.KINDS.get(content_type)
-            return _KINDS[kind] if kind is not None else None
-        end = self._ends.get(user, session)
-        if end is not None:
-            return end.content
-        views = self._context.sessions(self._users.peer(user))
-        content = next((view.content for view in views if view.session == session), None)
-        # An unknown session is refused as unknown whatever kind is stated.
-        return content or ContentKind.ADTLS
 
     def _owns(self, user: str, session: SessionId) -> bool:
         assert self._context is not None
