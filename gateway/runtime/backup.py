@@ -23,6 +23,7 @@ from gateway.runtime import backup_file, harden, identity, plugins, snapshots, s
 from gateway.runtime.backup_file import BackupError, Manifest, MemberContent, MemberPlace, Progress
 from gateway.runtime.config_source import Source, read_config
 from gateway.runtime.sealed_file import COST
+from gateway.runtime.version import version
 
 STORE: Final = "store.db"
 BROKER: Final = "broker"
@@ -220,7 +221,7 @@ def write(
     table = found.source.data.get("gateway")
     name = table.get("name") if isinstance(table, dict) else None
     about = Manifest(
-        program=identity.VERSION,
+        program=version(),
         made_at=time.time(),
         name=name if isinstance(name, str) else "gateway",
         id=_id(found.state),

@@ -152,7 +152,7 @@ def test_a_damaged_file_changes_nothing(site: Site) -> None:
 
 
 def test_a_newer_program_s_backup_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.runtime.identity.VERSION", "99.1.0")
+    monkeypatch.setattr("gateway.runtime.backup.version", lambda: "99.1.0")
     site.backup()
     monkeypatch.undo()
     with pytest.raises(BackupError, match=r"made by atls-gateway 99\.1\.0, and this is .*install 99\.1\.0 or newer"):
