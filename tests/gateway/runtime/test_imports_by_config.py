@@ -28,11 +28,11 @@ SESSIONS = "  mqtt: {{broker: '127.0.0.1:1', tls: false, broker_acl: true}}\n"
 TOPICS = "  mqtt: {{broker: '127.0.0.1:1', tls: false, devices: {{base: home}}}}\n"
 ZIGBEE = "  zigbee: {{path: no-dongle}}\n"
 
-OF_COAP = {"OpenSSL", "layer.listener", "carriage.coap", "adapters.coap.adapter"}
+OF_COAP = {"OpenSSL", "cryptography", "layer.listener", "carriage.coap", "adapters.coap.adapter"}
 OF_MQTT = {"paho", "carriage.mqtt", "adapters.mqtt.adapter"}
 OF_SESSIONS = OF_MQTT | {"adapters.mqtt.sessions"}
 OF_TOPICS = OF_MQTT | {"adapters.mqtt.devices"}
-OF_ZIGBEE = {"zigpy", "bellows", "carriage.zigbee", "adapters.zigbee.adapter"}
+OF_ZIGBEE = {"zigpy", "bellows", "cryptography", "carriage.zigbee", "adapters.zigbee.adapter"}
 OF_DAEMON = {"gateway.cli.entry", "gateway.cli.serving", "gateway.cli.codes"}
 COMMANDS = {f"gateway.cli.{path.stem}" for path in Path(gateway.cli.__path__[0]).glob("*.py")}
 WATCHED = OF_COAP | OF_SESSIONS | OF_TOPICS | OF_ZIGBEE | COMMANDS | {"serial", "click"}
