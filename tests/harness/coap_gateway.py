@@ -155,9 +155,9 @@ class Raw:
         return found
 
     def units(self, exchange: int) -> list[atls_client.ReceivedUnit | atls_client.SessionRefused]:
-        """What the observation was told, but for what says nothing."""
-        told = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
-        return [unit for response in told if (unit := atls_client.read_unit(response)) is not None]
+        """The units in the notifications of the observation."""
+        responses = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
+        return [unit for response in responses if (unit := atls_client.read_unit(response)) is not None]
 
 
 class Observed:

@@ -280,7 +280,7 @@ async def test_only_a_key_that_is_known_gets_in(home: Home) -> None:
                     await client.connect()
                     await client.request(atls_client.inbox_request())
         except TimeoutError:
-            assert client.info is None  # an unknown identity is not told from a wrong key: the handshake stalls
+            assert client.info is None  # an unknown identity gets the same answer as a wrong key: the handshake stalls
         client.close()
     assert home.adapter.status()["clients"] == 0
 

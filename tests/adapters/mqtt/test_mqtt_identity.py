@@ -475,7 +475,7 @@ async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> Non
     assert set(await retained(home)) == {"homeassistant/device/of_another_program/config"}
 
 
-async def test_a_broker_that_refuses_discovery_is_told_by_its_topics(start: Start) -> None:
+async def test_a_refused_discovery_message_is_a_fault_that_names_its_topics(start: Start) -> None:
     acl = "user gateway\ntopic readwrite home/#\ntopic readwrite atls/#\ntopic read homeassistant/status\n"
     home = await start(policy=POLICY, acl=acl, devices={}, broker_acl=False)
     House(home.far).join("lamp", STATE)

@@ -76,7 +76,7 @@ def test_the_daemon_imports_what_its_config_needs(home: Home, adapters: str, nee
     (home.folder / "psk").touch(mode=0o600)
     (home.folder / "psk").write_text(f"phone:{'ab' * 16}\n")
     daemon = home.start(PYTHONPROFILEIMPORTTIME="1")
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert imported(daemon.log) & WATCHED == needs | OF_DAEMON
 
 
