@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from gateway.cli.codes import EPILOG
-from gateway.cli.commands import ROWS, CommandModules
+from gateway.cli.commands import ROWS, LazyCommands
 
 
 class _Group(click.Group):
@@ -34,7 +34,7 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
 
 @click.group(
     cls=_Group,
-    commands=CommandModules(),
+    commands=LazyCommands(),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
     help="""Run an ATLS gateway, or ask a running one.
