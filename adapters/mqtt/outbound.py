@@ -1,8 +1,8 @@
 """The engine's orders on their way to the broker, until each has its one receipt.
 
-Nothing waits here. The engine gives no more units than the connection's window takes (``AdapterContext.allow``); an
-order goes to the client at once, under itself as its token, and the client's one table of what is in flight has it
-until the broker answers. What comes while there is no link to judge it by is put back: it stays the engine's. The
+Nothing waits here. The engine gives as many units as the connection's window takes (``AdapterContext.allow``); an order
+goes to the client at once, as its own token, and the client's one table of what is in flight has it until the broker
+answers. What comes while there is no link to judge it by is put back: it stays the engine's. The
 broker has ``grace`` seconds to take an order. One that it has not taken by then is dropped, and if the window is full
 of such, the broker is as good as away. What becomes of that later, or of an order that ``withdraw`` took back, is of no
 interest: its token is taken away.
