@@ -248,7 +248,9 @@ async def test_what_waits_for_a_broker_outlives_the_adapter(home: MqttHome) -> N
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
     assert not any(home.far.outcome(each) for each in units)
+    seen = app.connections
     home.broker.start()
+    await until(lambda: app.connections > seen)
     home.adapter = home.configure()
     async with asyncio.TaskGroup() as tasks:
         home.run(tasks, "mqtt", home.adapter)
