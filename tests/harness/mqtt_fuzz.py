@@ -1,8 +1,8 @@
 """Octets that no broker should send, into the stage: ``python -m tests.harness.mqtt_fuzz COUNT [SEED]``.
 
-Each input is a connection: valid packets, some of them changed by ``mutate``, in pieces. Whatever comes, the stage raises nothing,
-gives events or says by a ``PeerError`` in ``fault`` why it doesn't, keeps no more than a packet, and each message in
-flight ends at most once.
+Each input is a connection: valid packets, some of them changed by ``mutate``, in pieces. Whatever comes, the stage
+raises nothing, gives events or says by a ``PeerError`` in ``fault`` why it doesn't, keeps one packet at most, and each
+message in flight ends at most once.
 """
 
 from __future__ import annotations

@@ -72,16 +72,11 @@ def test_what_we_write_paho_reads_and_its_acknowledgements_are_ours(
         stage.publish(each, None if each.expires is None else int(each.expires))
     for piece in pieces(data, bytes(stage.out)):
         paho.read(piece)
-    wanted = [
-        (each.topic, each.payload, each.retain, each.qos)
-        + (
-            (each.content_type, each.correlation, None if each.expires is None else int(each.expires))
-            + (each.response_topic,)
-            if version == 5
-            else (None,) * 4
-        )
-        for each in sent
-    ]
+    wanted = []
+    for each in sent:
+        expires = None if each.expires is None else int(each.expires)
+        texts = (each.content_type, each.correlation, expires, each.response_topic) if version == 5 else (None,) * 4
+        wanted.append((each.topic, each.payload, each.retain, each.qos, *texts))
     assert [of_paho(each, version) for each in paho.messages] == wanted
     events = [event for piece in pieces(data, paho.written()) for event in stage.receive(piece)]
     assert events == [(each.token, 0) for each in sent if each.qos] and not stage.in_flight and stage.fault is None
