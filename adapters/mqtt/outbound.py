@@ -1,10 +1,10 @@
-"""The engine's orders on their way to the broker, until each has its one receipt.
+"""The engine's transmits as messages on their way to the broker, until each has its one receipt.
 
-Nothing waits here. The engine gives as many units as the connection's window takes (``AdapterContext.allow``); an order
-goes to the client at once, as its own token, and the client's one table of what is in flight has it until the broker
-answers. What comes while there is no link to judge it by is put back: it stays the engine's. The
-broker has ``grace`` seconds to take an order. One that it has not taken by then is dropped, and if the window is full
-of such, the broker is as good as away. What becomes of that later, or of an order that ``withdraw`` took back, is of no
+Nothing waits here. The engine gives as many units as the connection's window takes (``AdapterContext.allow``). A
+transmit goes to the client at once, as its own token, and the client's one table of what is in flight has it until the
+broker answers. What comes while there is no link to judge it by is put back: it stays the engine's. The broker has
+``grace`` seconds to take a message. One that it has not taken by then is dropped, and if the window is full of such,
+the broker is as good as away. What becomes of that message later, or of one that ``withdraw`` took back, is of no
 interest: its token is taken away.
 """
 
@@ -40,7 +40,7 @@ from gateway.api.ports import AdapterContext
 
 
 class Outbound:
-    """``lost`` is called after the receipt for an order that the broker didn't take in time, ``stalled`` if it takes
+    """``lost`` is called after the receipt for a transmit that the broker didn't take in time, ``stalled`` if it takes
     nothing at all."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Outbound:
         self._met: LinkRequirement | None = None
         """What was asked for last of this link, and met."""
         self.refused = False
-        """The client had no room for an order."""
+        """The client had no room for a message."""
         self._timer: asyncio.TimerHandle | None = None
         self.published = 0
         client.sender.on_window = self._allow
@@ -75,11 +75,11 @@ class Outbound:
         return sum(1 for _ in self._held())
 
     def _held(self) -> Iterator[tuple[Outgoing, Transmit]]:
-        """The orders that the client has, by age."""
+        """The transmits that the client has, by age."""
         for message in self._client.unacknowledged():
-            order: object = message.token
-            if isinstance(order, Transmit):
-                yield message, order
+            transmit: object = message.token
+            if isinstance(transmit, Transmit):
+                yield message, transmit
 
     def resume(self, link: LinkSecurity) -> None:
         """There is a connection, with this protection: what waits at the engine comes."""

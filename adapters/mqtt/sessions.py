@@ -60,7 +60,7 @@ _CONTENTS: Final = frozenset(_KINDS.values())
 class Sessions:
     """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
-    ``return_within``: seconds that a user whose will came has to be heard again.
+    ``return_within``: seconds within which a user whose will came must send something again.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Sessions:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders: Outbound | None = None
+        self._outbound: Outbound | None = None
         self._early: list[Transmit] = []
-        """Orders that came before ``run``."""
+        """Transmits that came before ``run``."""
         self._users = Users()
         self._ends = SessionEnds(topics, self._owns)
         self._epoch: Epoch | None = None
@@ -112,7 +112,7 @@ class Sessions:
         self._news = News(client, options.max_queued // 2)
         client.on_too_long = self._on_too_long
         client.subscribe(self._topics.gateway_filters())
-        self._orders = Outbound(
+        self._outbound = Outbound(
             context,
             client,
             self._topics,
@@ -134,16 +134,16 @@ class Sessions:
                     self._tell_state(bodies.State.OFFLINE)
                 self._end_away()
                 await client.stop(drain=1.0)
-                self._orders.close()
+                self._outbound.close()
 
     def send(self, transmit: Transmit) -> None:
-        envelope, orders = transmit.envelope, self._orders
-        if orders is None:
+        envelope, outbound = transmit.envelope, self._outbound
+        if outbound is None:
             self._early.append(transmit)
             return
         user = self._users.by_claim.get(transmit.to.claim)
         if user is not None and type(envelope) is Unit and not self._lost:
-            orders.send(transmit, user)
+            outbound.send(transmit, user)
             return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
@@ -159,11 +159,11 @@ class Sessions:
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
             self._ends.add(user, envelope.session, envelope.content)
-        orders.send(transmit, user)
+        outbound.send(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        if self._orders is not None:
-            self._orders.withdraw(envelope)
+        if self._outbound is not None:
+            self._outbound.withdraw(envelope)
         self._early = [transmit for transmit in self._early if transmit.envelope.id != envelope]
 
     def receipt(self, receipt: Receipt) -> None:
@@ -184,13 +184,13 @@ class Sessions:
             "link": self._users.link.protocol,
             "users": len(self._users),
             "sessions": len(self._ends),
-            "in_flight": 0 if self._orders is None else len(self._orders),
+            "in_flight": 0 if self._outbound is None else len(self._outbound),
             "window": 0 if self._client is None else self._client.window,
             "malformed": self._complaints.count,
             "leaving": len(self._departures.leaving),
             "stale_wills": self._departures.stale,
             "answers_lost": 0 if self._news is None else self._news.lost,
-            "published": 0 if self._orders is None else self._orders.published,
+            "published": 0 if self._outbound is None else self._outbound.published,
             **self._counters,
         }
 
@@ -202,8 +202,8 @@ class Sessions:
         self._hearing.connected(self._client)
         self._end_away()
         self._lost = self._unauthorized = False
-        assert self._orders is not None
-        self._orders.pause()
+        assert self._outbound is not None
+        self._outbound.pause()
         first, self._known = not self._known, True
         if first or session_present:
             self._resume()
@@ -212,8 +212,8 @@ class Sessions:
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
-        assert self._orders is not None
-        self._orders.resume(self._users.link)
+        assert self._outbound is not None
+        self._outbound.resume(self._users.link)
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -229,8 +229,8 @@ class Sessions:
     def _pause(self) -> None:
         self._departures.forget()
         self._hearing.disconnected()
-        if self._orders is not None and not self._lost:
-            self._orders.pause()
+        if self._outbound is not None and not self._lost:
+            self._outbound.pause()
         if self._comeback is not None:
             self._comeback.cancel()
             self._comeback = None
@@ -239,12 +239,12 @@ class Sessions:
         self._hearing.subscribed(topic_filter, code)
 
     def _hears(self, trouble: str) -> None:
-        """Only now a client that sees us online is heard."""
+        """The broker delivers clients' messages to us, or not: only now a client may see us online."""
         self._tell_state(bodies.State.OFFLINE if trouble else bodies.State.ONLINE)
         self._health(trouble)
 
     def message(self, message: Message) -> None:
-        """The broker hears of a unit when that is done or safe, of all else at once."""
+        """Acknowledge a unit to the broker when it is done or safe, any other message at once."""
         if message.topic in self._hearing.probes:
             self._hearing.back(message)
             self._acknowledge(message)
@@ -255,7 +255,7 @@ class Sessions:
         waits = False
         try:
             waits = self._take(message)
-        except Exception as failure:  # nothing that a message holds is to harm others
+        except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not waits:
@@ -268,7 +268,7 @@ class Sessions:
             return False
         topic = self._topics.parse(message.topic)
         if self._departures.leaving and isinstance(topic, t.Up | t.Open | t.Close):
-            self._departures.heard(topic.user)
+            self._departures.returned(topic.user)
         match topic:
             case t.Up():
                 return self._on_unit(topic, message)
@@ -277,7 +277,7 @@ class Sessions:
             case t.Close():
                 self._on_close(topic)
             case t.Gone():
-                self._departures.told(topic.user, bodies.decode_gone(message.payload))
+                self._departures.announced(topic.user, bodies.decode_gone(message.payload))
             case _:
                 raise PeerError("a topic that only the gateway writes to")
         return False
@@ -288,22 +288,22 @@ class Sessions:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
-        orders = self._orders
-        assert orders is not None
-        order: object = token
-        if type(order) is Transmit:
-            orders.taken(order, code)
+        outbound = self._outbound
+        assert outbound is not None
+        transmit: object = token
+        if type(transmit) is Transmit:
+            outbound.taken(transmit, code)
             self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
-        if orders.refused:
-            orders.room()
+        if outbound.refused:
+            outbound.room()
         if code == reason_codes.NOT_AUTHORIZED and not self._unauthorized:
             self._unauthorized = True
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        order: object = token
-        if isinstance(order, Transmit) and self._orders is not None:
-            self._orders.dropped(order, reason)
+        transmit: object = token
+        if isinstance(transmit, Transmit) and self._outbound is not None:
+            self._outbound.dropped(transmit, reason)
         elif not self._hearing.dropped(token) and self._news is not None:
             self._news.lost += 1
 
@@ -335,7 +335,7 @@ class Sessions:
         if isinstance(verdict, Refused):
             self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
-        if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
+        if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
             return self._submitted.again(user, session, n, message)
         if (user, session) not in self._ends:
             self._ends.add(user, session, content)
@@ -412,7 +412,7 @@ class Sessions:
             self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
     def _reset(self, user: str) -> None:
-        """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
+        """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
         assert self._context is not None
         context = self._context
         self._ends.remove_user(user)
@@ -478,11 +478,11 @@ class Sessions:
             self._away = None
 
     def _give_up(self) -> None:
-        """The broker has been away too long: whoever talks with its clients must hear of it."""
+        """The broker has been away too long: end the sessions of its clients, so that the other ends are notified."""
         self._away = None
-        assert self._orders is not None and self._epoch is not None and self._context is not None
+        assert self._outbound is not None and self._epoch is not None and self._context is not None
         self._lost = True
-        self._orders.give_up()
+        self._outbound.give_up()
         self._context.allow(self._options.max_in_flight)  # what waits for the link comes, and fails at once
         self._epoch.lose()
         if self._client is not None:
@@ -507,7 +507,7 @@ class Sessions:
                 self._ends.add(user, end.session, end.content)
 
     def _not_taken(self, transmit: Transmit) -> None:
-        """The broker is there and doesn't take an order: its session can't go on."""
+        """The broker is there and doesn't take a message: its session can't go on."""
         assert self._context is not None
         context, envelope, user = self._context, transmit.envelope, self._users.of(transmit.to.claim)
         if not isinstance(envelope, Unit) or user is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.mqtt.other_brokers import Process, free_port, nats, rabbitmq
+from tests.harness.broker_processes import Process, free_port, nats, rabbitmq
 from tests.harness.mqtt_recorder import running
 from tests.harness.node_packages import NODE, installed
 

@@ -292,7 +292,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert sessions._orders is None or not len(sessions._orders)
+        assert sessions._outbound is None or not len(sessions._outbound)
         assert not len(sessions._submitted) and not sessions._ends
 
 

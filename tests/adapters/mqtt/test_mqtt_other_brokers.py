@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.api.model import Close, Unit
-from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, Process, nats, rabbitmq
+from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.broker_processes import Process, nats, rabbitmq
 from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
 
