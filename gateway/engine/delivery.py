@@ -15,6 +15,7 @@ from gateway.api.model import (
     ContentKind,
     EnvelopeId,
     LinkRequirement,
+    Open,
     Outcome,
     Reason,
     Receipt,
@@ -288,8 +289,12 @@ class Delivery:
             self._give_all(scheme, now)
         self._feed(allowance)
 
-    def put_back(self, envelope: EnvelopeId) -> None:
-        """An adapter can't send this without a link: it waits here, at the head of its flow, until ``allow``."""
+    def put_back(self, envelope: EnvelopeId, scheme: str) -> None:
+        """The adapter of ``scheme`` can't send this without a link: it waits here, in its order, until ``allow``."""
+        transmit = self._outbox.transmits.get(envelope)
+        if transmit is None or transmit.to.scheme != scheme or not isinstance(transmit.envelope, Open | Unit | Close):
+            return
+        del self._outbox.transmits[envelope]
         pending = self._units.get(envelope)
         if pending is not None:
             self._unsend(pending)
