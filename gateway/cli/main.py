@@ -24,11 +24,13 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
     if asked:
         from importlib import metadata
 
+        from gateway.runtime.build import build
+
         try:
             version = metadata.version("atls-gateway")
         except metadata.PackageNotFoundError:
             version = "of a source tree that isn't installed"
-        click.echo(f"atls-gateway {version}")
+        click.echo(f"atls-gateway {version} ({build()})")
         context.exit()
 
 
@@ -64,6 +66,13 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
       eval "$(_ATLS_GATEWAY_COMPLETE=bash_source atls-gateway)"
     """,
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version, and whether it is compiled.",
+)
 def main() -> None:
     """The entry point."""

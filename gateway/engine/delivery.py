@@ -532,8 +532,11 @@ class Delivery:
         self.write_behind.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.write_behind.look_at)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        earliest = self.sessions.next_deadline()
+        for deadline in (self.closes.next_deadline(), self.write_behind.look_at):
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
+        return earliest
 
     def _look_at(self, session: Session, now: float) -> None:
         for flow in (session.from_opener, session.from_target):
