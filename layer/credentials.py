@@ -13,7 +13,6 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from layer.errors import CredentialError, UsageError
 from layer.psk_file import parse, psk_problem
@@ -99,6 +98,10 @@ class Credentials:
 
 def load_private_key(path: str | os.PathLike[str]) -> PrivateKey:
     """The private key (PEM, not encrypted: EC, RSA, Ed25519, Ed448) in a secret file. Raises ``CredentialError``."""
+    from cryptography.hazmat.primitives.serialization import (
+        load_pem_private_key,
+    )  # large, and of no use with PSKs alone
+
     name = os.fspath(path)
     content = read_secret(name)
     try:
@@ -134,6 +137,8 @@ def spki_sha256(certificate: x509.Certificate) -> str:
 
 
 def _spki(key: object) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # see load_private_key
+
     octets: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
     return octets
 
