@@ -9,12 +9,14 @@ RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     ca-certificates python3 python3-venv tzdata >/dev/null
 
-# The program in a virtual environment, from wheels only: nothing here may need a compiler.
+# The program in a virtual environment, its hot modules compiled. The libraries come as wheels: none may need a compiler.
+# Both stay in this stage, compiler and pip.
 FROM base AS program
+RUN DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev >/dev/null
 COPY . /src
 RUN python3 -m venv /opt/pip \
  && python3 -m venv --without-pip /opt/atls-gateway \
- && /opt/pip/bin/pip --disable-pip-version-check --no-cache-dir --python /opt/atls-gateway/bin/python \
+ && ATLS_GATEWAY_COMPILED=1 /opt/pip/bin/pip --disable-pip-version-check --no-cache-dir --python /opt/atls-gateway/bin/python \
     install --quiet --no-compile --only-binary :all: /src
 
 # The root of the image: the packages that Python needs, without the tools that only install packages.

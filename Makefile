@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers image-test boot-test test-debian13 lint coverage mutants bench counts schemas clean
+.PHONY: help demo test test-peers test-compiled image-test boot-test test-debian13 lint coverage mutants bench counts schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
 	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS"
+	@echo "make test-compiled  compile the hot modules, then run the tests of gateway, carriages and adapters on that build"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
 	@echo "make test-debian13  make demo and make test in a fresh Debian 13 root (as root; a quarter of an hour)"
@@ -32,6 +33,10 @@ test:
 # Real peers that take long to install or to run.
 test-peers:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-peers
+
+# The same tests on the build that ATLS_GATEWAY_COMPILED=1 makes (hatch_build.py).
+test-compiled:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-compiled
 
 # Containers, as root. BASE=IMAGE builds on another Debian.
 image-test:

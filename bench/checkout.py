@@ -40,11 +40,23 @@ class Checkout:
     root: Path
 
     def program(self) -> list[str]:
-        """How its ``atls-gateway`` is run: what ``[project.scripts]`` of that checkout names, from its folder."""
+        """How its ``atls-gateway`` is run: what ``[project.scripts]`` of that checkout names, from its folder.
+
+        With byte code from files, as users have it; what the environment says of that is for tests.
+        """
         scripts = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]["scripts"]
         module, _, function = scripts["atls-gateway"].partition(":")
         entry = ENTRY.format(module=module, function=function)
-        return [shutil.which("env") or "/usr/bin/env", f"PYTHONPATH={self.root}", sys.executable, "-P", "-c", entry]
+        return [
+            shutil.which("env") or "/usr/bin/env",
+            "-u",
+            "PYTHONDONTWRITEBYTECODE",
+            f"PYTHONPATH={self.root}",
+            sys.executable,
+            "-P",
+            "-c",
+            entry,
+        ]
 
 
 HERE = Checkout("this checkout", ROOT)

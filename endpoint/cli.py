@@ -22,8 +22,8 @@ from endpoint.files import load_credentials
 from endpoint.policy import Layer0Policy, PolicyError, read_policy
 from endpoint.report import reporter
 from endpoint.transports.gateway_link import GatewayLink
-from layer.credentials import read_secret
 from layer.errors import CredentialError, PeerError, TransportError, UsageError
+from layer.secret_file import read_secret
 
 _T = TypeVar("_T")
 

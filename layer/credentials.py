@@ -1,31 +1,27 @@
 """The credentials of one end and its trust anchors: loaders and the value that holds them. No protocol here.
 
-Secrets never show in ``repr`` or in error texts, and secret files that others can read are refused.
+Secrets never show in ``repr`` or in error texts; ``secret_file`` refuses files of them that others can read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from layer.errors import CredentialError, UsageError
-from layer.ownership import doubt
 from layer.psk_file import parse, psk_problem
+from layer.secret_file import read_secret, why
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 #: Identity octets -> key, or None for an identity that is not known.
 PskLookup = Callable[[bytes], bytes | None]
 
-#: Octets of a secret file; a certificate bundle may be longer.
-MAX_SECRET_FILE: Final = 256 * 1024
 MAX_CERTIFICATE_FILE: Final = 4 * 1024 * 1024
 
 
@@ -100,41 +96,12 @@ class Credentials:
         return f"Credentials({', '.join(parts)})"
 
 
-def read_secret(path: str | os.PathLike[str]) -> bytes:
-    """The octets of a secret file that only its owner can read, and only root and we can change or replace.
-
-    A link is followed, and the folders on the way count (``layer.ownership``). In systemd's
-    ``$CREDENTIALS_DIRECTORY``, which only the service can enter, group bits may be set: there they are the mask of the
-    access list that names the service's user. Raises ``CredentialError`` when it can't be read, is not a file, is too
-    long, its mode lets group or others in, it is another user's, or others may write to a folder on the way.
-    """
-    name = os.fspath(path)
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        raise CredentialError(name, f"can't be opened: {_why(error)}") from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise CredentialError(name, "is not a file")
-        if facts.st_mode & (0o037 if _is_systemd_credential(name) else 0o077):
-            raise CredentialError(name, f"can be read by group or others; fix it with: chmod 600 {name}")
-        doubtful = doubt(name, facts)
-        if doubtful is not None:
-            raise CredentialError(name, doubtful)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_SECRET_FILE + 1)
-    except OSError as error:
-        raise CredentialError(name, f"can't be read: {_why(error)}") from None
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_SECRET_FILE:
-        raise CredentialError(name, f"is longer than {MAX_SECRET_FILE} octets")
-    return content
-
-
 def load_private_key(path: str | os.PathLike[str]) -> PrivateKey:
     """The private key (PEM, not encrypted: EC, RSA, Ed25519, Ed448) in a secret file. Raises ``CredentialError``."""
+    from cryptography.hazmat.primitives.serialization import (
+        load_pem_private_key,
+    )  # large, and of no use with PSKs alone
+
     name = os.fspath(path)
     content = read_secret(name)
     try:
@@ -170,6 +137,8 @@ def spki_sha256(certificate: x509.Certificate) -> str:
 
 
 def _spki(key: object) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # see load_private_key
+
     octets: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
     return octets
 
@@ -185,7 +154,7 @@ def _certificates(source: Path | str | bytes | None) -> tuple[Sequence[x509.Cert
             with Path(name).open("rb") as file:
                 content = file.read(MAX_CERTIFICATE_FILE + 1)
         except (OSError, ValueError) as error:
-            raise CredentialError(name, f"can't be opened: {_why(error)}") from None
+            raise CredentialError(name, f"can't be opened: {why(error)}") from None
         if len(content) > MAX_CERTIFICATE_FILE:
             raise CredentialError(name, f"is longer than {MAX_CERTIFICATE_FILE} octets")
     try:
@@ -202,21 +171,3 @@ def _as_lookup(table: Mapping[bytes, bytes] | PskLookup | None) -> PskLookup | N
         if problem:
             raise UsageError(problem)
     return dict(table).get
-
-
-def _is_systemd_credential(name: str) -> bool:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return bool(directory) and os.path.dirname(os.path.realpath(name)) == os.path.realpath(directory or "")  # noqa: PTH120
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-
-
-def with_remedy(error: CredentialError, remedy: str) -> str:
-    """The message of a credential that can't be used; with the command that makes one, if the file isn't there.
-
-    Under systemd it is the unit that names the files, and what makes one is no remedy.
-    """
-    missing = isinstance(error.__context__, FileNotFoundError) and "CREDENTIALS_DIRECTORY" not in os.environ
-    return f"{error}; {remedy}" if missing else str(error)

@@ -1,10 +1,12 @@
-"""For all tests: the long ones first, and no property fails since the machine was busy.
+"""For all tests: the long ones first, no property fails since the machine was busy, and ``make test-compiled`` tests
+what it compiled.
 
 With one file for one worker after the other, a long file that comes last leaves the other workers idle.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ _TESTS = Path(__file__).parent
 # Hypothesis's own limits are of wall time: 0.2 s for an example, a second for making ten.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if os.environ.get("TEST_COMPILED") == "1":
+        from tests.harness.compiled_build import interpreted_modules
+
+        if found := interpreted_modules():
+            pytest.exit(f"to be tested compiled, but loaded from Python: {', '.join(found)}", returncode=1)
 
 
 def _rank(item: pytest.Item) -> int:

@@ -26,8 +26,9 @@ from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageErro
 from gateway.api.ports import API_VERSION, Adapter
 from gateway.api.vocabulary import Vocabulary
 from layer.config import AssociationConfig
-from layer.credentials import Credentials, load_private_key, load_psk_file, with_remedy
+from layer.credentials import Credentials, load_private_key, load_psk_file
 from layer.listener import DtlsListener
+from layer.secret_file import with_remedy
 
 COAPS_PORT = 5684
 MAX_BODY = 16_384

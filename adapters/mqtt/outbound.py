@@ -1,11 +1,11 @@
 """The engine's transmits as messages on their way to the broker, until each has its one receipt.
 
-Nothing waits here. The engine gives at most as many units as the connection's window takes
-(``AdapterContext.allow``); a transmit goes to the client at once, under itself as its token, and the client's one table
-of what is in flight has it until the broker answers. What comes while there is no link to judge it by is put back: it
-stays the engine's. The broker has ``grace`` seconds to take a transmit. One that it has not taken by then is dropped,
-and if the window is full of such, the broker is as good as away. What becomes of that later, or of a transmit that
-``withdraw`` took back, is ignored: its token is taken away.
+Nothing waits here. The engine gives as many units as the connection's window takes (``AdapterContext.allow``). A
+transmit goes to the client at once, as its own token, and the client's one table of what is in flight has it until the
+broker answers. What comes while there is no link to judge it by is put back: it stays the engine's. The broker has
+``grace`` seconds to take a message. One that it has not taken by then is dropped, and if the window is full of such,
+the broker is as good as away. What becomes of that message later, or of one that ``withdraw`` took back, is of no
+interest: its token is taken away.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Outbound:
         self._met: LinkRequirement | None = None
         """What was asked for last of this link, and met."""
         self.refused = False
-        """The client had no room for a transmit."""
+        """The client had no room for a message."""
         self._timer: asyncio.TimerHandle | None = None
         self.published = 0
         client.sender.on_window = self._allow

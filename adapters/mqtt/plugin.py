@@ -23,7 +23,7 @@ from carriage.mqtt.wire import readable, tls_mistakes
 from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from gateway.api.vocabulary import Vocabulary
-from layer.credentials import load_private_key, read_secret, with_remedy
+from layer.secret_file import read_secret, with_remedy
 
 if TYPE_CHECKING:
     from adapters.mqtt.devices.devices import DeviceTopics
@@ -232,6 +232,8 @@ def _tls(table: MqttConfig, base: Path, found: Gathered) -> TlsOptions:
     )
     wrong = []
     if "key_file" in files:
+        from layer.credentials import load_private_key  # brings OpenSSL
+
         try:
             load_private_key(files["key_file"])
         except CredentialError as error:  # without it the certificate can be opened, but not judged

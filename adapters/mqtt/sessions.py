@@ -380,7 +380,7 @@ class Sessions:
                 self._ends.enter(user, end.session, end.content)
 
     def _not_taken(self, transmit: Transmit) -> None:
-        """The broker is there and doesn't take a transmit: its session can't go on."""
+        """The broker is there and doesn't take a message: its session can't go on."""
         assert self._context is not None
         context, envelope, user = self._context, transmit.envelope, self._users.of(transmit.to.claim)
         if not isinstance(envelope, Unit) or user is None:

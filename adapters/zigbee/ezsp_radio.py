@@ -130,8 +130,8 @@ class EzspRadio:
 
     async def stop(self) -> None:
         self._reports.stop()
-        self.app.answers.stop()
         await _stop(self.app)
+        self.app.answers.stop()  # last, for a command that waits for its answer keeps others waiting
 
 
 class EzspFamily:

@@ -130,12 +130,8 @@ class MqttClient:
         return self.sender.allowed
 
     def unacknowledged(self) -> Iterator[Outgoing]:
-        """Those messages, by age; not to be changed meanwhile."""
+        """Those messages, by age. Their owner may take its token away from one whose end is of no interest to it."""
         return iter(self.sender.queue)
-
-    def forget(self, token: object) -> None:
-        """What becomes of this message is no longer of interest; it can't be taken back."""
-        self.sender.queue.forget(token)  # type: ignore[arg-type] # whatever its owner gave as such
 
     def tls_facts(self) -> TlsFacts | None:
         """The live TLS connection; None without one."""

@@ -22,7 +22,7 @@ from layer.errors import TransportError
 class Outgoing:
     """One message. ``expires``: when it is no longer of use, None for never. ``packet_id``: 0 before it is sent.
 
-    ``token``: None once the outcome is of no use. ``since``: when it was published.
+    ``token``: None if its end is of no interest any longer. ``since``: when it was published.
     """
 
     token: Token | None
@@ -97,13 +97,6 @@ class OutgoingQueue:
         """The connection ended: what was in flight goes again on the next, before all else."""
         self.again = self.in_flight | self.again
         self.in_flight.clear()
-
-    def forget(self, token: Token) -> None:
-        """No caller needs the outcome of this one any longer."""
-        for message in self:
-            if message.token is token:
-                message.token = None
-                return
 
     def expire(self, now: float) -> None:
         """Drop what has expired while it waited."""

@@ -24,7 +24,7 @@ from carriage.mqtt.options import MqttOptions, Will
 
 
 class PahoSocket:
-    """What paho takes for its socket. ``out``: what it writes goes there. ``number``: of the real socket."""
+    """What paho takes for its socket. ``out``: what it writes is appended to this. ``number``: of the real socket."""
 
     __slots__ = ("_out", "_readable", "closed", "fileno")
 

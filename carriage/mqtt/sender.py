@@ -34,7 +34,7 @@ TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
 """Reason codes of MQTT 5 (2.4): topic name invalid, packet too large."""
 WRITE_LIMIT: Final = 256 * 1024
-"""Octets that may wait for the socket beyond which nothing of the queue is added to them."""
+"""Octets that may wait for the socket before the queue has to wait for them."""
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before a message has to wait elsewhere."""
 

@@ -40,7 +40,7 @@ from carriage.mqtt.packets import (
 from layer.errors import PeerError
 
 FIRST_ID: Final = 0x8000
-"""The lowest packet id of the messages that this client sends."""
+"""The lowest packet id that ``publish`` gives."""
 LAST_ID: Final = 0xFFFF
 
 _KIND: Final = 0xF0
@@ -178,7 +178,7 @@ class Stage:
         return unread(first, data[start : start + min(length, head)], length, f"longer than {self._most} octets")
 
     def _skip(self, at: int, end: int, events: list[Event]) -> int:
-        """Read past what is too long; returns the offset of the next packet."""
+        """Read past what is too long. Returns the position of the next packet."""
         there = min(self._past, end - at)
         self._past -= there
         if not self._past and self._skipped is not None:

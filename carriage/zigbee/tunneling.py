@@ -237,6 +237,8 @@ def decode(command: int, payload: bytes, *, to_client: bool) -> TunnelCommand:
     size = layout.fixed.size
     if len(payload) < size or (layout.read_tail is None and len(payload) > size):
         raise PeerError(f"{layout.type.__name__}: wrong length")
+    if layout.type is TransferData:  # nearly all that comes
+        return TransferData(_ID.unpack_from(payload)[0], bytes(payload[size:]))
     try:
         values = [convert(raw) for convert, raw in zip(layout.convert, layout.fixed.unpack_from(payload), strict=True)]
         if layout.read_tail is not None:

@@ -1,5 +1,5 @@
 """``python -m gateway.cli``: the command without its script."""
 
-from gateway.cli.main import main
+from gateway.cli.entry import main
 
-main(prog_name="atls-gateway")
+main()

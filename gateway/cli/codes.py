@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-import click
-
 FAILED, UNREACHABLE, RESTART, NOT_ALLOWED, BAD_CONFIG = 1, 69, 75, 77, 78  # all but the first as in sysexits.h
 
 MEANINGS: Mapping[int, str] = {
@@ -27,5 +25,5 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3} {meaning}" for code, mean
 def fail(code: int, *lines: object) -> NoReturn:
     """End with ``code`` after these lines on standard error."""
     for line in lines:
-        click.echo(str(line), err=True)
+        sys.stderr.write(f"{line}\n")
     sys.exit(code)

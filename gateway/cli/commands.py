@@ -93,7 +93,7 @@ ROWS: Final[Mapping[str, tuple[str, Module]]] = {
 }
 
 
-class CommandModules(MutableMapping[str, click.Command]):
+class LazyCommands(MutableMapping[str, click.Command]):
     """What click has as the commands of a group. Only to look up a command imports its module."""
 
     def __init__(self) -> None:

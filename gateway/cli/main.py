@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from gateway.cli.codes import EPILOG
-from gateway.cli.commands import ROWS, CommandModules
+from gateway.cli.commands import ROWS, LazyCommands
 
 
 class _Group(click.Group):
@@ -24,17 +24,19 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
     if asked:
         from importlib import metadata
 
+        from gateway.runtime.build import build
+
         try:
             version = metadata.version("atls-gateway")
         except metadata.PackageNotFoundError:
             version = "of a source tree that isn't installed"
-        click.echo(f"atls-gateway {version}")
+        click.echo(f"atls-gateway {version} ({build()})")
         context.exit()
 
 
 @click.group(
     cls=_Group,
-    commands=CommandModules(),
+    commands=LazyCommands(),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
     help="""Run an ATLS gateway, or ask a running one.
@@ -64,6 +66,13 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
       eval "$(_ATLS_GATEWAY_COMPLETE=bash_source atls-gateway)"
     """,
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version, and whether it is compiled.",
+)
 def main() -> None:
     """The entry point."""

@@ -1,14 +1,14 @@
-"""The command that is the daemon. What is imported here stays in the daemon's memory."""
+"""The command that runs the daemon, or tries what it would run."""
 
 from __future__ import annotations
 
-import gc
 import os
 
 import click
 
 from gateway.cli.asking import config_option, print_lines
-from gateway.cli.codes import BAD_CONFIG, EPILOG, RESTART, fail
+from gateway.cli.codes import BAD_CONFIG, EPILOG, fail
+from gateway.cli.serving import serve
 from gateway.runtime.config_source import InvalidConfigError, config_path
 
 
@@ -28,16 +28,13 @@ def run(config: str | None, dry_run: bool) -> None:
     Would it start? (reads the config, the policy, the credentials and the state folder; opens no link)
       atls-gateway run --dry-run -c gateway.yaml
     """
-    gc.disable()  # imports make much and leave nothing to collect; once it serves, the daemon enables it again
+    if not dry_run:
+        serve(config)
+        return
     from gateway.runtime import daemon
 
-    path = config_path(config, os.environ)
     try:
-        if dry_run:
-            print_lines(daemon.rehearsal(path, os.environ))
-        else:
-            if daemon.run(path, os.environ):
-                raise SystemExit(RESTART)
+        print_lines(daemon.rehearsal(config_path(config, os.environ), os.environ))
     except InvalidConfigError as error:
         fail(BAD_CONFIG, *error.errors)
 

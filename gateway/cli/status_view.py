@@ -38,6 +38,7 @@ _HEAD = frozenset(
         "warnings",
         "uptime",
         "version",
+        "build",
         "adapters",
         "sessions",
         "policy",
@@ -106,6 +107,8 @@ def _first(answer: Mapping[str, Any], to: Screen) -> str:
         parts.append(
             f"{rules} rule{'' if rules == 1 else 's'}" + (f" in mode {mode}: nothing is enforced" if mode else "")
         )
+    if "build" in answer:
+        parts.append(answer["build"])
     return f"{to.title(str(answer.get('name', 'gateway')))}: {', '.join(parts)}"
 
 

@@ -114,8 +114,9 @@ class Closes:
                 self._give_up(envelope)
 
     def next_deadline(self) -> float | None:
-        firsts = [next(iter(table.values())).deadline for table in (self._awake, self._asleep) if table]
-        return min(firsts, default=None)
+        if not self._awake and not self._asleep:
+            return None
+        return min(next(iter(table.values())).deadline for table in (self._awake, self._asleep) if table)
 
     def _all(self) -> list[_Closing]:
         return [*self._awake.values(), *self._asleep.values()]

@@ -254,7 +254,9 @@ def _narrowed(require: LinkRequirement, link: str, policy: PolicySet) -> LinkReq
 
 def _least(require: LinkRequirement, link: str, policy: PolicySet) -> str:
     """Of the versions that a policy asks for the one that a hop of this kind can be compared to, else the first."""
-    families = policy.vocabulary.families(link)
-    known = policy.vocabulary.links
-    fitting = (name for name in (require.min_version, *require.other_versions) if known[name].family in families)
-    return next(fitting, require.min_version) if require.other_versions else require.min_version
+    if require.other_versions:
+        families = policy.vocabulary.families(link)
+        for name in (require.min_version, *require.other_versions):
+            if policy.vocabulary.links[name].family in families:
+                return name
+    return require.min_version

@@ -15,6 +15,7 @@ from gateway.api.model import (
     ContentKind,
     EnvelopeId,
     LinkRequirement,
+    Open,
     Outcome,
     Reason,
     Receipt,
@@ -288,8 +289,12 @@ class Delivery:
             self._give_all(scheme, now)
         self._feed(allowance)
 
-    def put_back(self, envelope: EnvelopeId) -> None:
-        """An adapter can't send this without a link: it waits here, at the head of its flow, until ``allow``."""
+    def put_back(self, envelope: EnvelopeId, scheme: str) -> None:
+        """The adapter of ``scheme`` can't send this without a link: it waits here, in its order, until ``allow``."""
+        transmit = self._outbox.transmits.get(envelope)
+        if transmit is None or transmit.to.scheme != scheme or not isinstance(transmit.envelope, Open | Unit | Close):
+            return
+        del self._outbox.transmits[envelope]
         pending = self._units.get(envelope)
         if pending is not None:
             self._unsend(pending)
@@ -527,8 +532,11 @@ class Delivery:
         self.write_behind.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.write_behind.look_at)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        earliest = self.sessions.next_deadline()
+        for deadline in (self.closes.next_deadline(), self.write_behind.look_at):
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
+        return earliest
 
     def _look_at(self, session: Session, now: float) -> None:
         for flow in (session.from_opener, session.from_target):

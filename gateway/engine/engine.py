@@ -90,8 +90,8 @@ class Engine:
         self._outbox = Outbox()
         self._journal = Journal()
         self._authorizer = Authorizer(policy, self._policy_raised)
-        self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
-        self._sessions = self._delivery.sessions
+        self._delivery = delivery = Delivery(limits, self._outbox, self._journal, next_id)
+        self._sessions, self.allow, self.put_back = delivery.sessions, delivery.allow, delivery.put_back
         self._opens = Opens(limits, self._outbox, self._authorizer, self._delivery, new_session)
         self._admission = Admission(limits, self._outbox, self._authorizer, self._delivery)
         self._registry = DeviceRegistry(limits, self._outbox, self._authorizer, self._journal)
@@ -147,17 +147,6 @@ class Engine:
             del transmits[receipt.id]
         self._settled_by[type(transmit.envelope)](receipt, now)
         return True
-
-    def put_back(self, envelope: EnvelopeId, *, scheme: str) -> None:
-        """The adapter of ``scheme`` can't carry out a transmit of a session without a link: it waits in its queue."""
-        transmit = self._outbox.transmits.get(envelope)
-        if transmit is not None and transmit.to.scheme == scheme and isinstance(transmit.envelope, Open | Unit | Close):
-            del self._outbox.transmits[envelope]
-            self._delivery.put_back(envelope)
-
-    def allow(self, scheme: str, most: int, *, now: float) -> None:
-        """The adapter of ``scheme`` takes ``most`` units at once, of all sessions together; 0: it has no link."""
-        self._delivery.allow(scheme, most, now)
 
     def is_unsettled(self, transmit: Transmit) -> bool:
         """Whether it is neither settled nor withdrawn."""

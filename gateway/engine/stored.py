@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Literal
+from typing import Literal
 
 from gateway.api.model import (
     Address,
@@ -64,7 +64,6 @@ class StoredSession:
     closed, if the session drains.
     """
 
-    table: ClassVar[TableName] = "sessions"
     id: SessionId
     opener: str
     target: str
@@ -88,6 +87,10 @@ class StoredSession:
     down: StoredFlow
 
     @property
+    def table(self) -> TableName:
+        return "sessions"
+
+    @property
     def key(self) -> Key:
         return (self.id,)
 
@@ -99,7 +102,6 @@ class StoredUnit:
     ``rule``: the rule that took it. ``flight``: what it shows of a handshake (``Visible.flight``).
     """
 
-    table: ClassVar[TableName] = "units"
     id: EnvelopeId
     session: SessionId
     up: bool
@@ -112,6 +114,10 @@ class StoredUnit:
     flight: Flight = NO_FLIGHT
 
     @property
+    def table(self) -> TableName:
+        return "units"
+
+    @property
     def key(self) -> Key:
         return (self.id,)
 
@@ -120,13 +126,16 @@ class StoredUnit:
 class StoredClose:
     """The close of a session, on its way to an end that must learn of it."""
 
-    table: ClassVar[TableName] = "closes"
     id: EnvelopeId
     session: SessionId
     to: Address
     reason: Reason
     asleep: bool
     expires_at: float
+
+    @property
+    def table(self) -> TableName:
+        return "closes"
 
     @property
     def key(self) -> Key:
@@ -137,13 +146,16 @@ class StoredClose:
 class StoredOpen:
     """The open of a session that ended recently, so that a retransmission of it still finds that session."""
 
-    table: ClassVar[TableName] = "opens"
     opener: str
     to: str
     content: ContentKind
     nonce: bytes
     session: SessionId
     expires_at: float
+
+    @property
+    def table(self) -> TableName:
+        return "opens"
 
     @property
     def key(self) -> Key:
@@ -154,11 +166,14 @@ class StoredOpen:
 class StoredSample:
     """The last value of a property; ``device`` is the policy's name."""
 
-    table: ClassVar[TableName] = "samples"
     device: str
     name: str
     value: Value | None
     at: float
+
+    @property
+    def table(self) -> TableName:
+        return "samples"
 
     @property
     def key(self) -> Key:
@@ -169,7 +184,6 @@ class StoredSample:
 class StoredCommand:
     """A command that waits for its device; ``command.expires_at`` is set. Its id is not had again after a restart."""
 
-    table: ClassVar[TableName] = "commands"
     command: Interaction
     sender: str = ""
     """The policy's name of who sent it."""
@@ -177,6 +191,10 @@ class StoredCommand:
     """It may be sent again after a restart."""
     modifiers: frozenset[str] = frozenset()
     """Properties of a write that only say how others are set."""
+
+    @property
+    def table(self) -> TableName:
+        return "commands"
 
     @property
     def key(self) -> Key:

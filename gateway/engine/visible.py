@@ -117,14 +117,19 @@ class Visible(NamedTuple):
 OPAQUE: Final = Visible(frozenset())
 """A unit of a kind without visible records."""
 
-# The usual units are one protected record: one shared value for each content type.
-_PLAIN: Final = {
-    (content_type, protected): Visible(
-        frozenset({APPLICATION_DATA if content_type == UNIFIED else content_type}), protected
-    )
-    for content_type in range(256)
-    for protected in (False, True)
-}
+
+class _Plain(dict[tuple[int, bool], Visible]):
+    """The usual units, which are one record: a shared value for each content type that was seen, protected or not."""
+
+    def __missing__(self, key: tuple[int, bool]) -> Visible:
+        content_type, protected = key
+        made = self[key] = Visible(
+            frozenset({APPLICATION_DATA if content_type == UNIFIED else content_type}), protected
+        )
+        return made
+
+
+_PLAIN: Final = _Plain()
 
 
 class DatagramReader:

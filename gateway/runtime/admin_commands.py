@@ -13,6 +13,7 @@ from gateway.api.ports import Adapter
 from gateway.runtime import device_names, health
 from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.admin import AdminCommand
+from gateway.runtime.build import build
 from gateway.runtime.device_listing import listed
 from gateway.runtime.hub import Hub
 from gateway.runtime.naming import Naming
@@ -167,6 +168,7 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "name": name,
         "id": hub.gateway.id,
         "version": hub.gateway.version,
+        "build": build(),
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),

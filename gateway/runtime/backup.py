@@ -23,6 +23,7 @@ from gateway.runtime import backup_file, harden, identity, plugins, snapshots, s
 from gateway.runtime.backup_file import BackupError, Manifest, MemberContent, MemberPlace, Progress
 from gateway.runtime.config_source import Source, read_config
 from gateway.runtime.sealed_file import COST
+from gateway.runtime.version import version
 
 STORE: Final = "store.db"
 BROKER: Final = "broker"
@@ -218,9 +219,9 @@ def write(
     progress: Progress,
     *,
     cost: tuple[int, int, int] = COST,
-    program: str = identity.VERSION,
+    program: str | None = None,
 ) -> Manifest:
-    """Write what was found into a backup that says which version made it, ``program``; returns its contents.
+    """Write what was found into a backup that says that ``program`` made it (None: this version); returns its contents.
 
     BackupError: nothing was written.
     """
@@ -229,7 +230,7 @@ def write(
     table = found.source.data.get("gateway")
     name = table.get("name") if isinstance(table, dict) else None
     about = Manifest(
-        program=program,
+        program=program or version(),
         made_at=time.time(),
         name=name if isinstance(name, str) else "gateway",
         id=_id(found.state),

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal
 
 from common.replacing import beside, replacing
-from gateway.runtime import identity, snapshots
+from gateway.runtime import snapshots
 from gateway.runtime.sealed_file import CHUNK, COST, SealedFileError, SealedReader, SealedWriter, is_sealed
+from gateway.runtime.version import version
 
 MANIFEST: Final = "manifest.json"
 MAX_FILES: Final = 4096
@@ -232,9 +233,9 @@ def _manifest(text: bytes, path: Path) -> Manifest:
     try:
         found = json.loads(text)
         program = str(found["program"])
-        if _number(program) > _number(identity.VERSION):
+        if _number(program) > _number(version()):
             raise BackupError(
-                f"{path}: made by atls-gateway {program}, and this is {identity.VERSION}: "
+                f"{path}: made by atls-gateway {program}, and this is {version()}: "
                 f"install {program} or newer, then restore"
             )
         files = [Entry(**entry) for entry in found["files"]]

@@ -48,6 +48,7 @@ from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.supervisor import RestartPauses, fatal, keep_all
+from gateway.runtime.version import version
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     found = settings.load(path, environ)
     table = found.table.gateway
     logs.configure(table.log_level, environ)
-    _LOG.info("atls-gateway %s", identity.VERSION)
+    _LOG.info("atls-gateway %s", version())
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
     state_dir = found.state_dir
     try:
@@ -223,7 +224,7 @@ class _Daemon:
         except OSError as error:  # with another id at each start Home Assistant would have other devices each time
             expected = f"expected a folder that the gateway's id can be written to: {error.strerror}"
             raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)]) from None
-        self._hub.gateway = GatewayView(id=own, name=found.table.gateway.name, version=identity.VERSION, healthy=False)
+        self._hub.gateway = GatewayView(id=own, name=found.table.gateway.name, version=version(), healthy=False)
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
         rows = vocabularies.without_undeclared(stored.rows, found.policy.vocabulary)

@@ -1,26 +1,15 @@
-"""The identity of a gateway, which no file changes: its id, made once; and the version of the program."""
+"""The identity of a gateway, which no file changes: its id, made once."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from common.replacing import replace
 
 FILE: Final = "gateway-id"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("atls-gateway")
-    except metadata.PackageNotFoundError:
-        return "0"  # a source tree that isn't installed
-
-
-VERSION: Final = _version()
 
 
 def kept(state_dir: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from common.replacing import replace
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _closed(state_dir: Path) -> Path | None:
 def newer(what: str, whose: str) -> str:
     """The way back from what a newer version wrote."""
     return (
-        f"expected {what} of this version ({VERSION}) or an older one, and {whose} wrote it: install that version "
+        f"expected {what} of this version ({version()}) or an older one, and {whose} wrote it: install that version "
         "again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"
     )
 
@@ -72,20 +72,20 @@ def newer(what: str, whose: str) -> str:
 def take_over(state_dir: Path) -> None:
     """This program has the folder from now on. What another one left is copied first: ``before-VERSION``."""
     state, program = _read(state_dir)
-    if (state, program) == (STATE, VERSION):
+    if (state, program) == (STATE, version()):
         return
     if any(not is_passing(path.name) for path in state_dir.iterdir()):
         _copy(state_dir, program)
     try:
-        replace(state_dir / FILE, json.dumps({"state": STATE, "program": VERSION}) + "\n")
+        replace(state_dir / FILE, json.dumps({"state": STATE, "program": version()}) + "\n")
     except OSError as error:  # a full disk: what can go on in memory does, and the next start tries again
         _LOG.warning("%s can't be written: %s", state_dir / FILE, error.strerror)
 
 
 def _copy(state_dir: Path, program: str) -> None:
     """The files as they are: no process has a database open, so its log beside it makes the copy whole."""
-    place = state_dir / f"{ASIDE}{VERSION}"
-    part = state_dir / f"{ASIDE}{VERSION}.new"
+    place = state_dir / f"{ASIDE}{version()}"
+    part = state_dir / f"{ASIDE}{version()}.new"
     try:
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(state_dir, part, ignore=_left_out, symlinks=True)
@@ -93,7 +93,7 @@ def _copy(state_dir: Path, program: str) -> None:
         part.rename(place)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        _LOG.warning("no copy of the state could be kept before %s takes it over: %s", VERSION, error)
+        _LOG.warning("no copy of the state could be kept before %s takes it over: %s", version(), error)
         return
     _LOG.info("the state is that of version %s; a copy of it is kept in %s", program, place.name)
     old = sorted(state_dir.glob(f"{ASIDE}[0-9]*"), key=lambda path: path.stat().st_mtime)

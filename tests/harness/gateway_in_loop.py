@@ -116,15 +116,26 @@ class FarEnd:
         content: ContentKind = ContentKind.ADTLS,
         expires_in: float | None = None,
     ) -> EnvelopeId:
+        unit, verdict = self.offer(session, n, payload, content, expires_in)
+        assert isinstance(verdict, Accepted), verdict
+        return unit
+
+    def offer(
+        self,
+        session: SessionId,
+        n: int,
+        payload: bytes,
+        content: ContentKind = ContentKind.ADTLS,
+        expires_in: float | None = None,
+    ) -> tuple[EnvelopeId, Verdict]:
+        """A unit that may be refused."""
         gateway = self.gateway
         now = gateway.now()
         unit = Unit(
             id=gateway.next_id(), source=self.peer(), session=session, content=content, n=n, payload=Sealed(payload),
             received_at=now, expires_at=None if expires_in is None else now + expires_in,
         )  # fmt: skip
-        verdict = gateway.submit(unit)
-        assert isinstance(verdict, Accepted), verdict
-        return unit.id
+        return unit.id, gateway.submit(unit)
 
     def close(self, session: SessionId) -> EnvelopeId:
         gateway = self.gateway

@@ -12,16 +12,10 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer.credentials import (
-    MAX_SECRET_FILE,
-    Credentials,
-    Psk,
-    load_private_key,
-    load_psk_file,
-    read_secret,
-)
+from layer.credentials import Credentials, Psk, load_private_key, load_psk_file
 from layer.errors import CredentialError, UsageError
 from layer.psk_file import MAX_PSK_IDENTITY, psk_problem
+from layer.secret_file import MAX_SECRET_FILE, read_secret
 from tests.harness.layer_pair import KEY, authority, device, server_identity
 
 

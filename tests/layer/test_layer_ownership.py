@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from layer.credentials import load_private_key, load_psk_file, read_secret
+from layer.credentials import load_private_key, load_psk_file
 from layer.errors import CredentialError
 from layer.ownership import doubt
+from layer.secret_file import read_secret
 from tests.harness.layer_pair import device
 
 Foreign = Callable[[Path], None]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
 from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from endpoint.transports.mqtt_limits import MqttLimits
-from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
+from gateway.api.model import Accepted, Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
@@ -141,6 +142,52 @@ async def test_a_broker_that_stalls_is_as_good_as_away(home: MqttHome) -> None:
     await until(lambda: app.units(idle))
 
 
+@short_grace
+async def test_a_broker_that_takes_nothing_at_all_is_as_good_as_away_for_all_sessions(home: MqttHome) -> None:
+    """The window is full of what it doesn't acknowledge: sessions whose units can't even be sent end, too."""
+    app = await home.user("app")
+    sessions = [home.far.open("app") for _ in range(4)]
+    await until(lambda: len(app.incoming()) == 4)
+    assert home.broker.process is not None
+    home.broker.process.send_signal(signal.SIGSTOP)
+    try:
+        units = [home.far.unit(session, n, record(seed=n)) for session in sessions for n in range(8)]
+        await until(lambda: home.adapter.status()["in_flight"] == 20)
+        assert home.hub.engine.in_flight("mqtt") == 20
+        await until(lambda: len(home.far.of(Close)) == 4, 2 * GRACE + 1)
+        assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
+        assert {home.far.outcome(each) for each in units} == {(Outcome.DROPPED, Reason.UNREACHABLE)}
+    finally:
+        home.broker.process.send_signal(signal.SIGCONT)
+    await until(lambda: home.state.ready)
+    again = home.far.open("app")
+    unit = home.far.unit(again, 0, record())
+    await until(lambda: home.far.outcome(unit) == (Outcome.DELIVERED, None))
+
+
+async def test_a_slow_broker_holds_back_the_senders_counted(home: MqttHome) -> None:
+    """No queue but the engine's: its bound is reached, and the sender's next unit is refused with a time to wait."""
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    assert home.broker.process is not None
+    home.broker.process.send_signal(signal.SIGSTOP)
+    try:
+        taken = 0
+        while isinstance(verdict := home.far.offer(session, taken, record(seed=taken))[1], Accepted):
+            taken += 1
+        assert verdict.reason is Reason.BUSY and verdict.retry_after is not None
+        assert taken == EngineLimits().queue_units
+        await until(lambda: home.adapter.status()["in_flight"] == MqttAdapter.window)
+        client = home.sessions._client
+        assert client is not None and not client.sender.queue.queued
+        assert home.hub.engine.counters["refused.busy"] == 1
+    finally:
+        home.broker.process.send_signal(signal.SIGCONT)
+    await until(lambda: len(app.units(session)) == taken)
+    assert [n for n, _ in app.units(session)] == list(range(taken))
+
+
 async def test_an_order_that_waits_can_be_taken_back(home: MqttHome) -> None:
     app = await home.user("app")
     session = home.far.open("app")
@@ -201,7 +248,9 @@ async def test_what_waits_for_a_broker_outlives_the_adapter(home: MqttHome) -> N
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
     assert not any(home.far.outcome(each) for each in units)
+    seen = app.connections
     home.broker.start()
+    await until(lambda: app.connections > seen)
     home.adapter = home.configure()
     async with asyncio.TaskGroup() as tasks:
         home.run(tasks, "mqtt", home.adapter)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from gateway.api.model import Close, Unit
-from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, nats, rabbitmq
+from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
 from tests.harness.broker_process import BrokerProcess
 from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
+from tests.harness.rabbitmq_nats import nats, rabbitmq
 
 DOTTED = (
     POLICY.replace("  app:", "  hall.lamp: {link: far, user: hall.lamp}\n  j.doe: {link: mqtt, user: j.doe}\n  app:")

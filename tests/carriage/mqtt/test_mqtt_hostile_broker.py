@@ -320,3 +320,83 @@ async def test_messages_in_flight_are_sent_again_with_dup_and_within_the_receive
     first, second, *_ = connections
     assert first == [(0x32, bytes([0x80, n])) for n in range(3)]
     assert second == [(0x3A, bytes([0x80, n])) for n in range(3)] + [(0x32, bytes([0x80, n])) for n in (3, 4)]
+
+
+async def test_without_the_session_what_was_in_flight_is_new_and_goes_before_all_else(client: Any) -> None:
+    """Other packet ids, and no DUP: the broker knows nothing of them (MQTT 5 section 3.2.2.1.1)."""
+    connections: list[list[tuple[int, bytes, bytes]]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen: list[tuple[int, bytes, bytes]] = []
+        connections.append(seen)
+        await reader.readexactly((await reader.readexactly(2))[1])
+        again = len(connections) > 1
+        writer.write(bytes.fromhex("20 06 00 00 03 21 00 03"))
+        while len(seen) < (5 if again else 3):
+            first, length = await reader.readexactly(2)
+            body = await reader.readexactly(length)
+            seen.append((first, body[3:5], body[-1:]))
+            if again:
+                writer.write(b"\x40\x02" + body[3:5])
+        if not again:
+            writer.close()
+
+    async with listening(talk) as port, client(port, "anew") as (sender, told):
+        for n in range(5):
+            sender.publish("a", bytes([n]))
+        await told.until(lambda: len(told.ends) == 5)
+    first, second, *_ = connections
+    assert first == [(0x32, bytes([0x80, n]), bytes([n])) for n in range(3)]
+    assert second == [(0x32, bytes([0x80, 3 + n]), bytes([n])) for n in range(5)]
+
+
+async def test_a_ping_is_answered_in_the_middle_of_a_flood(client: Any) -> None:
+    """paho gets nothing of the messages, so its PINGRESP has to come through them."""
+    pings = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal pings
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(CONNACK_5)
+
+        async def flood() -> None:
+            while True:
+                writer.write(bytes.fromhex("30 06 00 01 61 00 78 78") * 200)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        flooding = asyncio.get_running_loop().create_task(flood())
+        try:
+            while pings < 3:
+                assert await reader.readexactly(2) == bytes.fromhex("c0 00")
+                writer.write(bytes.fromhex("d0 00"))
+                pings += 1
+        finally:
+            flooding.cancel()
+
+    async with listening(talk) as port, client(port, "flooded", keepalive=1) as (_, told):
+        await told.until(lambda: pings == 3)
+        assert not told.disconnections and len(told.messages) > 1000
+
+
+async def test_what_was_acknowledged_before_a_fault_is_reported_and_the_rest_is_sent_again(client: Any) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(bytes.fromhex("20 03 00 00 00" if connections == 1 else "20 03 01 00 00"))
+        first = (await reader.readexactly(9), await reader.readexactly(9)) if connections == 1 else None
+        if first is not None:  # both came; the second is acknowledged in the same piece as the rubbish
+            writer.write(b"\x40\x02" + first[1][5:7] + bytes.fromhex("40 01 00"))
+        else:
+            packet = await reader.readexactly(9)
+            assert packet[0] == 0x3A
+            writer.write(b"\x40\x02" + packet[5:7])
+
+    async with listening(talk) as port, client(port, "faulty") as (sender, told):
+        tokens = [sender.publish("a", bytes([n])) for n in range(2)]
+        await told.until(lambda: len(told.ends) == 2)
+        assert told.ends == [(tokens[1], 0), (tokens[0], 0)]
+        assert told.disconnections == ["the broker broke the protocol"]

@@ -101,8 +101,7 @@ def test_a_message_without_a_token_ends_in_silence() -> None:
     ends.stage.publish(first, 1)
     queue.add(second)
     queue.add(third)
-    for token in tokens[:2]:
-        queue.forget(token)
+    first.token = second.token = None
     ends.land(FIRST_ID)
     queue.expire(1.0)
     assert ends.published == [(None, 0)] and ends.dropped == [(tokens[2], DropReason.EXPIRED)]

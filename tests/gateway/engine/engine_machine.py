@@ -110,6 +110,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.owners: dict[str, tuple[str, str]] = {}
         self.last_n: dict[tuple[str, str], int] = {}
         self.next_n: Counter[tuple[str, str]] = Counter()
+        self.allowed: int | None = None  # units that the adapter mqtt takes at once; None: it doesn't say
 
     def _engine(self) -> Engine:
         engine = Engine(
@@ -168,6 +169,10 @@ class EngineMachine(RuleBasedStateMachine):
             flow = (envelope.session, envelope.source.scheme)
             assert envelope.n > self.last_n.get(flow, -1), "in order, none twice"
             self.last_n[flow] = envelope.n
+            if self.allowed is not None and command.to.scheme == "mqtt":
+                orders = self.under_way.values()
+                out = sum(each.to.scheme == "mqtt" and isinstance(each.envelope, Unit) for each in orders)
+                assert out <= self.allowed, "no more than the adapter takes"
 
     @rule(who=WHO, to=st.sampled_from(["lamp", "phone", "app", "nobody"]), kind=KINDS, nonce=st.integers(0, 2))
     def opens(self, who: str, to: str, kind: ContentKind, nonce: int) -> None:
@@ -245,6 +250,29 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.settle(receipt, now=self.now)
         self._take()
         assert len(self.finals) == before, "said twice, heard once"
+
+    @rule(units=st.sampled_from([0, 0, 1, 2, 5]))
+    def allows(self, units: int) -> None:
+        self.allowed = units
+        self.engine.allow("mqtt", units, now=self.now)
+        self._take()
+
+    @precondition(lambda self: self.allowed == 0 and any(x.to.scheme == "mqtt" for x in self.under_way.values()))
+    @rule(data=st.data())
+    def puts_back(self, data: Any) -> None:
+        orders = [number for number, transmit in self.under_way.items() if transmit.to.scheme == "mqtt"]
+        number = data.draw(st.sampled_from(sorted(orders)), label="put back")
+        self._rewind(self.under_way.pop(number))
+        self.engine.put_back(EnvelopeId(number), scheme="coap")  # another's: nothing happens
+        self.engine.put_back(EnvelopeId(number), scheme="mqtt")
+        self._take()
+
+    def _rewind(self, transmit: Any) -> None:
+        """What goes out once more may go out in order once more."""
+        envelope = transmit.envelope
+        if envelope.id in self.payloads:
+            flow = (envelope.session, envelope.source.scheme)
+            self.last_n[flow] = min(self.last_n.get(flow, -1), envelope.n - 1)
 
     @rule(number=st.integers(1, 200))
     def settles_what_is_not_under_way(self, number: int) -> None:

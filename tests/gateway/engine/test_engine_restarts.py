@@ -81,6 +81,8 @@ class RestartMachine(EngineMachine):
     @rule(scheme=SCHEMES)
     def loses_an_adapter(self, scheme: str) -> None:
         waiting = self.engine.adapter_gone(scheme, now=self.now)
+        if scheme == "mqtt":
+            self.allowed = None
         gone = [number for number, transmit in self.under_way.items() if transmit.to.scheme == scheme]
         assert waiting <= set(gone)
         for number in gone:
@@ -90,13 +92,6 @@ class RestartMachine(EngineMachine):
                 receipt = Receipt(EnvelopeId(number), Outcome.DROPPED, Reason.UNREACHABLE)
                 self.engine.settle(receipt, now=self.now)
                 self._take()
-
-    def _rewind(self, transmit: Any) -> None:
-        """What goes out once more may go out in order once more."""
-        envelope = transmit.envelope
-        if envelope.id in self.payloads:
-            flow = (envelope.session, envelope.source.scheme)
-            self.last_n[flow] = min(self.last_n.get(flow, -1), envelope.n - 1)
 
     @rule(scheme=SCHEMES)
     def has_an_adapter_again(self, scheme: str) -> None:
@@ -129,6 +124,7 @@ class RestartMachine(EngineMachine):
             self.finals.pop(number, None)  # what had its final word just before the kill may have one more
         self.under_way.clear()
         self.last_n.clear()
+        self.allowed = None
         self.failing = False
         self._apply(self.engine.snapshot())
 

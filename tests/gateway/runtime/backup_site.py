@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.runtime import backup, restore
 from gateway.runtime.backup_file import Manifest
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 
 WORDS = "correct horse"
 CHEAP = (10, 8, 1)
@@ -57,7 +57,7 @@ class Site:
         (self.state / "lock").touch(0o600)
         return self
 
-    def backup(self, program: str = VERSION) -> Manifest:
+    def backup(self, program: str = version()) -> Manifest:
         found = backup.inventory(self.config, {})
         return backup.write(found, self.file, WORDS, nothing, cost=CHEAP, program=program)
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from gateway.cli.backup import _Progress as Progress
 from gateway.cli.main import main
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 
 SLEEPS = "  right:\n    folder: right\n    sleepy: true\n    settle: false\n"
 USES = """\
@@ -60,7 +60,7 @@ def test_a_restore_ends_the_sessions_of_the_backup_at_both_ends(asleep):
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     daemon = home.start()
     daemon.wait_notify("READY=1")
-    assert daemon.log.splitlines()[0].endswith(f" atls-gateway {VERSION}")
+    assert daemon.log.splitlines()[0].endswith(f" atls-gateway {version()}")
     lamp.say("join")
     session = asked(lamp, "open", to="app", nonce="01")["session"]
     assert heard_of(phone, session)["kind"] == "Open"

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from gateway.cli.asking import other_gateways
 from gateway.cli.codes import MEANINGS
 from gateway.cli.main import main
 from gateway.runtime.admin import AdminServer
+from gateway.runtime.build import build
 
 pytestmark = pytest.mark.process
 
@@ -137,8 +139,8 @@ def test_every_command_has_json_but_those_that_run_or_group():
     assert without == {("run",), ("config",), ("clients",), ("network",)}
 
 
-def test_the_version(home):
-    assert home.cli("--version").stdout.startswith("atls-gateway ")
+def test_the_version_and_which_build_runs(home):
+    assert home.cli("--version").stdout == f"atls-gateway {metadata.version('atls-gateway')} ({build()})\n"
 
 
 @pytest.mark.parametrize("command", ["status", "permit-join --seconds 1", "devices", "--help"])

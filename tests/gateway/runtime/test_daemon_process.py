@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime.build import build
+
 pytestmark = pytest.mark.process
 
 
@@ -53,6 +55,7 @@ def test_status_as_json(home):
     assert answer.returncode == 0, answer.stderr
     status = json.loads(answer.stdout)
     assert status["name"] == "home"
+    assert status["build"] == build()
     assert status["adapters"]["left"]["state"] == "ready"
 
 

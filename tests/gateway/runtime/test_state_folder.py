@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import state_folder
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 from tests.harness.running_daemon import ROOT
 
 WAY_BACK = "install that version again, or put back the backup that was made before the upgrade"
@@ -74,9 +74,9 @@ def test_a_newer_program_with_the_same_form_is_taken_over_and_kept(home, state) 
     (state / "gateway-id").write_text("5a" * 16 + "\n")
     daemon = home.start()
     daemon.wait_notify("READY=1")
-    assert f"the state is that of version 99.1.0; a copy of it is kept in before-{VERSION}" in daemon.log
-    assert (state / f"before-{VERSION}" / "gateway-id").read_text() == "5a" * 16 + "\n"
-    assert json.loads((state / "version").read_text()) == {"state": state_folder.STATE, "program": VERSION}
+    assert f"the state is that of version 99.1.0; a copy of it is kept in before-{version()}" in daemon.log
+    assert (state / f"before-{version()}" / "gateway-id").read_text() == "5a" * 16 + "\n"
+    assert json.loads((state / "version").read_text()) == {"state": state_folder.STATE, "program": version()}
 
 
 def test_a_fresh_folder_has_nothing_to_keep(home) -> None:
@@ -86,7 +86,7 @@ def test_a_fresh_folder_has_nothing_to_keep(home) -> None:
     daemon.ended()
     state = home.folder / "state"
     assert not list(state.glob("before-*"))
-    assert json.loads((state / "version").read_text())["program"] == VERSION
+    assert json.loads((state / "version").read_text())["program"] == version()
 
 
 def test_copies_of_older_versions_do_not_pile_up(state) -> None:
@@ -96,17 +96,17 @@ def test_copies_of_older_versions_do_not_pile_up(state) -> None:
     (state / "before-restore-20260101-000000").mkdir()
     state_folder.take_over(state)
     assert len(list(state.glob("before-0*"))) <= state_folder._KEPT + 0
-    assert (state / f"before-{VERSION}" / "gateway-id").exists()
+    assert (state / f"before-{version()}" / "gateway-id").exists()
     assert (state / "before-restore-20260101-000000").exists(), "that is the administrator's to take away"
 
 
 def test_a_disk_without_room_for_the_copy_is_a_warning(state, caplog) -> None:
     (state / "gateway-id").write_text("x")
-    (state / f"before-{VERSION}.new").touch()  # a file where the copy's folder would be: it can't be made
+    (state / f"before-{version()}.new").touch()  # a file where the copy's folder would be: it can't be made
     state_folder.take_over(state)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "no copy of the state could be kept" in caplog.text
-    assert json.loads((state / "version").read_text())["program"] == VERSION
+    assert json.loads((state / "version").read_text())["program"] == version()
 
 
 def test_a_disk_without_room_for_the_version_is_a_warning(state, caplog) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.runtime import settings
 from gateway.runtime.config_source import InvalidConfigError
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 from tests.harness.config_folder import KEYS, C, P, break_it
 
 # What is replaced in which file, by what, and all messages then.
@@ -50,8 +50,8 @@ MISTAKES = {
         "gateway.yaml:20: adapters.mqtt.key_file: {home}/mine.key: can't be opened: No such file or directory",
         "gateway.yaml:19: adapters.mqtt.certificate_file: {home}/mine.pem: can't be opened: No such file or directory",
     ]),
-    "the config of a newer version": (C, "config-version: 1", "config-version: 2", [f"gateway.yaml:2: config-version: expected a config of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
-    "the policy of a newer version": (P, "policy-version: 1", "policy-version: 2", [f"policy.yaml:2: policy-version: expected a policy of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
+    "the config of a newer version": (C, "config-version: 1", "config-version: 2", [f"gateway.yaml:2: config-version: expected a config of this version ({version()}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
+    "the policy of a newer version": (P, "policy-version: 1", "policy-version: 2", [f"policy.yaml:2: policy-version: expected a policy of this version ({version()}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
     "no broker-setup yet": (C, "ca.pem\n    user: gateway\n    password_file: password", "no.pem\n    user: gateway\n    password_file: none", [
         "gateway.yaml:22: adapters.mqtt.password_file: {home}/none: can't be opened: No such file or directory; atls-gateway broker-setup makes one",
         "gateway.yaml:20: adapters.mqtt.ca_file: {home}/no.pem: can't be opened: No such file or directory; atls-gateway broker-setup makes one",

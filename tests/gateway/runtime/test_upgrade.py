@@ -18,7 +18,7 @@ from contextlib import closing
 
 import pytest
 
-from gateway.runtime.identity import VERSION
+from gateway.runtime.version import version
 from tests.harness.running_daemon import PATIENCE, ROOT
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
@@ -124,7 +124,7 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
         assert (found["session"], found["duplicate"]) == (known, True)
     assert not lamp.asks("open", to="app", nonce="07")["duplicate"]
 
-    kept = home.folder / "state" / f"before-{VERSION}"
+    kept = home.folder / "state" / f"before-{version()}"
     assert (kept / "store.db").read_bytes() == (LEFT_BEHIND / "store.db").read_bytes(), "the way back"
     assert kept.stat().st_mode & 0o777 == 0o700
 

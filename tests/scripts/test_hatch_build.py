@@ -1,0 +1,80 @@
+"""The refusals of the build hook; that it compiles is what ``make test-compiled`` and the image show."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hatch_build
+from hatch_build import MODULES, VARIABLE, CompiledBuildHook
+
+ROOT = Path(__file__).parents[2]
+
+
+def hook() -> CompiledBuildHook:
+    return CompiledBuildHook(str(ROOT), {}, None, None, "", "wheel")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["", "0", None])
+def test_without_the_variable_nothing_is_compiled_and_no_compiler_wanted(
+    value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(VARIABLE, value)
+    data: dict[str, Any] = {"force_include": {}}
+    assert hook().dependencies() == []
+    hook().initialize("standard", data)
+    assert data == {"force_include": {}}
+
+
+def test_a_compiled_build_brings_its_compiler_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    assert [each.partition(">")[0] for each in hook().dependencies()] == ["mypy", "setuptools"]
+
+
+def test_an_editable_install_refuses_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    with pytest.raises(RuntimeError, match="an editable install runs the source tree: unset ATLS_GATEWAY_COMPILED"):
+        hook().initialize("editable", {})
+
+
+def test_another_value_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "yes")
+    with pytest.raises(RuntimeError, match="ATLS_GATEWAY_COMPILED is 'yes'; expected 1"):
+        hook().dependencies()
+
+
+def test_without_a_compiler_or_headers_the_error_names_the_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv("CC", str(tmp_path / "gcc"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    expected = (
+        r"a C compiler \(.*/gcc\) and the headers of Python \(.*Python\.h\)\. On Debian: .* gcc libc6-dev python3-dev"
+    )
+    with pytest.raises(RuntimeError, match=expected):
+        hook().initialize("standard", {})
+
+
+def test_a_module_that_can_not_be_compiled_is_an_error_that_says_why(tmp_path: Path) -> None:
+    (tmp_path / "hot.py").write_text("def size(text: str) -> int:\n    return text\n")
+    with pytest.raises(RuntimeError, match=r"nothing was built(.|\n)*hot\.py:2: error: Incompatible return value type"):
+        hatch_build.compile_modules(tmp_path, tmp_path / "out", ["hot.py"])
+
+
+def test_a_module_without_a_shared_library_is_an_error(tmp_path: Path) -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    (tmp_path / f"one{suffix}").touch()
+    assert hatch_build.shared_libraries(tmp_path, ["one.py"]) == [tmp_path / f"one{suffix}"]
+    with pytest.raises(RuntimeError, match=r"these modules were not compiled: two\.py"):
+        hatch_build.shared_libraries(tmp_path, ["one.py", "two.py"])
+
+
+def test_every_module_of_the_list_is_there() -> None:
+    assert [each for each in MODULES if not (ROOT / each).is_file()] == []
+    assert len(set(MODULES)) == len(MODULES)
