@@ -110,7 +110,7 @@ class Sessions:
         client = self._client = MqttClient(options, self, wake=context.touch)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
-        client.on_too_long = self._on_too_long
+        client.receiver.on_too_long = self._on_too_long
         client.subscribe(self._topics.gateway_filters())
         self._outbound = Outbound(
             context,
