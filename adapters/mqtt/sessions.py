@@ -121,7 +121,8 @@ class Sessions:
             lost=self._not_taken,
             stalled=self._stalled,
         )
-        for transmit in self._early:
+        early, self._early = self._early, []
+        for transmit in early:
             self.send(transmit)
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
