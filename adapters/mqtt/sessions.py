@@ -119,7 +119,7 @@ class Sessions:
             self._tell,
             self._complaints,
         )
-        client.on_too_long = self._inbound.too_long
+        client.receiver.on_too_long = self._inbound.too_long
         client.subscribe(self._topics.gateway_filters())
         self._outbound = Outbound(
             context,
@@ -130,7 +130,8 @@ class Sessions:
             lost=self._not_taken,
             stalled=self._stalled,
         )
-        for transmit in self._early:
+        early, self._early = self._early, []
+        for transmit in early:
             self.send(transmit)
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:

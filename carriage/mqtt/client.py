@@ -1,4 +1,4 @@
-"""MQTT client in the asyncio loop: keeps a connection to the broker, reads from it, and has the ``Sender`` write.
+"""MQTT client in the asyncio loop: keeps a connection to the broker, over which ``Sender`` and ``Receiver`` go.
 
 The client is *idle*, then in ``run`` *connecting*, *waiting* for CONNACK, *connected* and *resting* in turns, until
 ``stop`` has it *stopping* and *finished*: it runs once. ``_one_connection`` and ``_rest`` are the steps of ``run``,
@@ -15,14 +15,13 @@ from random import SystemRandom
 from time import monotonic
 from typing import Any, Final, Literal, TypeVarTuple
 
-from carriage.mqtt.acknowledgements import Acknowledgements
 from carriage.mqtt.malformed_log import MalformedLog, clean
 from carriage.mqtt.options import Message, MqttHandler, MqttOptions, TlsFacts, Will
 from carriage.mqtt.outgoing import Outgoing
-from carriage.mqtt.packets import Unread
 from carriage.mqtt.paho_side import PahoSide, PahoSocket
+from carriage.mqtt.receiver import Receiver
 from carriage.mqtt.sender import STABLE, Sender
-from carriage.mqtt.stage import LAST_ID, Event, Stage
+from carriage.mqtt.stage import LAST_ID, Stage
 from carriage.mqtt.topic_filters import TopicFilters
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
@@ -92,16 +91,20 @@ class MqttClient:
         """The broker is to drop our session: it holds a message that can't be acknowledged."""
         self.will: Will | None = options.will
         """The will of the next CONNECT."""
-        self.unread = MalformedLog("message that can't be taken")
-        """PUBLISH packets that were read past: too long, or malformed."""
-        self.on_too_long: Callable[[str], None] | None = None
-        """Called with the topic of a message that was read past since it is too long."""
         self._failures = MalformedLog("the handler of the MQTT client failed")
-        self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._drain)
+        self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._leftover)
+        self.receiver = Receiver(
+            options,
+            handler,
+            self.sender,
+            lost=self._lost,
+            broken=self._broken,
+            hopeless=self._hopeless,
+            failed=self._failed,
+        )
         self.publish, self.publish_at_once = self.sender.publish, self.sender.publish_at_once
         self.drain, self.flush = self.sender.drain, self.sender.flush
         self._filters = TopicFilters()
-        self._unacknowledged = Acknowledgements(self._acknowledge)
 
     # -- the caller's face -------------------------------------------------------------------------------------------
 
@@ -141,6 +144,11 @@ class MqttClient:
     def unsent(self) -> MalformedLog:
         """Messages that are longer than the broker takes, or over which it ended connections."""
         return self.sender.unsent
+
+    @property
+    def unread(self) -> MalformedLog:
+        """Messages that were read past: too long, or malformed."""
+        return self.receiver.unread
 
     def end(self, reason: str) -> None:
         """End the connection, and make another: it serves no longer."""
@@ -219,12 +227,8 @@ class MqttClient:
         It is sent in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
         ones. A message of an earlier connection is left alone: the broker sends it again.
         """
-        if self._options.manual_ack and self._unacknowledged.done(*message.receipt):
+        if self._options.manual_ack and self.receiver.unacknowledged.done(*message.receipt):
             self.sender.ask()
-
-    def _acknowledge(self, packet_id: int) -> None:
-        if self._stage is not None:
-            self._stage.acknowledge(packet_id)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -247,7 +251,7 @@ class MqttClient:
         self._versions.begun()
         self._ended = loop.create_future()
         queue, version = self.sender.queue, self._versions.current
-        number, descriptor = self._unacknowledged.connection, wire.fileno()
+        number, descriptor = self.receiver.unacknowledged.connection, wire.fileno()
         stage = Stage(
             version, options.max_packet, queue.in_flight, queue.again, connection=number, last_id=self._last_id
         )
@@ -264,8 +268,9 @@ class MqttClient:
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
             self.sender.open(wire, stage, paho)
+            self.receiver.open(wire, stage, paho)
             paho.connect(self.will, clean=self._wants_clean)
-            loop.add_reader(descriptor, self._readable)
+            loop.add_reader(descriptor, self.receiver.readable)
             self.sender.write()
             return await self._ended
         finally:
@@ -273,7 +278,7 @@ class MqttClient:
             loop.remove_reader(descriptor)
             loop.remove_writer(descriptor)
             self.sender.close()
-            self._unacknowledged.begin_again()
+            self.receiver.close()
             self._filters.begin_again()
             wire.release()
             paho.drop()
@@ -331,76 +336,23 @@ class MqttClient:
             self._versions.waited()
             self._end("the broker didn't answer in time")
 
-    # -- reading and writing -----------------------------------------------------------------------------------------
+    # -- while it lasts ----------------------------------------------------------------------------------------------
 
     @property
     def _live(self) -> bool:
         return self._ended is not None and not self._ended.done()
 
-    def _readable(self) -> None:
-        wire, stage, sender = self._wire, self._stage, self.sender
-        if wire is None or stage is None or self._ended is None or self._ended.done():
-            return
-        sender.busy = True
-        try:
-            octets = wire.read()
-            if octets:
-                sender.unheard = False
-                self._take(stage, stage.receive(octets))
-            if wire.failed is not None:
-                self._lost()
-        finally:
-            sender.busy = False
-        sender.flush()
-
-    def _drain(self) -> None:
-        """The connection broke while we wrote: take what came before, such as why."""
-        wire, stage = self._wire, self._stage
-        while wire is not None and stage is not None and self._live and (octets := wire.read()):
-            self._take(stage, stage.receive(octets))
-        self._lost()
-
-    def _take(self, stage: Stage, events: list[Event]) -> None:
-        """What came, in order. Acknowledgements count though the connection should end over what came before."""
-        handler, sender, ended = self._handler, self.sender, self._ended
-        assert ended is not None
-        for event in events:
-            kind = type(event)
-            try:
-                if kind is tuple:
-                    token, code = event  # type: ignore[misc]
-                    if token is not None:
-                        handler.published(token, code)  # type: ignore[arg-type]
-                elif ended.done():
-                    continue
-                elif kind is Message:
-                    self._on_message(event)  # type: ignore[arg-type]
-                elif kind is bytes:
-                    self._pass(event)  # type: ignore[arg-type]
-                else:
-                    self._on_unread(event)  # type: ignore[arg-type]
-            except Exception as failure:
-                self._failed(failure)
-        if stage.fault is not None and not ended.done():
-            self._broken(stage.fault)
-        if sender.emptied is not None:
-            sender.look_for_end()
-        if stage.out or sender.queue.queued or sender.queue.again:
-            sender.ask()
-
-    def _pass(self, packet: bytes) -> None:
-        paho = self._paho
-        assert paho is not None
-        try:
-            paho.read(packet)
-        except Exception as failure:  # its parser, at octets that are no MQTT; our callbacks let nothing through
-            self._broken(failure)
-        if paho.closed:
-            self._lost()
+    def _leftover(self) -> None:
+        self.receiver.drain()
 
     def _broken(self, failure: Exception) -> None:
         _LOG.warning("%s sent what is no MQTT (%s)", self._name, failure)
         self._end("the broker broke the protocol")
+
+    def _hopeless(self, topic: str) -> None:
+        _LOG.warning("the message at %s can't be acknowledged: our session at the broker begins again", topic)
+        self._forget = True
+        self._end(f"a message at {topic} that can't be acknowledged")
 
     def _tick(self) -> None:
         loop, sender = asyncio.get_running_loop(), self.sender
@@ -476,32 +428,3 @@ class MqttClient:
             self._lost()
         else:
             self._end(f"the broker disconnects: {clean(getattr(properties, 'ReasonString', '') or str(reason))}")
-
-    # -- what comes --------------------------------------------------------------------------------------------------
-
-    def _on_message(self, message: Message) -> None:
-        """It is acknowledged when the handler has it, or when its owner says so; in either case also if that fails."""
-        if not message.qos:
-            self._handler.message(message)
-        elif self._options.manual_ack:
-            self._unacknowledged.came(message.receipt[1])
-            self._handler.message(message)
-        else:
-            try:
-                self._handler.message(message)
-            finally:
-                self._acknowledge(message.receipt[1])
-
-    def _on_unread(self, message: Unread) -> None:
-        """What can't be taken is as good as done: a broker that had no acknowledgement would send it again for ever."""
-        topic = clean(message.topic)
-        self.unread.add(f"{topic}: {message.size} octets, {message.why}")
-        if message.packet_id is None:
-            _LOG.warning("the message at %s can't be acknowledged: our session at the broker begins again", topic)
-            self._forget = True
-            self._end(f"a message at {topic} that can't be acknowledged")
-        elif message.packet_id:
-            self._unacknowledged.settle(message.packet_id)
-            self.sender.ask()
-        if self.on_too_long is not None and message.size > self._options.max_packet:
-            self._call(self.on_too_long, message.topic)

@@ -63,9 +63,9 @@ class MqttOptions:
     say_again: float = 600.0
     """After so long a fault that lasts has another line in the log."""
     max_queued: int = 1024
-    """Messages published and not yet acknowledged; more are refused."""
+    """Messages published and not yet acknowledged; of more, only what the window has a place for is taken."""
     max_queued_octets: int = 4 * 1024 * 1024
-    """Payload octets of these."""
+    """Payload octets of those that wait."""
     max_in_flight: int = 64
     """QoS 1 messages sent and not yet acknowledged; the broker may allow fewer."""
     receive_maximum: int = 256

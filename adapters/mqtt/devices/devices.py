@@ -117,7 +117,7 @@ class DeviceTopics:
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
         self._bridge = Bridge(self._topics, context, self._news, self._publisher.discovery)
-        client.on_too_long = self._on_too_long
+        client.receiver.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(self._times.early_for, self._early.end)
         async with asyncio.TaskGroup() as tasks:

@@ -438,6 +438,24 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
         assert [n for n, _ in app.units(session)] == list(range(16))
 
 
+async def test_what_the_client_has_no_room_for_goes_back_to_the_engine_and_comes_again_in_order(home: MqttHome) -> None:
+    app = await home.user("app")
+    session = home.far.open("app", ContentKind.ATLS)
+    await until(app.incoming)
+    client = home.sessions._client
+    outbound = home.sessions._outbound
+    assert client is not None and outbound is not None
+    client.sender.queue._max_count, client.sender.allowed = 0, 0
+    units = [home.far.unit(session, n, tls_record(100, n), ContentKind.ATLS) for n in range(40)]
+    await until(lambda: outbound.refused)
+    assert not home.adapter.status()["in_flight"] and not home.hub.engine.in_flight("mqtt")
+    client.sender.queue._max_count, client.sender.allowed = 1024, 20
+    home.sessions._tell_state(bodies.State.ONLINE)  # whatever the broker takes next says that there is room
+    await until(lambda: {home.far.outcome(each) for each in units} == {(Outcome.DELIVERED, None)})
+    await until(lambda: len(app.units(session)) == 40)
+    assert [n for n, _ in app.units(session)] == list(range(40))
+
+
 async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     app = await home.user("app")
     await until(app.states)
