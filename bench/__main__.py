@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import beside, checkout, machine, report
+from bench import beside, checkout, compiled, machine, report
 from bench.checkout import Checkout, NoSuchCheckoutError
+from bench.compiled import CompileFailedError
 from bench.cpu import memory
 from bench.scenario import ROOT, Scenario, Site
 from bench.scenarios import UNIT, rows
@@ -25,7 +26,7 @@ from demo.process import ProcessFailedError
 RESULTS = ROOT / "bench" / "results"
 MEMORY_OF = "gateway, report to mqtt"
 PARTS = ("floor", "ip", "house", "zigbee", "micro", "start")
-WITH_GATEWAY = {"ip", "house", "zigbee", "start"}
+WITH_GATEWAY = {"ip", "house", "zigbee", "micro", "start"}
 
 
 def options(argv: list[str]) -> argparse.Namespace:
@@ -36,32 +37,40 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--warm", type=float, default=0.4, help="seconds of the same load before it (default 0.4)")
     parser.add_argument("--calls", type=int, default=10_000, help="of each micro row and repetition (default 10000)")
     checkout.add_option(parser, f"{checkout.BASELINE} if the history has it")
+    parser.add_argument(
+        "--compiled", action="store_true", help="measure the compiled build of this checkout; compiles it first"
+    )
     parser.add_argument("--save", metavar="NAME", help="keep the result as bench/results/NAME.json")
     parser.add_argument("--show", metavar="NAME", help="measure nothing; print the tables of a saved result")
     return parser.parse_args(argv)
 
 
 async def run(
-    chosen: argparse.Namespace, directory: Path, other: Checkout | None, started: list[list[dict[str, float]]]
+    chosen: argparse.Namespace,
+    directory: Path,
+    here: Checkout,
+    other: Checkout | None,
+    started: list[list[dict[str, float]]],
 ) -> dict[str, Any]:
-    """Measure, this checkout and ``other``; the whole report. ``started``: what their starts were found to take."""
+    """Measure ``here`` and ``other``; the whole report. ``started``: what their starts were found to take."""
     parts = chosen.part or PARTS
     found: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "machine": machine.facts(),
         "repeats": chosen.repeats,
         "seconds": chosen.seconds,
+        "compiled": chosen.compiled,
     }
     before = machine.load_average()
     runs: report.Runs = {}
     pairs: beside.Pairs = {}
     octets: dict[str, int] = {}
-    micro = await _micro(chosen, directory) if "micro" in parts else {}
+    micro = await _micro(chosen, directory, here, other, pairs) if "micro" in parts else {}
     if started:
         found["start"] = {key: report.spread([each[key] for each in started[0]]) for key in started[0][0]}
         if other:
             pairs["start"] = {"until ready": started}
-    async with rows(directory, parts, other) as all_rows:
+    async with rows(directory, parts, other, here) as all_rows:
         if "house" in parts:
             row = next(row for row in all_rows if row.name == MEMORY_OF)
             found["memory"] = await held(row)
@@ -114,15 +123,28 @@ def _rounded(value: Any) -> Any:
     return [_rounded(each) for each in value] if isinstance(value, list) else value
 
 
-async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[float]]:
-    site = Site(directory)
-    try:
-        process = await site.start("micro", "bench.micro", UNIT, chosen.calls, chosen.repeats)
-        measured = await process.expect_event("micro", seconds=300)
-    finally:
-        await site.stop()
-    seconds: dict[str, list[float]] = measured["seconds"]
-    return seconds
+async def _micro(
+    chosen: argparse.Namespace, directory: Path, here: Checkout, other: Checkout | None, pairs: beside.Pairs
+) -> dict[str, list[float]]:
+    """Seconds per call of each row, by repetition; those of ``other``, by its own ``bench.micro``, go to ``pairs``."""
+    found: dict[str, list[float]] = {}
+    both = [here, other] if other else [here]
+    for turn in range(chosen.repeats):
+        measured: dict[str, dict[str, list[float]]] = {}
+        for each in both if turn % 2 else reversed(both):
+            site = Site(directory)
+            name = f"micro {turn} {both.index(each)}"
+            try:
+                process = await site.start(name, "bench.micro", UNIT, chosen.calls, 1, path=each.root)
+                measured[each.name] = (await process.expect_event("micro", seconds=300))["seconds"]
+            finally:
+                await site.stop()
+        for row, (seconds,) in measured[here.name].items():
+            found.setdefault(row, []).append(seconds)
+            if not row.startswith(("aiocoap", "nothing")):
+                each_cpu = [{"cpu": measured[each.name][row][0]} for each in both if row in measured[each.name]]
+                beside.add(pairs, row, "calls", each_cpu)
+    return found
 
 
 def _beside(chosen: argparse.Namespace) -> str:
@@ -141,14 +163,18 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     try:
         with (
             checkout.opened(_beside(chosen)) as other,
+            compiled.measured(chosen.compiled) as here,
             tempfile.TemporaryDirectory(prefix="atls-bench-") as directory,
         ):
-            both = (checkout.HERE, *([other] if other else []))
+            both = (here, *([other] if other else []))
             started = starts(Path(directory), both, chosen.repeats) if "start" in (chosen.part or PARTS) else []
-            found = asyncio.run(run(chosen, Path(directory), other, started))
+            found = asyncio.run(run(chosen, Path(directory), here, other, started))
     except NoSuchCheckoutError as error:
         sys.stderr.write(f"--beside: {error}\n")
         return 2
+    except CompileFailedError as error:
+        sys.stderr.write(f"--compiled: {error}\n")
+        return 1
     except ProcessFailedError as error:
         sys.stderr.write(f"\nthe benchmark failed: {error}\n")
         return 1

@@ -70,7 +70,8 @@ def page(report: Mapping[str, Any]) -> Iterator[str]:
 def _title(report: Mapping[str, Any]) -> str:
     other = report["beside"]
     name = other["checkout"] if other["checkout"] == other["commit"] else f"{other['checkout']} ({other['commit']})"
-    return f"commit {report['machine']['commit']} beside {name}, the same load in the same turns:"
+    build = ", compiled," if report.get("compiled") else ""
+    return f"commit {report['machine']['commit']}{build} beside {name}, the same load in the same turns:"
 
 
 def _cells(report: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str, str, str]]:

@@ -77,11 +77,13 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._processes: list[Process] = []
-        self._env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self._env = dict(os.environ)
 
-    async def start(self, name: str, module: str, *arguments: object) -> Process:
-        argv = [sys.executable, "-m", module, *map(str, arguments)]
-        process = await Process.start(name, argv, self.directory, self._env)
+    async def start(self, name: str, module: str, *arguments: object, path: Path = ROOT) -> Process:
+        """A module of ``bench``, which imports what it measures from the checkout at ``path``."""
+        argv = [sys.executable, "-P", "-m", module, *map(str, arguments)]
+        env = self._env | {"PYTHONPATH": os.pathsep.join(dict.fromkeys((str(path), str(ROOT))))}
+        process = await Process.start(name, argv, self.directory, env)
         self._processes.append(process)
         await process.expect_event("ready", seconds=300)
         return process

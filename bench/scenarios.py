@@ -129,14 +129,16 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack, beside: Stack | No
 
 
 @contextlib.asynccontextmanager
-async def rows(directory: Path, parts: Sequence[str], beside: Checkout | None = None) -> AsyncIterator[list[Scenario]]:
-    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready; the rows of gateways have that
-    of the checkout ``beside`` with them."""
+async def rows(
+    directory: Path, parts: Sequence[str], beside: Checkout | None = None, here: Checkout = HERE
+) -> AsyncIterator[list[Scenario]]:
+    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready; the rows of gateways, which are
+    those of ``here``, have that of the checkout ``beside`` with them."""
     site = Site(directory)
     found: list[Scenario] = []
     async with contextlib.AsyncExitStack() as exits:
 
-        async def stack(name: str, checkout: Checkout = HERE) -> Stack:
+        async def stack(name: str, checkout: Checkout = here) -> Stack:
             return await exits.enter_async_context(CheckoutStack(directory / name, checkout=checkout))
 
         async def stack_beside(name: str) -> Stack | None:
@@ -148,7 +150,7 @@ async def rows(directory: Path, parts: Sequence[str], beside: Checkout | None = 
         if "ip" in parts:
             found += await over_ip(site, await stack("i"), await stack_beside("i2"))
         if "house" in parts:
-            found += await over_house(site, exits, directory, beside=beside)
+            found += await over_house(site, exits, directory, beside=beside, here=here)
         if "zigbee" in parts:
             found += await over_zigbee(site, await stack("z"), await stack("b"), await stack_beside("z2"))
         yield found

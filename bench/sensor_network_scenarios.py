@@ -49,11 +49,12 @@ async def over_house(
     directory: Path,
     sensors: int = SENSORS,
     beside: Checkout | None = None,
+    here: Checkout = HERE,
 ) -> list[Scenario]:
     """Reports in, MQTT out; MQTT in, a command out; and the same of bellows with and without zigpy's path."""
     model = directory / "h"
     named = await _model(site, model, sensors)
-    checkouts = {"hg": HERE, "hh": HERE, "ha": HERE, "hc": HERE} | ({"hb": beside} if beside else {})
+    checkouts = {"hg": here, "hh": here, "ha": here, "hc": here} | ({"hb": beside} if beside else {})
     places = {}
     for name, checkout in checkouts.items():
         stack = places[name] = await exits.enter_async_context(CheckoutStack(directory / name, checkout=checkout))

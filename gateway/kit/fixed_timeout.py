@@ -31,7 +31,9 @@ class FixedTimeout(Timers[K]):
         if self._timer is None:
             self._timer = loop.call_at(when, self._look)
 
-    end = Timers.drop
+    def end(self, key: K) -> None:
+        """``over`` is not called for it; one that was not begun is fine."""
+        self.drop(key)
 
     def close(self) -> None:
         """Forget all keys; nothing is called from now on."""

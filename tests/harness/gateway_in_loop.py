@@ -37,6 +37,7 @@ from gateway.runtime import policy_file
 from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
+from tests.harness.watched_engine import WatchedEngine
 
 T = TypeVar("T")
 
@@ -213,13 +214,12 @@ class Gateway:
     def settled(self) -> list[Receipt]:
         """What adapters settle from now on."""
         engine, receipts = self.hub.engine, []
-        settle = engine.settle
 
         def settled(receipt: Receipt, **more: Any) -> bool:
             receipts.append(receipt)
-            return settle(receipt, **more)
+            return engine.settle(receipt, **more)
 
-        engine.settle = settled  # type: ignore[method-assign,assignment]
+        self.hub.engine = WatchedEngine(engine, settle=settled)  # type: ignore[assignment]
         return receipts
 
     def check_books(self) -> None:

@@ -29,6 +29,7 @@ from gateway.api.model import (
 from gateway.engine.limits import EngineLimits
 from gateway.runtime.supervisor import RestartPauses, keep_all
 from tests.harness.hub_bench import LAMP, PHONE, QUICK, Bench, until
+from tests.harness.watched_engine import WatchedEngine
 
 
 async def test_the_verdict_comes_before_the_receipt_although_all_is_settled_at_once(tmp_path):
@@ -276,14 +277,14 @@ async def _whatever_happens(tmp_path, steps):
 def _spy(bench) -> Counter[EnvelopeId]:
     """Counts what the engine has notified, also what no instance was there to get."""
     heard: Counter[EnvelopeId] = Counter()
-    original = bench.engine.commands
+    engine = bench.hub.engine
 
     def commands():
-        found = original()
+        found = engine.commands()
         heard.update(command.receipt.id for command in found if type(command).__name__ == "ReportOutcome")
         return found
 
-    bench.engine.commands = commands
+    bench.hub.engine = WatchedEngine(engine, commands=commands)
     return heard
 
 
