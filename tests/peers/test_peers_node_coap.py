@@ -18,7 +18,7 @@ from tests.harness.coap_devices import POLICY, Device
 from tests.harness.coap_gateway import PSKS, Home
 from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
-from tests.harness.node_packages import NODE, installed
+from demo.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "node-coap"
 

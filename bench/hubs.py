@@ -1,0 +1,250 @@
+"""The hubs that ``bench.peers`` measures side by side: this gateway, zigbee2mqtt, and bellows without a hub around it.
+
+Each has its own virtual dongle over TCP with the same devices behind it, and all share one Mosquitto. A hub forms the
+network of its dongle and lets the devices in by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from bench.mqtt_client import LoadClient
+from bench.scenario import Site
+from bench.sensor_network_control import Control
+from demo.process import Process, ProcessFailedError
+from demo.stack import Stack
+
+SENSOR, LAMP = "thermometer", "lamp"
+REPORTED = {SENSOR: 3, LAMP: 1}
+"""Attributes whose reports a hub configures: temperature, humidity and battery; whether it is on."""
+VALUES = {SENSOR: frozenset({"temperature", "humidity", "battery"}), LAMP: frozenset({"state"})}
+"""What a hub publishes of a device at the least."""
+PERMIT = 254
+START_LIMIT = 90.0
+SETTLE = 2.0
+"""Seconds from the first word of zigbee2mqtt until it heeds requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One virtual device: its kind, address, and number among those of its kind (from 1)."""
+
+    kind: str
+    number: int
+    eui64: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.number}"
+
+
+def devices(sensors: int, lamps: int) -> list[Device]:
+    found = [Device(LAMP, n, f"00:0d:6f:00:0d:00:00:{n:02x}") for n in range(1, lamps + 1)]
+    return found + [Device(SENSOR, n, f"00:0d:6f:00:0d:00:01:{n:02x}") for n in range(1, sensors + 1)]
+
+
+def write_network(path: Path, home: Iterable[Device], poll_interval: float) -> None:
+    """The network file of the simulator. The devices join when they are told to. ``poll_interval``: seconds between two
+    polls of a sensor, which sleeps."""
+    lines = ["devices:"]
+    for each in home:
+        more = f", poll_interval: {poll_interval}" if each.kind == SENSOR else ""
+        lines.append(f'  - {{eui64: "{each.eui64}", name: {each.name}, kind: {each.kind}, join: manual{more}}}')
+    path.write_text("\n".join(lines) + "\n")
+
+
+@dataclass(slots=True)
+class Hub:
+    """One hub and the virtual dongle that it drives, below the folder of ``stack``."""
+
+    stack: Stack
+    site: Site
+    broker: int
+    home: list[Device]
+    process: Process | None = None
+    control: Control | None = None
+    name: ClassVar[str] = ""
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def base(self) -> str:
+        """The first level of its topics."""
+        return self.stack.directory.name
+
+    async def start_dongle(self, poll_interval: float) -> None:
+        network = self.stack.directory / "network.yaml"
+        write_network(network, self.home, poll_interval)
+        await self.stack.start_simulator("--seed", "1", "--scan-pace", "0", "--network", str(network), tcp=True)
+        self.control = await Control.connect(str(self.stack.attach_socket))
+
+    async def stop_dongle(self) -> None:
+        assert self.stack.simulator is not None and self.control is not None
+        self.control.close()
+        await self.stack.simulator.stop()
+
+    async def start(self) -> None:
+        """Up, with its network; it is formed if the dongle is blank."""
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        assert self.process is not None
+        await self.process.stop(seconds=30)
+
+    async def permit(self, client: LoadClient) -> None:
+        """Let devices in."""
+        client.publish(f"{self.base}/bridge/request/permit_join", json.dumps({"time": PERMIT}).encode())
+
+    def label(self, device: Device) -> str:
+        """What the device is called in topics."""
+        return device.name
+
+    def of_topic(self) -> Mapping[str, Device]:
+        """The topics on which states are published."""
+        return {f"{self.base}/{self.label(each)}": each for each in self.home}
+
+    async def ask(self, do: str, **arguments: object) -> Any:
+        """Its simulator."""
+        assert self.control is not None
+        return await self.control.ask(do, **arguments)
+
+
+CONFIG = """\
+layer: 1
+config-version: 1
+gateway: {{name: home, state_dir: state, admin_socket: admin.sock}}
+policy: policy.yaml
+adapters:
+  zigbee: {{path: "{dongle}", form: if-blank}}
+  mqtt: {{broker: "127.0.0.1:{broker}", tls: false, user: gateway, password_file: password,
+    devices: {{base: {base}, home_assistant: false}}}}
+"""
+
+
+@dataclass(slots=True)
+class Gateway(Hub):
+    """This gateway, with ZigBee and MQTT: what zigbee2mqtt has."""
+
+    name: ClassVar[str] = "gateway"
+
+    async def start(self) -> None:
+        directory = self.stack.directory
+        lines = ["layer: 1", "policy-version: 1", "subjects:", "  broker: {link: mqtt, broker: 127.0.0.1}"]
+        lines += [f'  {each.name}: {{link: zigbee, eui64: "{each.eui64}"}}' for each in self.home]
+        lines += ["rules:", '  - {id: home, effect: permit, subject: broker, resource: "*",']
+        lines += ["     action: [read, observe, write]}"]
+        lines += ["  - {id: permits, effect: permit, subject: broker, resource: gateway, action: admin}"]
+        self.stack.write_policy("\n".join(lines) + "\n")
+        (directory / "password").touch(mode=0o600)
+        (directory / "password").write_text("x\n")
+        config = CONFIG.format(dongle=self.stack.dongle, broker=self.broker, base=self.base)
+        (directory / "gateway.yaml").write_text(config)
+        self.process = await self.stack.start_gateway()
+
+
+@dataclass(slots=True)
+class Zigbee2mqtt(Hub):
+    """zigbee2mqtt as npm has it, with the settings that make it comparable: ``settings``."""
+
+    packages: Path = field(default_factory=Path)
+    """Where npm put it."""
+    node: Path = field(default_factory=Path)
+    name: ClassVar[str] = "zigbee2mqtt"
+
+    def settings(self) -> dict[str, Any]:
+        """Its configuration.yaml, which may as well be JSON. No web page and no announcements to Home Assistant, for the
+        gateway serves none here; warnings only, for at its usual level it writes a line for each publication. All
+        else is as it comes: states are published with QoS 0, not retained, the database is written every 5 minutes."""
+        port = self.stack.dongle.removeprefix("socket://")
+        return {
+            "version": 5,
+            "mqtt": {"base_topic": self.base, "server": f"mqtt://127.0.0.1:{self.broker}"},
+            "serial": {"port": f"tcp://{port}", "adapter": "ember"},
+            "advanced": {
+                "log_level": "warning",
+                "log_output": ["console"],
+                "network_key": "GENERATE",
+                "pan_id": "GENERATE",
+                "ext_pan_id": "GENERATE",
+            },
+            "frontend": {"enabled": False},
+            "homeassistant": {"enabled": False},
+        }
+
+    async def start(self) -> None:
+        data = self.stack.directory / "data"
+        data.mkdir(exist_ok=True)
+        if not (data / "configuration.yaml").exists():  # it writes its keys there
+            (data / "configuration.yaml").write_text(json.dumps(self.settings()))
+        program = self.packages / "node_modules" / "zigbee2mqtt" / "index.js"
+        # It asks git which version it is, and would build itself anew if that of this project were the answer.
+        env = {**os.environ, "ZIGBEE2MQTT_DATA": str(data), "GIT_DIR": os.devnull}
+        async with _Online(self) as online:
+            argv = [str(self.node), str(program)]
+            self.process = await Process.start("zigbee2mqtt", argv, self.stack.directory, env)
+            self.stack.processes.append(self.process)
+            await online.wait(self.process)
+
+    def label(self, device: Device) -> str:
+        return "0x" + device.eui64.replace(":", "")
+
+
+@dataclass(slots=True)
+class Bellows(Hub):
+    """bellows' own application with the shortest hook: what the radio's library alone does, without MQTT."""
+
+    name: ClassVar[str] = "bellows"
+
+    async def start(self) -> None:
+        name = f"bellows {self.base}"
+        self.process = await self.site.start(name, "bench.peers_bellows", self.stack.dongle, self.stack.directory)
+
+    async def order(self, do: str, **arguments: object) -> dict[str, Any]:
+        """What its process answers."""
+        assert self.process is not None
+        answered = sum(event.get("event") == "done" for event in self.process.events)
+        self.process.tell(do=do, **arguments)
+        return await self.process.expect_event("done", count=answered + 1, seconds=120)
+
+    async def permit(self, client: LoadClient) -> None:
+        await self.order("permit")
+
+
+class _Online:
+    """Waits until a hub that is started now says that it is online; what is retained of its last run doesn't count."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._seen = asyncio.Event()
+        self._client: LoadClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._client = await LoadClient.connect(self._hub.broker, self._state, f"{self._hub.base}/bridge/state")
+        await asyncio.sleep(0.1)
+        self._seen.clear()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._client is not None
+        self._client.close()
+
+    def _state(self, _topic: str, payload: bytes) -> None:
+        if payload and json.loads(payload).get("state") == "online":
+            self._seen.set()
+
+    async def wait(self, process: Process) -> None:
+        try:
+            async with asyncio.timeout(START_LIMIT):
+                await self._seen.wait()
+                await asyncio.sleep(SETTLE)
+        except TimeoutError:
+            raise ProcessFailedError(f"{self._hub.name} is not ready\n{process.tail()}") from None

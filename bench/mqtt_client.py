@@ -1,0 +1,56 @@
+"""An MQTT client for loads, on asyncio: paho without a thread, which writes in the call and reads when there is something.
+
+It is not the gateway's own client, so that no fault of that one hides in what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+KEEPALIVE = 600
+
+
+class LoadClient:
+    """Connected to a broker on loopback; ``receive`` gets topic and payload of what it subscribed to."""
+
+    def __init__(self, port: int, receive: Callable[[str, bytes], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._client = client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"bench-{os.getpid()}-{id(self)}", protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self._answered = asyncio.Event()
+        client.on_connect = self._answer
+        client.on_subscribe = self._answer
+        client.on_message = lambda _client, _userdata, message: receive(message.topic, message.payload)
+        client.on_socket_open = lambda _client, _userdata, sock: self._loop.add_reader(sock, client.loop_read)
+        client.on_socket_close = lambda _client, _userdata, sock: self._loop.remove_reader(sock)
+        client.on_socket_register_write = lambda _client, _userdata, sock: self._loop.add_writer(sock, client.loop_write)
+        client.on_socket_unregister_write = lambda _client, _userdata, sock: self._loop.remove_writer(sock)
+        client.connect("127.0.0.1", port, keepalive=KEEPALIVE)
+
+    @classmethod
+    async def connect(cls, port: int, receive: Callable[[str, bytes], None], *topics: str) -> LoadClient:
+        """``topics`` are subscribed to with QoS 0."""
+        self = cls(port, receive)
+        await self._answered.wait()
+        for topic in topics:
+            self._answered.clear()
+            self._client.subscribe(topic)
+            await self._answered.wait()
+        return self
+
+    def _answer(self, *_: Any) -> None:
+        self._answered.set()
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """QoS 0, written before the return."""
+        self._client.publish(topic, payload)
+
+    def close(self) -> None:
+        self._client.disconnect()
