@@ -30,9 +30,9 @@ RESULTS = ROOT / "bench" / "results"
 PACKAGES = ROOT / "bench" / "zigbee2mqtt"
 HUBS: tuple[type[Hub], ...] = (Gateway, Zigbee2mqtt, Bellows)
 SENSORS, LAMPS = 200, 50
-JOINING = {"10 mains devices": devices(0, 10), "5 mains and 5 sleeping": devices(5, 5)}
-POLL, REST = 0.5, 3600.0
-"""Seconds between two polls of a sensor: while it is set up, and later, where polls would be most of the load."""
+JOINING = {"10 mains devices": devices(lamp=10), "5 mains and 5 sleeping": devices(lamp=5, thermometer=5)}
+SETTLE_LIMIT = 300.0
+"""Seconds that a hub may take for the whole home."""
 IDLE = 10.0
 """Seconds from a start until memory is looked at."""
 PARTS = ("join", "reports", "sets", "memory")
@@ -69,7 +69,7 @@ class Run:
                     await self._joining(turn, name, home)
         if {"reports", "sets", "memory"} & set(parts):
             async with contextlib.AsyncExitStack() as exits:
-                home = devices(SENSORS, LAMPS)
+                home = devices(lamp=LAMPS, climate=SENSORS)
                 hubs = [await exits.enter_async_context(self._settled(kind, home)) for kind in HUBS]
                 await asyncio.sleep(IDLE)
                 self._memory("memory, idle", hubs)
@@ -92,7 +92,7 @@ class Run:
             _progress(f"{turn + 1} of {self._chosen.repeats}: joining, {row}, {kind.name}")
             name = f"{kind.name[0]}{turn}{list(JOINING).index(row)}"
             async with self._hub(kind, name, home) as hub:
-                await hub.start_dongle(POLL)
+                await hub.start_dongle("manual")
                 await hub.start()
                 self._note(f"join, {row}", hub, await measure.join(hub))
                 await hub.stop()
@@ -102,12 +102,10 @@ class Run:
         """A hub that has let the whole home in, and was started again since."""
         async with self._hub(kind, kind.name, home) as hub:
             _progress(f"{kind.name} lets {len(home)} devices in")
-            await hub.start_dongle(POLL)
+            await hub.start_dongle()
             await hub.start()
-            await measure.join(hub, limit=600.0)
+            await measure.join(hub, one_by_one=False, limit=SETTLE_LIMIT)
             await hub.stop()
-            await hub.stop_dongle()
-            await hub.start_dongle(REST)
             await hub.start()
             yield hub
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.cpu import memory, usage
-from bench.hubs import LAMP, REPORTED, SENSOR, VALUES, Bellows, Device, Hub
+from bench.hubs import LAMP, VALUES, Bellows, Device, Hub
 from bench.mqtt_client import LoadClient
 from demo.process import Process, ProcessFailedError
 from simulator.network.load import VALUES as STAMPS
@@ -23,6 +23,7 @@ QUIET = 0.5
 PATIENCE = 60.0
 """Seconds that a hub may take for what is measured."""
 JOIN_LIMIT = 120.0
+APART = 0.02
 LOOK = 0.01
 """Seconds between two looks at what the virtual devices were told."""
 MIB = 2**20
@@ -225,9 +226,10 @@ async def _commands(hub: Hub) -> int:
 # Joining, memory ---------------------------------------------------------------------------------------------------
 
 
-async def join(hub: Hub, *, limit: float = JOIN_LIMIT) -> Figures:
-    """The network is open, and all devices of the home are switched on. ``seconds``: until the reporting of each is
-    configured and its values are published; of bellows, until each is interviewed."""
+async def join(hub: Hub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) -> Figures:
+    """The network is opened, and all devices of the home join: ``one_by_one`` are told to, 20 ms apart. ``seconds``: from
+    the first until the reporting of each is configured and its values are published; of bellows, until each is
+    interviewed."""
     shown: dict[Device, set[str]] = {each: set() for each in hub.home}
     topics = hub.of_topic()
 
@@ -241,8 +243,9 @@ async def join(hub: Hub, *, limit: float = JOIN_LIMIT) -> Figures:
     await asyncio.sleep(QUIET)
     used = usage(hub.pid)
     begun = time.monotonic()
-    for each in hub.home:
+    for each in hub.home if one_by_one else ():
         await hub.ask("join", device=each.name)
+        await asyncio.sleep(APART)
     while not await _is_set_up(hub, shown):
         if time.monotonic() > begun + limit:
             raise ProcessFailedError(f"{hub.name}: not all devices are set up\n{hub.stack.directory}")
@@ -257,7 +260,7 @@ async def _is_set_up(hub: Hub, shown: Mapping[Device, set[str]]) -> bool:
         return bool((await hub.order("interviewed"))["interviewed"] >= len(hub.home))
     if not all(VALUES[device.kind] <= names for device, names in shown.items()):
         return False
-    return all(each["reporting"] >= REPORTED[each["kind"]] for each in await hub.ask("devices"))
+    return all(each["reporting"] >= len(VALUES[each["kind"]]) for each in await hub.ask("devices"))
 
 
 def held(hub: Hub) -> Figures:
