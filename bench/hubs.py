@@ -58,9 +58,10 @@ def devices(**counts: int) -> list[Device]:
     ]
 
 
-def write_network(path: Path, home: Iterable[Device], join: str = "auto") -> None:
-    """The network file of the simulator. ``join``: ``auto``, as soon as the network is open, or ``manual``."""
-    lines = ["devices:"]
+def write_network(path: Path, home: Iterable[Device], join: str = "auto", delay: float = 0.0) -> None:
+    """The network file of the simulator. ``join``: ``auto``, as soon as the network is open, or ``manual``.
+    ``delay``: seconds that a frame takes over the air at the least, and half of what it takes at the most."""
+    lines = [f"radio: {{delay_min: {delay}, delay_max: {2 * delay}}}", "devices:"]
     for each in home:
         more = f", poll_interval: {POLL}" if each.kind == THERMOMETER else ""
         lines.append(f'  - {{eui64: "{each.eui64}", name: {each.name}, kind: {each.kind}, join: {join}{more}}}')
@@ -68,7 +69,7 @@ def write_network(path: Path, home: Iterable[Device], join: str = "auto") -> Non
 
 
 @dataclass(slots=True)
-class Hub:
+class MeasuredHub:
     """One hub and the virtual dongle that it drives, below the folder of ``stack``."""
 
     stack: Stack
@@ -89,9 +90,9 @@ class Hub:
         """The first level of its topics."""
         return self.stack.directory.name
 
-    async def start_dongle(self, join: str = "auto") -> None:
+    async def start_dongle(self, join: str = "auto", delay: float = 0.0) -> None:
         network = self.stack.directory / "network.yaml"
-        write_network(network, self.home, join)
+        write_network(network, self.home, join, delay)
         # At such rates the 8 bits of the coordinator's APS counter come round while a device's table of repeated frames
         # still has the frame before; no radio that is measured here loses or repeats any.
         options = ("--seed", "1", "--scan-pace", "0", "--no-aps-dedup", "--network", str(network))
@@ -142,7 +143,7 @@ adapters:
 
 
 @dataclass(slots=True)
-class Gateway(Hub):
+class OurGateway(MeasuredHub):
     """This gateway, with ZigBee and MQTT: what zigbee2mqtt has."""
 
     name: ClassVar[str] = "gateway"
@@ -163,7 +164,7 @@ class Gateway(Hub):
 
 
 @dataclass(slots=True)
-class Zigbee2mqtt(Hub):
+class Zigbee2mqtt(MeasuredHub):
     """zigbee2mqtt as npm has it, with the settings that make it comparable: ``settings``."""
 
     packages: Path = field(default_factory=Path)
@@ -172,8 +173,8 @@ class Zigbee2mqtt(Hub):
     name: ClassVar[str] = "zigbee2mqtt"
 
     def settings(self) -> dict[str, Any]:
-        """Its configuration.yaml, which may as well be JSON. No web page and no announcements to Home Assistant, for the
-        gateway serves none here; warnings only, for at its usual level it writes a line for each publication. All
+        """Its configuration.yaml, which may as well be JSON. No web page and no announcements to Home Assistant, for
+        the gateway serves none here; warnings only, for at its usual level it writes a line for each publication. All
         else is as it comes: states are published with QoS 0, not retained, the database is written every 5 minutes."""
         port = self.stack.dongle.removeprefix("socket://")
         return {
@@ -197,7 +198,7 @@ class Zigbee2mqtt(Hub):
         if not (data / "configuration.yaml").exists():  # it writes its keys there
             (data / "configuration.yaml").write_text(json.dumps(self.settings()))
         program = self.packages / "node_modules" / "zigbee2mqtt" / "index.js"
-        # It asks git which version it is, and would build itself anew if that of this project were the answer.
+        # It asks git which version it is, and would build itself again if that of this project were the answer.
         env = {**os.environ, "ZIGBEE2MQTT_DATA": str(data), "GIT_DIR": os.devnull}
         async with _Online(self) as online:
             argv = [str(self.node), str(program)]
@@ -210,7 +211,7 @@ class Zigbee2mqtt(Hub):
 
 
 @dataclass(slots=True)
-class Bellows(Hub):
+class Bellows(MeasuredHub):
     """bellows' own application with the shortest hook: what the radio's library alone does, without MQTT."""
 
     name: ClassVar[str] = "bellows"
@@ -233,7 +234,7 @@ class Bellows(Hub):
 class _Online:
     """Waits until a hub that is started now says that it is online; what is retained of its last run doesn't count."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: MeasuredHub) -> None:
         self._hub = hub
         self._seen = asyncio.Event()
         self._client: LoadClient | None = None

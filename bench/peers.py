@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import machine, peers_report
 from bench import peers_measure as measure
-from bench.hubs import Bellows, Device, Gateway, Hub, Zigbee2mqtt, devices
+from bench.hubs import Bellows, Device, MeasuredHub, OurGateway, Zigbee2mqtt, devices
 from bench.scenario import ROOT, Site
 from bench.start import broker
 from demo.node_packages import NODE, installed
@@ -28,11 +28,13 @@ from demo.stack import Stack
 
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ROOT / "bench" / "zigbee2mqtt"
-HUBS: tuple[type[Hub], ...] = (Gateway, Zigbee2mqtt, Bellows)
+HUBS: tuple[type[MeasuredHub], ...] = (OurGateway, Zigbee2mqtt, Bellows)
 SENSORS, LAMPS = 200, 50
 JOINING = {"10 mains devices": devices(lamp=10), "5 mains and 5 sleeping": devices(lamp=5, thermometer=5)}
 SETTLE_LIMIT = 300.0
 """Seconds that a hub may take for the whole home."""
+DELAY = 0.01
+"""Seconds of a frame over the air while devices join, twice as much at the most: without, only the CPU would count."""
 IDLE = 10.0
 """Seconds from a start until memory is looked at."""
 PARTS = ("join", "reports", "sets", "memory")
@@ -78,10 +80,10 @@ class Run:
                 self._memory("memory, after load", hubs)
 
     @contextlib.asynccontextmanager
-    async def _hub(self, kind: type[Hub], name: str, home: list[Device]) -> AsyncIterator[Hub]:
+    async def _hub(self, kind: type[MeasuredHub], name: str, home: list[Device]) -> AsyncIterator[MeasuredHub]:
         site = Site(self._directory)
         async with Stack(self._directory / name) as stack:
-            more = {"packages": self._packages, "node": NODE} if kind is Zigbee2mqtt else {}
+            more: dict[str, Any] = {"packages": self._packages, "node": NODE} if kind is Zigbee2mqtt else {}
             try:
                 yield kind(stack, site, self._port, home, **more)
             finally:
@@ -92,13 +94,13 @@ class Run:
             _progress(f"{turn + 1} of {self._chosen.repeats}: joining, {row}, {kind.name}")
             name = f"{kind.name[0]}{turn}{list(JOINING).index(row)}"
             async with self._hub(kind, name, home) as hub:
-                await hub.start_dongle("manual")
+                await hub.start_dongle("manual", DELAY)
                 await hub.start()
                 self._note(f"join, {row}", hub, await measure.join(hub))
                 await hub.stop()
 
     @contextlib.asynccontextmanager
-    async def _settled(self, kind: type[Hub], home: list[Device]) -> AsyncIterator[Hub]:
+    async def _settled(self, kind: type[MeasuredHub], home: list[Device]) -> AsyncIterator[MeasuredHub]:
         """A hub that has let the whole home in, and was started again since."""
         async with self._hub(kind, kind.name, home) as hub:
             _progress(f"{kind.name} lets {len(home)} devices in")
@@ -109,7 +111,7 @@ class Run:
             await hub.start()
             yield hub
 
-    async def _turn(self, turn: int, hubs: list[Hub], parts: list[str]) -> None:
+    async def _turn(self, turn: int, hubs: list[MeasuredHub], parts: Sequence[str]) -> None:
         chosen = self._chosen
         reports = partial(measure.reports, warm=chosen.warm, seconds=chosen.seconds)
         rows: dict[str, Any] = {}
@@ -129,11 +131,11 @@ class Run:
                 _progress(f"{turn + 1} of {chosen.repeats}: {row}, {hub.name}")
                 self._note(row, hub, await work(hub))
 
-    def _memory(self, row: str, hubs: list[Hub]) -> None:
+    def _memory(self, row: str, hubs: list[MeasuredHub]) -> None:
         for hub in hubs:
             self._note(row, hub, measure.held(hub))
 
-    def _note(self, row: str, hub: Hub, figures: Mapping[str, float]) -> None:
+    def _note(self, row: str, hub: MeasuredHub, figures: Mapping[str, float]) -> None:
         self.found.setdefault(row, {}).setdefault(hub.name, []).append(dict(figures))
 
 

@@ -21,7 +21,7 @@ from bench.sensor_network_bellows import Hook, up
 from bench.sensor_network_control import HA_PROFILE, ON_OFF
 
 
-class Commands:
+class OnOffCommands:
     """On/Off commands by ``send_packet``."""
 
     def __init__(self, application: Any) -> None:
@@ -75,7 +75,7 @@ async def obey(application: Any, order: dict[str, Any]) -> dict[str, Any]:
         return {"interviewed": sum(device.is_initialized for device in application.devices.values()) - 1}
     if do == "reports":
         return {"reports": application.reports}
-    commands = Commands(application)
+    commands = OnOffCommands(application)
     if do == "set":
         began = time.monotonic()
         await commands.send(order["eui64"], order["on"])

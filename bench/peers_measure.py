@@ -1,4 +1,4 @@
-"""What ``bench.peers`` measures of one hub: reports, commands, joining, memory. Each function is one turn of one row."""
+"""What ``bench.peers`` measures of one hub: reports, commands, joining, memory. Each function is one turn of a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.cpu import memory, usage
-from bench.hubs import LAMP, VALUES, Bellows, Device, Hub
+from bench.hubs import LAMP, VALUES, Bellows, Device, MeasuredHub
 from bench.mqtt_client import LoadClient
 from demo.process import Process, ProcessFailedError
 from simulator.network.load import VALUES as STAMPS
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 JOIN_LIMIT = 120.0
 APART = 0.02
 LOOK = 0.01
-"""Seconds between two looks at what the virtual devices were told."""
+"""Seconds between two looks at the virtual devices."""
 MIB = 2**20
 
 Figures = dict[str, float]
@@ -34,7 +34,7 @@ Figures = dict[str, float]
 # Reports -----------------------------------------------------------------------------------------------------------
 
 
-async def reports(hub: Hub, *, count: int, rate: float, warm: float, seconds: float) -> Figures:
+async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, seconds: float) -> Figures:
     """``count`` sensors report the temperature in turn, ``rate`` a second together (0: as many as the dongle takes).
 
     ``rate``: publications a second, from the first to the last; of bellows, reports that it decoded. ``cpu``: seconds
@@ -43,9 +43,7 @@ async def reports(hub: Hub, *, count: int, rate: float, warm: float, seconds: fl
     """
 
     async def load(seconds: float, *, stamp: bool) -> Any:
-        return await hub.ask(
-            "load", name=MEASURE, rate=rate, devices=count, seconds=seconds, ack=False, stamp=stamp
-        )
+        return await hub.ask("load", name=MEASURE, rate=rate, devices=count, seconds=seconds, ack=False, stamp=stamp)
 
     await load(warm, stamp=False)
     await asyncio.sleep(QUIET)
@@ -87,7 +85,7 @@ class _Subscriber:
         self._offset = time.time() - time.monotonic()
 
     @classmethod
-    async def start(cls, hub: Hub) -> _Subscriber:
+    async def start(cls, hub: MeasuredHub) -> _Subscriber:
         command = shutil.which("mosquitto_sub")
         if command is None:
             raise ProcessFailedError("mosquitto_sub is not installed")
@@ -101,7 +99,7 @@ class _Subscriber:
     async def all_of_it(self) -> list[tuple[float, float]]:
         """When nothing more comes: for each publication when it came, on the monotonic clock, and its temperature."""
         size, ends = -1, time.monotonic() + PATIENCE
-        while size != (size := self._path.stat().st_size) and time.monotonic() < ends:
+        while size != (size := self._path.stat().st_size) and time.monotonic() < ends:  # noqa: ASYNC110 - a file
             await asyncio.sleep(QUIET)
         await self._process.stop()
         found = []
@@ -123,7 +121,7 @@ def _state(on: bool) -> bytes:
 class Lamps:
     """Sets of lamps over MQTT, and what the hub then publishes of them."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: MeasuredHub) -> None:
         self.hub = hub
         self._waiting: dict[str, tuple[str, Callable[[], None]]] = {}
         self._client: LoadClient | None = None
@@ -149,7 +147,7 @@ class Lamps:
         self._client.publish(f"{topic}/set", _state(on))
 
 
-async def sets(hub: Hub, *, count: int) -> Figures:
+async def sets(hub: MeasuredHub, *, count: int) -> Figures:
     """One lamp is switched ``count`` times, each time when the state of the one before is published. ``latency``: the
     median from the call to the On/Off command at the lamp."""
     lamp = next(each for each in hub.home if each.kind == LAMP)
@@ -157,7 +155,8 @@ async def sets(hub: Hub, *, count: int) -> Figures:
     if not isinstance(hub, Bellows):
         await lamps.connect()
     found: list[float] = []
-    used = usage(hub.pid)
+    (seen,) = await hub.ask("devices", device=lamp.name)
+    first, used = seen["commands"], usage(hub.pid)
     for number in range(count):
         on = number % 2 == 0
         if isinstance(hub, Bellows):
@@ -169,6 +168,8 @@ async def sets(hub: Hub, *, count: int) -> Figures:
             async with asyncio.timeout(PATIENCE):
                 await published.wait()
         (seen,) = await hub.ask("devices", device=lamp.name)
+        if seen["commands"] != first + number + 1:
+            raise ProcessFailedError(f"{hub.name}: the lamp had {seen['commands'] - first} commands of {number + 1}")
         found.append(seen["commanded"] - began)
     spent = usage(hub.pid).since(used)
     if not isinstance(hub, Bellows):
@@ -176,9 +177,9 @@ async def sets(hub: Hub, *, count: int) -> Figures:
     return {"latency": median(found), "cpu": spent.cpu / count}
 
 
-async def burst(hub: Hub, *, rounds: int) -> Figures:
-    """Every lamp is switched ``rounds`` times, all lamps at once; a lamp again when its state is published, so that no two
-    sets are pending for one property. ``rate``: sets a second; ``lost``: those that did not reach the lamp."""
+async def burst(hub: MeasuredHub, *, rounds: int) -> Figures:
+    """Every lamp is switched ``rounds`` times, all lamps at once; a lamp again when its state is published, so that no
+    two sets are pending for one property. ``rate``: sets a second; ``lost``: those that did not reach the lamp."""
     lamps = [each for each in hub.home if each.kind == LAMP]
     before = await _commands(hub)
     if isinstance(hub, Bellows):
@@ -191,11 +192,11 @@ async def burst(hub: Hub, *, rounds: int) -> Figures:
     return {"rate": rounds * len(lamps) / took, "lost": rounds * len(lamps) - carried_out}
 
 
-async def _burst(hub: Hub, lamps: Sequence[Device], rounds: int) -> float:
+async def _burst(hub: MeasuredHub, lamps: Sequence[Device], rounds: int) -> float:
     """The seconds that it took; the whole of ``PATIENCE`` if not all states were published."""
     client = Lamps(hub)
     await client.connect()
-    left = {each: rounds for each in lamps}
+    left = dict.fromkeys(lamps, rounds)
     done = asyncio.Event()
 
     def next_one(lamp: Device) -> None:
@@ -219,16 +220,16 @@ async def _burst(hub: Hub, lamps: Sequence[Device], rounds: int) -> float:
     return time.monotonic() - begun
 
 
-async def _commands(hub: Hub) -> int:
+async def _commands(hub: MeasuredHub) -> int:
     return sum(each["commands"] for each in await hub.ask("devices") if each["kind"] == LAMP)
 
 
 # Joining, memory ---------------------------------------------------------------------------------------------------
 
 
-async def join(hub: Hub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) -> Figures:
-    """The network is opened, and all devices of the home join: ``one_by_one`` are told to, 20 ms apart. ``seconds``: from
-    the first until the reporting of each is configured and its values are published; of bellows, until each is
+async def join(hub: MeasuredHub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) -> Figures:
+    """The network is opened, and all devices of the home join: with ``one_by_one`` 20 ms apart, else by themselves. ``seconds``:
+    from the first until the reporting of each is configured and its values are published; of bellows, until each is
     interviewed."""
     shown: dict[Device, set[str]] = {each: set() for each in hub.home}
     topics = hub.of_topic()
@@ -255,7 +256,7 @@ async def join(hub: Hub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) 
     return {"seconds": took, "cpu": usage(hub.pid).since(used).cpu}
 
 
-async def _is_set_up(hub: Hub, shown: Mapping[Device, set[str]]) -> bool:
+async def _is_set_up(hub: MeasuredHub, shown: Mapping[Device, set[str]]) -> bool:
     if isinstance(hub, Bellows):
         return bool((await hub.order("interviewed"))["interviewed"] >= len(hub.home))
     if not all(VALUES[device.kind] <= names for device, names in shown.items()):
@@ -263,7 +264,7 @@ async def _is_set_up(hub: Hub, shown: Mapping[Device, set[str]]) -> bool:
     return all(each["reporting"] >= len(VALUES[each["kind"]]) for each in await hub.ask("devices"))
 
 
-def held(hub: Hub) -> Figures:
+def held(hub: MeasuredHub) -> Figures:
     """MiB: ``rss`` with the libraries' files, ``private`` without."""
     found = memory(hub.pid)
     return {"rss": found["rss"] / MIB, "private": found["private"] / MIB}

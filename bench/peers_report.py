@@ -14,8 +14,8 @@ OURS, THEIRS, LIBRARY = "gateway", "zigbee2mqtt", "bellows"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One line of the table: ``key`` of the figures of ``row``, shown ``times`` as large, in ``unit``. ``bound``: what the
-    ratio to zigbee2mqtt is to be at the most, or at the ``least``."""
+    """One line of the table: ``key`` of the figures of ``row``, shown ``times`` as large, in ``unit``. ``bound``: what
+    the ratio to zigbee2mqtt is to be at the most, or at the ``least``."""
 
     row: str
     key: str

@@ -25,7 +25,7 @@ _SYSTEM_TRUST = "/etc/ssl/certs/ca-certificates.crt"
 def installed(source: Path, *command: str) -> Path:
     """Where the packages of ``source`` are; installed once for all runs until its package-lock.json changes.
 
-    ``command``: of npm, where it is not ``ci``. That wants each optional package of every platform in the lock.
+    ``command``: of npm, if not ``ci``, which wants each optional package of every platform in the lock.
     Raises ProcessFailedError.
     """
     cache = ROOT / ".tools" / source.name
@@ -38,7 +38,7 @@ def installed(source: Path, *command: str) -> Path:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(source / name, cache / name)
             npm = [str(_BIN / "npm"), *(command or ("ci",)), "--ignore-scripts", "--no-audit", "--no-fund"]
-            # Node.js has a list of authorities of its own; the system's may know more.
+            # Node.js has its own list of authorities; the system's may know more.
             trust = {"NODE_EXTRA_CA_CERTS": _SYSTEM_TRUST} if Path(_SYSTEM_TRUST).exists() else {}
             env = {**trust, **os.environ, "PATH": f"{_BIN}:{os.environ['PATH']}"}
             done = subprocess.run(npm, cwd=cache, env=env, capture_output=True, text=True, check=False)

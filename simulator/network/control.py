@@ -12,7 +12,7 @@ answers, in the order in which they are ready::
 
 ``device`` is a name of the network file or an EUI64. What can be done (optional arguments in brackets):
 
-``devices``                       [device]; all devices, or one, with address, state, values, frames waiting for a sleeper;
+``devices``                       [device]; all devices, or one, with address, state, values, frames that wait for it;
                                   ``reporting`` counts the attributes whose reports are configured, ``commands`` the
                                   commands of clusters that came, ``commanded`` is when the last one did, on the
                                   monotonic clock
