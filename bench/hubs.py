@@ -99,10 +99,11 @@ class MeasuredHub:
         await self.stack.start_simulator(*options, tcp=True)
         self.control = await Control.connect(str(self.stack.attach_socket))
 
-    async def stop_dongle(self) -> None:
-        assert self.stack.simulator is not None and self.control is not None
-        self.control.close()
-        await self.stack.simulator.stop()
+    async def close(self) -> None:
+        """End the connection to the simulator; the stack ends the rest."""
+        if self.control is not None:
+            self.control.close()
+            await asyncio.sleep(0)
 
     async def start(self) -> None:
         """Up, with its network; it is formed if the dongle is blank."""

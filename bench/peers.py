@@ -53,6 +53,22 @@ def options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@contextlib.asynccontextmanager
+async def opened(
+    kind: type[MeasuredHub], directory: Path, name: str, broker: int, home: list[Device]
+) -> AsyncIterator[MeasuredHub]:
+    """A hub below ``directory / name``, at the Mosquitto on the port ``broker``; its processes end with it."""
+    site = Site(directory)
+    async with Stack(directory / name) as stack:
+        more: dict[str, Any] = {"packages": installed(PACKAGES), "node": NODE} if kind is Zigbee2mqtt else {}
+        hub = kind(stack, site, broker, home, **more)
+        try:
+            yield hub
+        finally:
+            await hub.close()
+            await site.stop()
+
+
 class Run:
     """One run: what was found, by row and hub, a figure set for each turn."""
 
@@ -60,7 +76,6 @@ class Run:
         self._chosen = chosen
         self._directory = directory
         self._port = port
-        self._packages = installed(PACKAGES)
         self.found: peers_report.Runs = {}
 
     async def all(self) -> None:
@@ -79,21 +94,11 @@ class Run:
                     await self._turn(turn, hubs, parts)
                 self._memory("memory, after load", hubs)
 
-    @contextlib.asynccontextmanager
-    async def _hub(self, kind: type[MeasuredHub], name: str, home: list[Device]) -> AsyncIterator[MeasuredHub]:
-        site = Site(self._directory)
-        async with Stack(self._directory / name) as stack:
-            more: dict[str, Any] = {"packages": self._packages, "node": NODE} if kind is Zigbee2mqtt else {}
-            try:
-                yield kind(stack, site, self._port, home, **more)
-            finally:
-                await site.stop()
-
     async def _joining(self, turn: int, row: str, home: list[Device]) -> None:
         for kind in HUBS if turn % 2 else reversed(HUBS):
             _progress(f"{turn + 1} of {self._chosen.repeats}: joining, {row}, {kind.name}")
             name = f"{kind.name[0]}{turn}{list(JOINING).index(row)}"
-            async with self._hub(kind, name, home) as hub:
+            async with opened(kind, self._directory, name, self._port, home) as hub:
                 await hub.start_dongle("manual", DELAY)
                 await hub.start()
                 self._note(f"join, {row}", hub, await measure.join(hub))
@@ -102,7 +107,7 @@ class Run:
     @contextlib.asynccontextmanager
     async def _settled(self, kind: type[MeasuredHub], home: list[Device]) -> AsyncIterator[MeasuredHub]:
         """A hub that has let the whole home in, and was started again since."""
-        async with self._hub(kind, kind.name, home) as hub:
+        async with opened(kind, self._directory, kind.name, self._port, home) as hub:
             _progress(f"{kind.name} lets {len(home)} devices in")
             await hub.start_dongle()
             await hub.start()
