@@ -229,8 +229,8 @@ async def _commands(hub: MeasuredHub) -> int:
 
 async def join(hub: MeasuredHub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) -> Figures:
     """The network is opened, and all devices of the home join: with ``one_by_one`` 20 ms apart, else by themselves.
-    ``seconds``: from the first until the reporting of each is configured and its values are published; of bellows, until
-    each is interviewed."""
+    ``seconds``: from the first until the reporting of each is configured and its values are published; of bellows,
+    until each is interviewed."""
     shown: dict[Device, set[str]] = {each: set() for each in hub.home}
     topics = hub.of_topic()
 

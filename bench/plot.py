@@ -1,6 +1,6 @@
 """A bar chart of a saved result of ``bench.peers`` as SVG: ``python -m bench.plot NAME`` writes bench/results/NAME.svg.
 
-One bar for each line of the table: this gateway's figure over zigbee2mqtt's, with a mark where it is to be.
+One bar for each line of the table: this gateway's figure over zigbee2mqtt's, and a mark at its goal.
 """
 
 from __future__ import annotations
