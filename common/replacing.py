@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace(
@@ -16,12 +19,26 @@ def replace(
     follow: bool = False,
     synced: bool = True,
 ) -> None:
-    """Write ``content`` (text as UTF-8) beside ``path`` and rename it there. OSError: nothing changed.
+    """Write ``content`` (text as UTF-8) beside ``path`` and rename it there: see ``replacing``."""
+    with replacing(path, mode, owner=owner, follow=follow, synced=synced) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
-    It is on the disk before this returns, unless not ``synced``: then a power cut may bring the old content back, or
-    leave an empty file. ``owner``: user and group that the file gets. ``follow``: what a link leads to is replaced,
-    else the link itself: a folder of another user may hold one to anywhere. One writer at a time: the file beside it
-    is ``.NAME.new``, and one that a crash left there is overwritten.
+
+@contextmanager
+def replacing(
+    path: Path,
+    mode: int = 0o600,
+    *,
+    owner: tuple[int, int] | None = None,
+    follow: bool = False,
+    synced: bool = True,
+) -> Iterator[BinaryIO]:
+    """A file beside ``path`` to be written in the context, and renamed to ``path`` at its end.
+
+    Whatever is raised, OSError or from within the context: nothing changed. After the end it is on the disk, unless not
+    ``synced``: then a power cut may bring the old content back, or leave an empty file. ``owner``: user and group that
+    the file gets. ``follow``: what a link leads to is replaced, else the link itself: a folder of another user may hold
+    one to anywhere. One writer at a time: the file is ``beside(path)``, and one that a crash left there is overwritten.
     """
     if follow:
         path = path.resolve()
@@ -29,7 +46,7 @@ def replace(
         path.exists() and not path.is_file() and not path.is_symlink()
     ):  # a device such as /dev/null would be gone for the whole machine
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    new = path.with_name(f".{path.name}.new")
+    new = beside(path)
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -37,7 +54,7 @@ def replace(
             if owner is not None and owner != (os.geteuid(), os.getegid()):
                 os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             if synced:
                 os.fsync(descriptor)
@@ -47,6 +64,22 @@ def replace(
         raise
     if synced:
         sync_folder(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it takes the place of ``path``."""
+    return path.with_name(f".{path.name}.new")
+
+
+def put(new: Path, path: Path) -> None:
+    """Have a whole and closed file, which another library wrote, in the place of ``path``, on the disk."""
+    descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -66,12 +66,12 @@ class CoapAdapter:
     _context: AdapterContext
     """Set before anything else is called."""
 
-    def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
+    def __init__(self, serve: Serve, timeouts: Timeouts, client_credentials: ClientCredentials) -> None:
         self._serve = serve
-        self._listen_again = waits.listen_again
-        self._terms = terms
-        self._delivery = UnitDelivery(waits)
-        self._devices = DeviceResources(waits.answer_within, waits.pacing)
+        self._listen_again = timeouts.listen_again
+        self._client_credentials = client_credentials
+        self._delivery = UnitDelivery(timeouts)
+        self._devices = DeviceResources(timeouts.answer_within, timeouts.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: dict[EnvelopeId, PendingRequest] = {}
         self._server: CoapsServer | None = None
@@ -83,7 +83,8 @@ class CoapAdapter:
         self._context = self._delivery.context = self._devices.context = context
         surviving = context.surviving()
         self._delivery.restore(surviving)
-        for claim in {end.claim for end in surviving if end.claim.startswith("psk:")} - self._terms.claims():
+        known = {end.claim for end in surviving if end.claim.startswith("psk:")}
+        for claim in known - self._client_credentials.claims():
             self._delivery.end_all(holder_of(claim))  # its key was revoked while no adapter ran
         try:
             while True:
@@ -100,25 +101,26 @@ class CoapAdapter:
             self._delivery.close()
 
     def adopt(self, fresh: Adapter) -> bool:
-        """Let in whom ``fresh`` would, where clients' keys are all that differs.
+        """Take over the clients' keys of ``fresh`` if nothing else differs.
 
-        Whose key is gone or another is put out: its associations, observations and sessions end. All others stay.
-        Where more differs it answers False, and a fresh instance takes its place, which can't know the keys of before:
-        so sessions of a key that is no longer good end then too.
+        The associations, observations and sessions of a client whose key is gone or was replaced end; all others stay.
+        If more differs, it answers False, and a fresh instance takes its place. That can't know the earlier keys, so
+        the sessions of a key that is no longer valid end here in this case too.
         """
         if not isinstance(fresh, CoapAdapter):
             return False
-        shut_out, in_place = self._terms.shut_out_by(fresh._terms), fresh._terms.fixed == self._terms.fixed
+        before, after = self._client_credentials, fresh._client_credentials
+        shut_out, in_place = before.shut_out_by(after), after.fixed == before.fixed
         if in_place:
-            self._serve, self._terms = fresh._serve, fresh._terms
+            self._serve, self._client_credentials = fresh._serve, after
             if self._server is not None:
-                self._server.replace_credentials(fresh._terms.credentials, shut_out=shut_out)
+                self._server.replace_credentials(after.credentials, shut_out=shut_out)
         for identity in sorted(shut_out):
             self._delivery.end_all(holder_of(psk_claim(identity)))
         return in_place
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
-        return doubts(facts, self._terms.claims(), self._terms.credentials.key is not None)
+        return doubts(facts, self._client_credentials.claims(), self._client_credentials.credentials.key is not None)
 
     def send(self, transmit: Transmit) -> None:
         self._delivery.send(transmit)
@@ -132,7 +134,7 @@ class CoapAdapter:
             self._devices.receipt(receipt)
             return
         downlink = pending.downlink
-        # Held is as good: it is in the gateway's store. What becomes of it then, the session's end tells if need be.
+        # Held is as good: it is in the gateway's store. If it is lost after all, the end of the session says so.
         delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
         reason = receipt.reason or Reason.EXPIRED
         if downlink is not None:
@@ -176,7 +178,7 @@ class CoapAdapter:
         if name != "clients":
             raise NoCommandError(f"coap has no command {name}")
         connected = Counter(connection.identity.claims[0] for connection in self._connections.values())
-        return {"connected": dict(connected), "let_in": sorted(self._terms.claims())}
+        return {"connected": dict(connected), "let_in": sorted(self._client_credentials.claims())}
 
     # carriage.coap.server.Handler
 

@@ -21,7 +21,7 @@ class ClientCredentials:
         return f"<ClientCredentials for {len(self.clients)} clients>"
 
     def claims(self) -> frozenset[str]:
-        """What clients with these keys prove to be."""
+        """The claims that clients with these keys prove."""
         return frozenset(map(psk_claim, self.clients))
 
     def shut_out_by(self, others: ClientCredentials) -> frozenset[bytes]:

@@ -1,5 +1,5 @@
-"""What the log says of clients that come, and of what is refused before any envelope was made of it, at a bounded rate:
-anybody can cause it."""
+"""Log lines about clients that connect and about handshakes and requests that are refused before they become an
+envelope. Their rate is bounded, since any host can cause them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What waits for CoAP clients: a mailbox for each claim by which a client is reached, in it a downlink for each
-session.
+"""The state of CoAP clients: a mailbox for each claim by which a client is reached, in it a downlink for each session.
 
-The engine addresses a session's end by one claim. A client may prove several claims and come by several associations
-at once; what it may have of a mailbox is what the engine says that it owns. Nothing of one mailbox ever moves to
-another: that two clients share a claim (a name that all certificates of a fleet have) joins none of their mailboxes.
+The engine addresses a session's end by one claim. A client may prove several claims and have several associations at
+once; it may read what the engine says that it owns. Nothing ever moves from one mailbox to another, not even if two
+clients share a claim, such as a name that all certificates of a fleet have.
 
 The engine keeps the queue of units; a downlink holds at most the one unit that the engine has handed out (the adapter's
 window is 1), so what a client reads, re-reads and acknowledges is always the lowest one that it hasn't acknowledged.
@@ -21,7 +20,7 @@ from gateway.api.model import ContentKind, Peer, Reason, SessionId, Transmit
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """A request that is answered when the next hop has spoken, or when a unit comes for its sender."""
+    """A request that is answered when the next hop has answered, or when a unit comes for its sender."""
 
     connection: ClientConnection
     exchange: int
@@ -44,7 +43,7 @@ class ClientSession:
     content: ContentKind
     box: ClientMailbox
     sender: str | None = None
-    """Who opened the session towards the client; None where the client opened it, and no inbox lists it."""
+    """Who opened the session towards the client; None if the client opened it, and no inbox lists it."""
     offer: Transmit | None = None
     """The open, if no client was there to take it."""
     observer: ClientConnection | None = None
@@ -79,7 +78,7 @@ class InboxView:
 
 @dataclass(slots=True, eq=False)
 class ClientMailbox:
-    """What is kept for whoever holds ``claim``, and who is connected that does."""
+    """What is kept for the clients that hold ``claim``, and those of them that are connected."""
 
     claim: str
     holder: Peer

@@ -1,4 +1,4 @@
-"""What became of commands that had to wait: resources that their senders read and observe. Nothing is decided here."""
+"""The outcomes of commands that had to wait, as resources that their senders read and observe. It decides nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _State:
-    """What became of a command that had to wait, in words."""
+    """The outcome of a command that had to wait, as text."""
 
     command: EnvelopeId
     text: str

@@ -1,7 +1,10 @@
-"""Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
+"""Towards clients: units, opens and closes, in notifications and in answers, until each transmit has its one receipt.
 
-An order is over when the client acknowledged it, when it can't be carried out, or when no client fetched it in the time
-that ``Timeouts.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
+A session's unit is *waiting* (no client was sent it), *notified* or *shown* (in an answer): ``_notify`` and ``answer``
+move it there. The client's acknowledgement, its next unit or a read of a later one end it as delivered; if it was shown
+the absence timer does too. When the observation ends, a notified one is *waiting* again. A unit that no client fetched
+by ``Timeouts.absence`` is dropped and the session closed in the client's name, so that the other end is notified.
+An open is *offered* until a client connects, or that timer drops it. ``withdraw`` ends each state without a receipt.
 """
 
 from __future__ import annotations
@@ -46,13 +49,13 @@ class UnitDelivery:
 
     context: AdapterContext
 
-    def __init__(self, waits: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts) -> None:
         self.boxes = ClientMailboxes(lambda holder, session: self.context.owns(holder, session))
         self.inboxes = Inboxes(self.boxes)
         self.counters = {"notifications": 0, "unreachable": 0}
-        self._absence: FixedTimeout[ClientSession] = FixedTimeout(waits.absence, self._not_taken)
-        self._windows: FixedTimeout[PendingRequest] = FixedTimeout(waits.reply_window, self._window_over)
-        self._orders: dict[EnvelopeId, ClientSession] = {}
+        self._absence: FixedTimeout[ClientSession] = FixedTimeout(timeouts.absence, self._not_taken)
+        self._windows: FixedTimeout[PendingRequest] = FixedTimeout(timeouts.reply_window, self._window_over)
+        self._unsettled: dict[EnvelopeId, ClientSession] = {}
         self.sessions = 0
         """Ends of sessions that something is kept for."""
         self._sweep_at = SWEEP
@@ -68,8 +71,8 @@ class UnitDelivery:
                 self.boxes.forget(box)
 
     def close(self) -> None:
-        """The adapter ends. What it was ordered and has not settled is the gateway's: the next instance may get it."""
-        self._orders.clear()
+        """The adapter ends. What it has not settled is the gateway's: the next instance may get it."""
+        self._unsettled.clear()
         self._absence.close()
         self._windows.close()
 
@@ -116,7 +119,7 @@ class UnitDelivery:
                     self._windows.end(pending)
         self.boxes.disconnect(connection)
 
-    # Orders of the engine
+    # Transmits of the engine
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
@@ -133,7 +136,7 @@ class UnitDelivery:
             self._offer(downlink, transmit, envelope)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        downlink = self._orders.get(envelope)
+        downlink = self._unsettled.get(envelope)
         if downlink is None:
             return
         if downlink.offer is not None and downlink.offer.envelope.id == envelope:
@@ -148,7 +151,7 @@ class UnitDelivery:
         box = downlink.box
         downlink.sender = envelope.sender
         downlink.offer = transmit
-        self._orders[envelope.id] = downlink
+        self._unsettled[envelope.id] = downlink
         self._absence.begin(downlink)
         there = [each for each in box.connections if self.boxes.owned(each, downlink.session) is box]
         if there:
@@ -171,7 +174,7 @@ class UnitDelivery:
             self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.BUSY)
             return
         downlink.transmit = transmit
-        self._orders[transmit.envelope.id] = downlink
+        self._unsettled[transmit.envelope.id] = downlink
         self._absence.begin(downlink)
         if downlink.observer is not None:
             self._notify(downlink)
@@ -183,7 +186,7 @@ class UnitDelivery:
             self.answer(pending, downlink)
 
     def _end(self, transmit: Transmit, close: Close) -> None:
-        """The session is over: whoever waits or observes hears it, everybody else with the next request."""
+        """The session is over: requests that wait and the observer are answered so now, all others when they come."""
         box = self.boxes.get(transmit.to.claim)
         downlink = None if box is None else box.downlinks.get(close.session)
         if downlink is not None:
@@ -259,7 +262,7 @@ class UnitDelivery:
     def answer(self, pending: PendingRequest, downlink: ClientSession) -> None:
         """2.01 or 2.04 (2.05 for a read), with the lowest unit that the client hasn't acknowledged.
 
-        Who observes gets none with the answer to a POST, but may read one again.
+        A client that observes gets none with the answer to a POST, but may read one again.
         """
         unit = None
         if downlink.transmit is not None and (pending.read or downlink.observer is None):
@@ -312,7 +315,7 @@ class UnitDelivery:
             self._unreachable(downlink)
 
     def _unreachable(self, downlink: ClientSession) -> None:
-        """The client doesn't read: the unit is dropped and the session closed in its name, so the other end hears."""
+        """The client doesn't read: drop the unit and close the session in its name, which the other end learns."""
         self.counters["unreachable"] += 1
         self._settle_all(downlink, Reason.UNREACHABLE)
         context = self.context
@@ -328,7 +331,7 @@ class UnitDelivery:
         self.drop(downlink, Reason.UNREACHABLE)
 
     def end_all(self, holder: Peer) -> None:
-        """Whoever holds this claim is shut out: its sessions end in its name, and the other ends hear of it."""
+        """Shut out the clients with this claim: their sessions end in their name, which the other ends learn."""
         context = self.context
         context.submit(Reset(id=context.next_id(), source=holder, reason=Reason.DENIED, received_at=context.now()))
         box = self.boxes.get(holder.claims[0])
@@ -336,14 +339,14 @@ class UnitDelivery:
             self.leave(downlink, Reason.DENIED)
 
     def drop(self, downlink: ClientSession, reason: Reason) -> None:
-        """The session is over on this side: whoever waits or observes hears why."""
+        """The session is over on this side: requests that wait and the observer are answered with the reason."""
         over = atls.refusal(reason.value)
         waiting, downlink.waiting = downlink.waiting, []
         for pending in waiting:
             self._windows.end(pending)
             pending.connection.peer.respond(pending.exchange, over)
         if downlink.observer is not None:
-            # Behind a unit that is on its way. The connection tells when that is through.
+            # Behind a unit that is on its way. The connection reports when the client has that.
             downlink.observer.peer.notify(downlink.exchange, over)
         self._settle_all(downlink, reason)
         self._forget(downlink)
@@ -363,7 +366,7 @@ class UnitDelivery:
 
     def _clear(self, downlink: ClientSession) -> None:
         if downlink.transmit is not None:
-            self._orders.pop(downlink.transmit.envelope.id, None)
+            self._unsettled.pop(downlink.transmit.envelope.id, None)
         downlink.transmit = downlink.notification = None
         downlink.shown = False
         if downlink.offer is None:
@@ -371,7 +374,7 @@ class UnitDelivery:
 
     def _clear_offer(self, downlink: ClientSession) -> None:
         if downlink.offer is not None:
-            self._orders.pop(downlink.offer.envelope.id, None)
+            self._unsettled.pop(downlink.offer.envelope.id, None)
             downlink.offer = None
             if downlink.transmit is None:
                 self._absence.end(downlink)

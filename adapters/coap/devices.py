@@ -1,7 +1,7 @@
-"""Devices as resources: requests to ``/d`` turned into commands and watches, receipts and news into answers.
+"""Devices as resources: requests to ``/d`` become interactions and subscriptions; receipts and updates become answers.
 
-Who may do what is the engine's verdict; what values look like is in ``representation``, when observers are notified in
-``observers``.
+The engine decides who may do what; ``representation`` has the formats of values, ``observers`` the pace of
+notifications.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ MAX_EVENTS: Final = 8
 class _Ask:
     """A command of this adapter that has no final receipt yet. ``exchange``: its request, until that has its answer.
 
-    ``told``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
+    ``affordance``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
     """
 
     key: Key
-    told: PropertyAffordance | None
+    affordance: PropertyAffordance | None
     format: int | None
     exchange: tuple[ClientConnection, int] | None
 
@@ -117,23 +117,23 @@ class DeviceResources:
     def _read(self, connection: ClientConnection, exchange: int, wanted: device_resources.Read) -> None:
         peer = connection.peer
         view = self._view(connection, wanted.device)
-        told = None if view is None else _property(view, wanted.property)
+        affordance = None if view is None else _property(view, wanted.property)
         if view is not None and wanted.command and wanted.property in _commanded(view):
             self._states.read(connection, exchange, wanted)
         elif view is not None and not wanted.command and any(each.name == wanted.property for each in view.events):
             self._events(connection, exchange, wanted, view)
-        elif view is None or (wanted.property and told is None) or wanted.command:
+        elif view is None or (wanted.property and affordance is None) or wanted.command:
             peer.respond(exchange, device_resources.refusal("unknown"))
         elif wanted.format == device_resources.EVENT_FORMAT:
             peer.respond(exchange, device_resources.refusal("not-acceptable"))
-        elif told is not None and not told.readable:
+        elif affordance is not None and not affordance.readable:
             peer.respond(exchange, device_resources.refusal("method", "it can only be set"))
         elif "read" not in view.may:
             peer.respond(exchange, device_resources.refusal("denied"))
-        elif told is None or told.name in view.samples or wanted.deregister:
-            self._answer(connection, exchange, wanted, view, told)
+        elif affordance is None or affordance.name in view.samples or wanted.deregister:
+            self._answer(connection, exchange, wanted, view, affordance)
         else:
-            self._ask_value(connection, exchange, wanted, view, told)
+            self._ask_value(connection, exchange, wanted, view, affordance)
 
     def _answer(
         self,
@@ -141,10 +141,10 @@ class DeviceResources:
         exchange: int,
         wanted: device_resources.Read,
         view: DeviceView,
-        told: PropertyAffordance | None,
+        affordance: PropertyAffordance | None,
     ) -> None:
-        """What is known, and an observation where that is asked for and granted."""
-        response = self._content(view, told, wanted.format)
+        """What is known, and an observation if one is asked for and granted."""
+        response = self._content(view, affordance, wanted.format)
         self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
 
     def _respond_observed(
@@ -189,20 +189,22 @@ class DeviceResources:
 
     def _render(self, connection: ClientConnection, wanted: device_resources.Read) -> Response | None:
         view = self._view(connection, wanted.device)
-        told = None if view is None else _property(view, wanted.property)
-        if view is None or (wanted.property and told is None):
+        affordance = None if view is None else _property(view, wanted.property)
+        if view is None or (wanted.property and affordance is None):
             return device_resources.refusal("unknown")
-        sample = None if told is None else view.samples.get(told.name)
+        sample = None if affordance is None else view.samples.get(affordance.name)
         if wanted.format == device_resources.TEXT and sample is not None and sample.stale:
             return None  # Max-Age of the last notification runs out just now, which says it (RFC 7641, section 3.3.1)
-        return self._content(view, told, wanted.format)
+        return self._content(view, affordance, wanted.format)
 
-    def _content(self, view: DeviceView, told: PropertyAffordance | None, format: int) -> Response:
+    def _content(self, view: DeviceView, affordance: PropertyAffordance | None, format: int) -> Response:
         now = self.context.now()
-        return whole(view, format, now) if told is None else one(view, told, view.samples.get(told.name), format, now)
+        if affordance is None:
+            return whole(view, format, now)
+        return one(view, affordance, view.samples.get(affordance.name), format, now)
 
     def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
-        """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
+        """The subscription behind an observation; None: not for this client, which gets an answer without."""
         context, source = self.context, connection.identity
         watch = Subscribe(
             id=context.next_id(), source=source, to=wanted.device, name=wanted.property, received_at=context.now()
@@ -210,7 +212,7 @@ class DeviceResources:
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
     def _unwatch(self, connection: ClientConnection, watch: EnvelopeId) -> None:
-        """No client observes any longer; without effect if the gateway has ended the watch itself."""
+        """No client observes any longer; without effect if the gateway has ended the subscription itself."""
         self._happened.pop(watch, None)
         if self._watches.pop(watch, None) is not None:
             context = self.context
@@ -228,36 +230,36 @@ class DeviceResources:
         exchange: int,
         wanted: device_resources.Read,
         view: DeviceView,
-        told: PropertyAffordance,
+        affordance: PropertyAffordance,
     ) -> None:
-        """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
-        key = connection.identity.claims[0], view.name, told.name
-        ask = _Ask(key, told, wanted.format, None if wanted.observe else (connection, exchange))
-        self._submit(connection, ask, ReadProperties, names=(told.name,))
+        """The device has not reported a value yet. An observation begins without one, a plain GET waits for it."""
+        key = connection.identity.claims[0], view.name, affordance.name
+        ask = _Ask(key, affordance, wanted.format, None if wanted.observe else (connection, exchange))
+        self._submit(connection, ask, ReadProperties, names=(affordance.name,))
         if wanted.observe:
-            self._answer(connection, exchange, wanted, view, told)
+            self._answer(connection, exchange, wanted, view, affordance)
 
     def _write(self, connection: ClientConnection, exchange: int, wanted: device_resources.Write) -> None:
         peer = connection.peer
         view = self._view(connection, wanted.device)
-        told = None if view is None else _property(view, wanted.property)
-        if view is None or told is None:
+        affordance = None if view is None else _property(view, wanted.property)
+        if view is None or affordance is None:
             peer.respond(exchange, device_resources.refusal("unknown"))
             return
         if "write" not in view.may:
             peer.respond(exchange, device_resources.refusal("denied"))
             return
-        if not told.writable:
+        if not affordance.writable:
             peer.respond(exchange, device_resources.refusal("method", "it can't be set"))
             return
         try:
-            value = value_of(view, told, wanted.format, wanted.payload)
+            value = value_of(view, affordance, wanted.format, wanted.payload)
         except PeerError as error:
             peer.respond(exchange, device_resources.refusal("bad-request", str(error)))
             return
-        key = connection.identity.claims[0], view.name, told.name
-        ask = _Ask(key, told, None, (connection, exchange))
-        self._submit(connection, ask, WriteProperties, values={told.name: value})
+        key = connection.identity.claims[0], view.name, affordance.name
+        ask = _Ask(key, affordance, None, (connection, exchange))
+        self._submit(connection, ask, WriteProperties, values={affordance.name: value})
 
     def _invoke(self, connection: ClientConnection, exchange: int, wanted: device_resources.InvokeRequest) -> None:
         """CoAP's own de-duplication (RFC 7252, section 4.5) keeps a repeated request from being a second one."""
@@ -312,7 +314,7 @@ class DeviceResources:
         if receipt.outcome not in (Outcome.DELIVERED, Outcome.SENT):
             self._respond(ask, device_resources.refusal(reason, receipt.detail))
         elif ask.format is None:
-            self._respond(ask, device_resources.done(result_of(receipt.result if ask.told is None else None)))
+            self._respond(ask, device_resources.done(result_of(receipt.result if ask.affordance is None else None)))
         else:
             self._respond_value(ask, ask.format, device_resources.refusal("unreachable", "it answered without a value"))
         if ask.format is None:
@@ -321,12 +323,12 @@ class DeviceResources:
             self._states.enter(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
-        """What the device has told, if it has."""
-        if ask.exchange is None or ask.told is None:
+        """Answer with the value that the device reported, if it has."""
+        if ask.exchange is None or ask.affordance is None:
             return
         view = self._view(ask.exchange[0], ask.key[1])
-        known = view is not None and ask.told.name in view.samples
-        self._respond(ask, self._content(view, ask.told, format) if view is not None and known else otherwise)
+        known = view is not None and ask.affordance.name in view.samples
+        self._respond(ask, self._content(view, ask.affordance, format) if view is not None and known else otherwise)
 
     def _held(self, command: EnvelopeId, ask: _Ask) -> None:
         """The device sleeps: answer a write with the resource of its state. A read goes on waiting, within bounds."""
@@ -341,7 +343,7 @@ class DeviceResources:
             self._held(command, ask)
         else:
             del self._asked[command]
-            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "the device has not told it yet"))
+            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "no report from the device yet"))
 
     @staticmethod
     def _respond(ask: _Ask, response: Response) -> None:
@@ -390,7 +392,7 @@ def _refused(refused: Refused) -> Response:
 
 
 def _property(view: DeviceView, name: str) -> PropertyAffordance | None:
-    return next((told for told in view.properties if told.name == name), None)
+    return next((affordance for affordance in view.properties if affordance.name == name), None)
 
 
 def _commanded(view: DeviceView) -> set[str]:

@@ -10,7 +10,7 @@ _PSK = "psk:"
 
 
 def doubts(facts: PolicyFacts, keys: Collection[str], certificates: bool) -> Iterator[tuple[str, str]]:
-    """Key of the table and what is to be told. ``keys``: the claims of the keys that there are."""
+    """Key of the table, and the text for the administrator. ``keys``: the claims of the keys that there are."""
     known = {claim.removeprefix(_PSK) for claim in keys}
     wanted = facts.who(_PSK)
     if lacking := [name for name, identity in wanted.items() if identity not in known]:

@@ -29,7 +29,7 @@ def peer_of(info: AssociationInfo) -> Peer:
 
 
 def psk_claim(identity: bytes) -> str:
-    """How the policy knows whoever has the key of this identity."""
+    """The claim that a client with the key of this identity has in the policy."""
     return "psk:" + identity.decode("utf-8", "backslashreplace")
 
 

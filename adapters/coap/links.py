@@ -1,4 +1,4 @@
-"""What a client gets listed, its inbox and ``/.well-known/core``, as links (RFC 6690). Whose they are: ``delivery``."""
+"""The lists for a client, its inbox and ``/.well-known/core``, as links (RFC 6690)."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
         place = f"/d/{quote(view.name, safe='')}"
         watched = (("obs", None),) if "observe" in view.may else ()
         yield Link(place, (("if", "core.b"), ("ct", _ALL), *watched))
-        for told in view.properties:
-            kind = (("rt", told.resource_type),) if told.resource_type else ()
-            seen = watched if told.readable else ()
-            yield Link(f"{place}/{told.name}", (*kind, ("if", _interface(view, told)), ("ct", _ONE), *seen))
+        for affordance in view.properties:
+            kind = (("rt", affordance.resource_type),) if affordance.resource_type else ()
+            seen = watched if affordance.readable else ()
+            yield Link(f"{place}/{affordance.name}", (*kind, ("if", _interface(view, affordance)), ("ct", _ONE), *seen))
         if "invoke" in view.may:
             for action in view.actions:
                 yield Link(f"{place}/{action.name}", (("if", "core.a"), ("ct", str(JSON))))
@@ -59,8 +59,8 @@ def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
                 yield Link(f"{place}/{event.name}", (("if", "core.s"), ("ct", str(JSON)), ("obs", None)))
 
 
-def _interface(view: DeviceView, told: PropertyAffordance) -> str:
+def _interface(view: DeviceView, affordance: PropertyAffordance) -> str:
     """A sensor, an actuator, or (what is text and can be set) a parameter, as far as this client may use it."""
-    if not told.writable or "write" not in view.may:
+    if not affordance.writable or "write" not in view.may:
         return "core.s"
-    return "core.p" if told.type is DataType.STRING else "core.a"
+    return "core.p" if affordance.type is DataType.STRING else "core.a"

@@ -1,8 +1,8 @@
 """Observations of devices (RFC 7641): the newest state to each observer, at a pace that it can take.
 
-What is sent is made when it goes out, so a slow observer misses what was in between and nothing piles up. The first
-notification after a quiet time, the last one of a burst and those in blocks are confirmable, the others are not: a
-change arrives for certain, an observer that has vanished is found out, and a burst costs no acknowledgements.
+A notification is rendered when it is sent, so a slow observer misses the states in between and nothing piles up. The
+first notification after a quiet time, the last one of a burst and those in blocks are confirmable, the others are not:
+a change arrives for certain, an observer that has vanished is noticed, and a burst costs no acknowledgements.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Observers:
         observer.confirmed_at = self._now()  # its request shows that it is there
 
     def changed(self, observer: Observer) -> None:
-        """Its state is another one: tell now, or as soon as it may be."""
+        """Its state has changed: notify now, or as soon as the pace allows."""
         if observer.over:
             return
         if observer.notification is not None or observer in self._paced:

@@ -114,24 +114,24 @@ class CoapTable(BaseModel):
 
 
 class CoapPlugin:
-    """Entry point ``coap``. ``waits``: those that the config has no keys for; ``connection``: of each client."""
+    """Entry point ``coap``. ``timeouts``: those that the config has no keys for; ``connection``: of each client."""
 
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = CoapTable
     vocabulary: ClassVar[Vocabulary] = VOCABULARY
 
-    def __init__(self, waits: Timeouts = TIMEOUTS, connection: CoapConfig = CONNECTION) -> None:
-        self._waits = waits
+    def __init__(self, timeouts: Timeouts = TIMEOUTS, connection: CoapConfig = CONNECTION) -> None:
+        self._timeouts = timeouts
         self._connection = connection
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
-        host, port, terms = _parts(table, base)
+        host, port, client_credentials = _parts(table, base)
 
         def listener() -> DtlsListener:
             return DtlsListener(
-                terms.credentials,
+                client_credentials.credentials,
                 _ASSOCIATION,
                 max_peers=table.max_clients,
                 max_peers_per_host=table.max_clients_per_host,
@@ -158,22 +158,22 @@ class CoapPlugin:
             finally:
                 server.close()
 
-        waits = replace(
-            self._waits, reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within
+        timeouts = replace(
+            self._timeouts, reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within
         )
-        return CoapAdapter(serve, waits, terms)
+        return CoapAdapter(serve, timeouts, client_credentials)
 
 
 def _parts(table: CoapTable, base: Path) -> tuple[str, int, ClientCredentials]:
     found = Gathered()
-    address, terms = None, None
+    address, client_credentials = None, None
     with found:
         address = _address(table.listen)
     with found:
-        terms = _terms(table, base)
+        client_credentials = _client_credentials(table, base)
     found.tell()
-    assert address is not None and terms is not None
-    return *address, terms
+    assert address is not None and client_credentials is not None
+    return *address, client_credentials
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -189,7 +189,7 @@ def _address(listen: str) -> tuple[str, int]:
     return host, port
 
 
-def _terms(table: CoapTable, base: Path) -> ClientCredentials:
+def _client_credentials(table: CoapTable, base: Path) -> ClientCredentials:
     files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
     found = Gathered()
     private, psks = None, None

@@ -1,4 +1,4 @@
-"""What a device's values look like in each media type, and what a client's body says that a property is to be."""
+"""A device's values in each media type, and the value that a client's body sets a property to."""
 
 from __future__ import annotations
 
@@ -21,29 +21,35 @@ _EUI64: Final = "eui64:"
 
 
 def base_name(view: DeviceView) -> str:
-    """``urn:dev:mac:`` (RFC 9039, sections 4.1 and 3.2.2) where the device has an EUI64, else its name here."""
+    """``urn:dev:mac:`` (RFC 9039, sections 4.1 and 3.2.2) if the device has an EUI64, else its name here."""
     claim = view.address.claim
     if claim.startswith(_EUI64):
         return f"urn:dev:mac:{claim.removeprefix(_EUI64).replace(':', '').lower()}_"
     return f"{view.name}/" if senml.is_name(view.name) else "device/"
 
 
-def one(view: DeviceView, told: PropertyAffordance, sample: Sample | None, format: int, now: float) -> Response:
+def one(view: DeviceView, affordance: PropertyAffordance, sample: Sample | None, format: int, now: float) -> Response:
     """A property's value. In text a stale one is 5.04, since text can't say how old it is."""
     if format == device_resources.TEXT:
         if sample is not None and sample.stale:
-            return device_resources.refusal("expired", f"told {now - sample.at:.0f} s ago")
-        return device_resources.content(format, _text(sample), _left(told, sample, now))
-    return device_resources.content(format, _pack(_records(told, sample, now), view, format), _left(told, sample, now))
+            return device_resources.refusal("expired", f"reported {now - sample.at:.0f} s ago")
+        return device_resources.content(format, _text(sample), _left(affordance, sample, now))
+    return device_resources.content(
+        format, _pack(_records(affordance, sample, now), view, format), _left(affordance, sample, now)
+    )
 
 
 def whole(view: DeviceView, format: int, now: float) -> Response:
     """All values of a device and whether it can be reached; what has no value (yet) has no record."""
     samples = view.samples
-    records = [record for told in view.properties for record in _records(told, samples.get(told.name), now)]
-    if view.online is not None and all(told.name != ONLINE for told in view.properties):
+    records = [
+        record for affordance in view.properties for record in _records(affordance, samples.get(affordance.name), now)
+    ]
+    if view.online is not None and all(affordance.name != ONLINE for affordance in view.properties):
         records.append(senml.Record(name=ONLINE, value=view.online))
-    left = [_left(told, samples[told.name], now) for told in view.properties if told.name in samples]
+    left = [
+        _left(affordance, samples[affordance.name], now) for affordance in view.properties if affordance.name in samples
+    ]
     return device_resources.content(format, _pack(records, view, format), min(left, default=0.0))
 
 
@@ -52,38 +58,38 @@ def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> byt
     return write(records, base_name(view))
 
 
-def _records(told: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
+def _records(affordance: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
     """One, or none if there is no value: SenML has no record without (RFC 8428, section 4.2)."""
     if sample is None or sample.value is None:
         return ()
     record = senml.Record(
-        name=told.name,
+        name=affordance.name,
         value=_json(sample.value) if isinstance(sample.value, list | dict) else sample.value,
-        unit=told.unit,
+        unit=affordance.unit,
         time=min(0.0, round(sample.at - now, 1)),
-        update_time=told.lifetime,
+        update_time=affordance.lifetime,
     )
     return (record,)
 
 
 def _json(value: Value | None) -> str:
-    """SenML and text know no objects and arrays: they have them as JSON."""
+    """SenML and text know no objects and arrays: those are written as JSON."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def result_of(value: Value | None) -> bytes:
-    """What a device gave back, as JSON; nothing if it gave nothing."""
+    """The output of an action, as JSON; empty if there is none."""
     return b"" if value is None else _json(value).encode()
 
 
 def input_of(schema: DataSchema | None, payload: bytes) -> Value | None:
-    """What a body gives an action. PeerError, in words for the client: it can't take that."""
+    """The input of an action from a request's body. PeerError, in words for the client: it doesn't fit."""
     return of_input(strict_json.read(payload) if payload else None, schema)
 
 
-def _left(told: PropertyAffordance, sample: Sample | None, now: float) -> float:
-    """Seconds that the value still counts."""
-    return 0.0 if sample is None or sample.stale else max(0.0, sample.at + told.lifetime - now)
+def _left(affordance: PropertyAffordance, sample: Sample | None, now: float) -> float:
+    """Seconds for which the value is still valid."""
+    return 0.0 if sample is None or sample.stale else max(0.0, sample.at + affordance.lifetime - now)
 
 
 def _text(sample: Sample | None) -> bytes:
@@ -101,7 +107,7 @@ def _text(sample: Sample | None) -> bytes:
 
 
 def value_of(view: DeviceView, wanted: PropertyAffordance, format: int, payload: bytes) -> Value:
-    """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
+    """The value that a body sets a property to. PeerError, in words for the client: it doesn't fit."""
     if format == device_resources.TEXT and is_scalar(wanted):
         try:
             return of_text(payload.decode(), wanted)

@@ -1,63 +1,61 @@
 """The MQTT adapter: one broker, the sessions of its clients and the topics of the devices. It decides nothing.
 
 The peer that this gateway knows is the broker. Sessions need more: see ``sessions``; the devices' topics: ``devices``.
+Both are parts that a config may go without, and whose modules are loaded by the plug-in if it has them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from adapters.mqtt.devices.devices import DeviceOptions, DeviceTopics
 from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
-from adapters.mqtt.sessions import Sessions
-from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt.options import MqttOptions
-from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import NoCommandError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
+
+if TYPE_CHECKING:
+    from adapters.mqtt.devices.devices import DeviceTopics
+    from adapters.mqtt.sessions import Sessions
+
+Report = Callable[[str], None]
+"""Takes the trouble of a connection; an empty text says that it serves."""
 
 SUFFIX: Final = "-devices"
 """What the client identifier of the devices' connection ends in: each connection has its own."""
 
 
 class MqttAdapter:
-    """``topics`` None: no sessions; ``devices`` None: no topics of devices."""
+    """``sessions`` and ``devices`` make a part, of the options of its connection and of whom to tell its trouble. None:
+    no sessions, no topics of devices."""
 
     window = 16
 
     def __init__(
         self,
         options: MqttOptions,
-        topics: TopicSpace | None,
-        devices: DeviceOptions | None,
-        *,
-        return_within: float = 14.0,
-        times: MqttTimes = TIMES,
+        sessions: Callable[[MqttOptions, Report], Sessions] | None,
+        devices: Callable[[MqttOptions, Report], DeviceTopics] | None,
     ) -> None:
         self._options = options
         self._context: AdapterContext | None = None
         health = Health(self._ready, self._fault)
-        self.sessions = (
-            Sessions(options, topics, health.part("sessions"), return_within=return_within, times=times)
-            if topics is not None
-            else None
-        )
+        self.sessions = None if sessions is None else sessions(options, health.part("sessions"))
         self.devices = (
-            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"), times)
-            if devices is not None
-            else None
+            None
+            if devices is None
+            else devices(replace(options, client_id=options.client_id + SUFFIX), health.part("devices"))
         )
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        if self.sessions is None:  # they can't go on: both ends are to hear
+        if self.sessions is None:  # they can't go on, and both ends must learn that
             for end in context.surviving():
                 source = Peer(scheme=SCHEME, claims=(end.claim,), link=NO_LINK)
                 identifier, now = context.next_id(), context.now()

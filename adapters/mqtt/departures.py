@@ -1,8 +1,9 @@
-"""Clients that vanished. A will says so, but a broker that is stopped in good order publishes the will of everybody.
+"""Clients that vanished. A will says so, but a broker that is stopped in good order publishes the will of every client.
 
-A user is *here*, *leaving* or gone. A will makes it leaving; it is here again when it is heard, or when our own
-connection to the broker ends: then the will was the broker's doing. After ``hold`` seconds it is gone, and its sessions
-are ended. A will names the run of its client: an old one, which a broker may hand on late, doesn't count for a new run.
+A user is *here*, *leaving* or gone. A will makes it leaving; a message of it makes it *here* again. So does the end of
+the gateway's connection: then the broker was stopped. After ``hold`` seconds the user is gone, and its sessions are
+ended. A will names the run of its client; a broker may deliver an old will late, and the will of an earlier run is
+ignored for a later one.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Departures:
         """User to the run in its will."""
         self.stale = 0
 
-    def told(self, user: str, news: Gone) -> None:
+    def announced(self, user: str, news: Gone) -> None:
         """A will came, or a client says that it is there."""
         if news.back:
             left = self.leaving.get(user)
-            self.heard(user)
+            self.returned(user)
             if left is not None and left[0] != news.run:
                 self._gone(user)  # it was another run's will: that one does not come back
             self._runs.pop(user, None)
@@ -41,24 +42,24 @@ class Departures:
         elif news.run and self._runs.get(user, news.run) != news.run:
             self.stale += 1
         else:
-            self.heard(user)
+            self.returned(user)
             if len(self.leaving) >= MAX_RUNS:
                 first = next(iter(self.leaving))
-                self.heard(first)
+                self.returned(first)
                 self._gone(first)
             timer = asyncio.get_running_loop().call_later(self._hold, self._over, user)
             self.leaving[user] = news.run, timer
 
-    def heard(self, user: str) -> None:
-        """The user is there after all."""
+    def returned(self, user: str) -> None:
+        """A message of the user came: it is there after all."""
         found = self.leaving.pop(user, None)
         if found is not None:
             found[1].cancel()
 
     def forget(self) -> None:
-        """Our connection ended: what the wills before it were worth is unknown."""
+        """Our connection ended: the wills before that may be the broker's own doing, so they are ignored."""
         for user in list(self.leaving):
-            self.heard(user)
+            self.returned(user)
 
     def _over(self, user: str) -> None:
         del self.leaving[user]

@@ -8,7 +8,8 @@ from gateway.api.facts import PolicyFacts, listed
 
 
 def doubts(facts: PolicyFacts, host: str, *, sessions: bool, devices: bool) -> Iterator[tuple[str, str]]:
-    """Key of the table and what is to be told. ``sessions``: broker_acl is true; ``devices``: there is such a table."""
+    """Key of the table, and the text for the administrator. ``sessions``: broker_acl is true; ``devices``: there is
+    such a table."""
     brokers, users = facts.who("broker:"), facts.who("user:")
     if devices and host not in brokers.values():
         found = f"the policy has {listed(brokers.values())}" if brokers else f"add {{link: mqtt, broker: {host}}}"

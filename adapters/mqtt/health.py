@@ -1,4 +1,4 @@
-"""How the adapter's connections to the broker are, put together as the one word that the gateway hears."""
+"""The health of the adapter's connections to the broker, reported to the gateway as one: ready, or a fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Health:
         self.troubles: dict[str, str | None] = {}
 
     def part(self, name: str) -> Callable[[str], None]:
-        """How the connection ``name`` tells its trouble; an empty one says that it serves."""
+        """How the connection ``name`` reports its trouble; an empty text says that it serves."""
         self.troubles[name] = None
 
         def tell(trouble: str) -> None:

@@ -1,9 +1,9 @@
-"""Whether the broker brings us what we subscribed to. One with an ACL without our read right may grant it all the same.
+"""Whether the broker delivers what we subscribed to: one whose ACL denies us to read may grant a subscription anyway.
 
 So the gateway publishes its own message on a topic under each filter, below a name that no user and no device has. A
 connection is *asking* until all subscriptions are answered, then *probing* until the probes are back (*hearing*), or
-until ``wait`` seconds have passed (*deaf*: then it probes again from time to time, and whatever comes proves the
-contrary).
+until ``wait`` seconds have passed (*deaf*: then it probes again from time to time, and any message that arrives makes
+it *hearing*).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def probe_topic(topic_filter: str) -> str:
 
 
 class Hearing:
-    """``told`` gets the trouble, an empty one when all is heard.
+    """``report`` gets the trouble, an empty text once the broker delivers.
 
     Seconds: ``wait`` for the probes to come back, ``again`` until a deaf connection sends others.
     """
 
     def __init__(
-        self, filters: Sequence[str], told: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
+        self, filters: Sequence[str], report: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
     ) -> None:
         self._filters = filters
-        self._told = told
+        self._report = report
         self._wait = wait
         self._again = again
         self.probes = {probe_topic(each): each for each in filters if _ANY in each}
@@ -69,14 +69,14 @@ class Hearing:
     def subscribed(self, topic_filter: str, code: int) -> None:
         """The broker's answer to a subscription."""
         if code >= reason_codes.REFUSED:
-            self._told(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
+            self._report(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
             return
         self._unanswered.discard(topic_filter)
         if not self._unanswered:
             self._probe()
 
     def published(self, token: Token, code: int) -> bool:
-        """Whether it was a probe. Where we may not publish them they prove nothing."""
+        """Whether it was a probe. If the broker doesn't let us publish probes, they prove nothing."""
         if self.tokens.pop(token, None) is None:
             return False
         if code >= reason_codes.REFUSED:
@@ -110,7 +110,7 @@ class Hearing:
     def _heard(self) -> None:
         self.deaf = False
         self._stop_timer()
-        self._told("")
+        self._report("")
 
     def _probe(self) -> None:
         assert self._client is not None
@@ -121,7 +121,7 @@ class Hearing:
         self._next()
 
     def _next(self) -> None:
-        """One by one: a broker that ends the connection over such a thing is to have one reason only."""
+        """One by one, so that a broker that ends the connection over a probe shows over which."""
         assert self._client is not None
         while self._unsent:
             topic = self._unsent.pop(0)
@@ -137,7 +137,7 @@ class Hearing:
         self.deaf = True
         filters = ", ".join(sorted(self.probes[topic] for topic in self._missing))
         write = "" if self._client.version == 5 else " (and to write, without which we can't try)"
-        self._told(
+        self._report(
             f"the broker grants {filters} and brings nothing from there; check in its ACL the right to read{write}"
         )
 

@@ -1,7 +1,7 @@
-"""What the gateway tells clients beside units, on its way into the queue of the MQTT client.
+"""The gateway's messages to clients beside units, on their way into the queue of the MQTT client.
 
-Events (answers, statuses) go out in order. At most ``MOST`` of them wait: the oldest is dropped and counted then. Of
-what stands (a retained state) only the newest waits.
+Events (answers, statuses) go out in order. At most ``MOST`` of them wait: then the oldest is dropped and counted. Of a
+retained state only the newest waits.
 """
 
 from __future__ import annotations

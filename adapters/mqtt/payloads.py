@@ -1,4 +1,4 @@
-"""What the gateway says to clients at the broker: topics and bodies of orders and of news. Values only."""
+"""Topics and bodies of the messages that the gateway publishes to clients at the broker. Values only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNREACHABLE: Final = bodies.Status(bodies.StatusEvent.BROKEN, reason=Reason.UNRE
 
 
 def message_of(user: str, envelope: Open | Close) -> tuple[t.Topic, bytes, str]:
-    """Topic, payload and content type of an order that is no unit."""
+    """Topic, payload and content type of an open or a close."""
     body: bodies.Body
     if isinstance(envelope, Open):
         assert envelope.session is not None

@@ -1,4 +1,4 @@
-"""The units of clients that the gateway has and the final word on is still to come, and their acknowledgements."""
+"""The units of clients that the gateway took and that have no final receipt yet, and their acknowledgements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Submitted:
 
 
 class PendingAcks:
-    """``acknowledge`` tells the broker that a message is done or safe."""
+    """``acknowledge`` acknowledges a message to the broker, when it is done or safe."""
 
     def __init__(self, acknowledge: Callable[[Message], None]) -> None:
         self._acknowledge = acknowledge
@@ -39,7 +39,7 @@ class PendingAcks:
         self._units[identifier] = self._numbers[unit.user, unit.session, unit.n] = unit
 
     def again(self, user: str, session: SessionId, n: int, message: Message) -> bool:
-        """The broker sent a unit again, on another connection: there it is to be acknowledged. False: it is settled."""
+        """The broker sent a unit again, on another connection: its PUBACK goes there. False: it is settled."""
         known = self._numbers.get((user, session, n))
         if known is None or known.message is None:
             return False

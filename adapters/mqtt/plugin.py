@@ -1,17 +1,19 @@
-"""The MQTT adapter as the gateway loads it: its config table, and how an instance is made of it."""
+"""The MQTT adapter as the gateway loads it: its config table, and how an instance is made of it.
+
+Sessions and the topics of devices are imported by ``_sessions`` and ``_devices``, for a config that has them.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from adapters.mqtt.adapter import MqttAdapter
-from adapters.mqtt.devices.devices import DeviceOptions
-from adapters.mqtt.devices.topics import HomeSpace, overlap
+from adapters.mqtt.adapter import MqttAdapter, Report
 from adapters.mqtt.link import SCHEME
 from adapters.mqtt.times import TIMES, MqttTimes
 from adapters.mqtt.vocabulary import VOCABULARY
@@ -22,6 +24,10 @@ from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageErro
 from gateway.api.ports import API_VERSION, Adapter
 from gateway.api.vocabulary import Vocabulary
 from layer.credentials import load_private_key, read_secret, with_remedy
+
+if TYPE_CHECKING:
+    from adapters.mqtt.devices.devices import DeviceTopics
+    from adapters.mqtt.sessions import Sessions
 
 _PLAIN_PORT = 1883
 _TLS_PORT = 8883
@@ -136,16 +142,15 @@ class MqttPlugin:
         topics, devices, password, tls = None, None, None, None
         with found:
             topics = _topics(table.prefix)
-        for check in (_check_base, _check_discovery):
-            with found:
-                check(table)
+        if table.devices is not None:
+            devices = self._devices(table.devices, table.prefix, host, found)
         with found:
             password = _password(base, table.password_file)
         if table.tls:
             tls = _tls(table, base, found)
         found.tell()
         assert topics is not None
-        devices = None if table.devices is None else _devices(table.devices, host)
+        sessions = self._sessions(topics, table.return_within) if table.broker_acl else None
         options = MqttOptions(
             host=host,
             port=port,
@@ -163,8 +168,37 @@ class MqttPlugin:
             backoff_first=self._times.backoff_first,
             backoff_limit=self._times.backoff_limit,
         )
-        topics_of_sessions = topics if table.broker_acl else None
-        return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within, times=self._times)
+        return MqttAdapter(options, sessions, devices)
+
+    def _sessions(self, topics: TopicSpace, return_within: float) -> Callable[[MqttOptions, Report], Sessions]:
+        from adapters.mqtt.sessions import Sessions
+
+        return lambda options, report: Sessions(options, topics, report, return_within=return_within, times=self._times)
+
+    def _devices(
+        self, table: DevicesConfig, prefix: str, host: str, found: Gathered
+    ) -> Callable[[MqttOptions, Report], DeviceTopics]:
+        """``found`` takes what is wrong with the topics. ``prefix``: that of sessions."""
+        from adapters.mqtt.devices.devices import DeviceOptions, DeviceTopics
+        from adapters.mqtt.devices.topics import check
+
+        sessions = {"the prefix of sessions": prefix}
+        for key, base, others in (
+            ("base", table.base, sessions),
+            ("discovery_prefix", table.discovery_prefix, sessions | {"the devices' base": table.base}),
+        ):
+            with found:
+                try:
+                    check(base, others)
+                except UsageError as error:
+                    raise ConfigError(f"devices.{key}", f"expected {error}") from None
+        devices = DeviceOptions(
+            base=table.base,
+            discovery_prefix=table.discovery_prefix if table.home_assistant else None,
+            retain=table.retain,
+            claim=f"broker:{host}",
+        )
+        return lambda options, report: DeviceTopics(options, devices, report, self._times)
 
 
 def _topics(prefix: str) -> TopicSpace:
@@ -172,38 +206,6 @@ def _topics(prefix: str) -> TopicSpace:
         return TopicSpace(prefix)
     except UsageError as error:
         raise ConfigError("prefix", f"expected {error}") from None
-
-
-def _check_base(table: MqttConfig) -> None:
-    if table.devices is not None:
-        _check_space("devices.base", table.devices.base, table.prefix)
-
-
-def _check_discovery(table: MqttConfig) -> None:
-    if table.devices is None:
-        return
-    key, value = "devices.discovery_prefix", table.devices.discovery_prefix
-    _check_space(key, value, table.prefix)
-    if overlap(table.devices.base, value):
-        raise ConfigError(key, f"expected separate topics, {table.devices.base} is the devices' base")
-
-
-def _check_space(key: str, value: str, prefix: str) -> None:
-    try:
-        HomeSpace(value)
-    except UsageError as error:
-        raise ConfigError(key, f"expected {error}") from None
-    if overlap(value, prefix):
-        raise ConfigError(key, f"expected separate topics, {prefix} is the prefix of sessions")
-
-
-def _devices(table: DevicesConfig, host: str) -> DeviceOptions:
-    return DeviceOptions(
-        base=table.base,
-        discovery_prefix=table.discovery_prefix if table.home_assistant else None,
-        retain=table.retain,
-        claim=f"broker:{host}",
-    )
 
 
 def _password(base: Path, name: str | None) -> str | None:

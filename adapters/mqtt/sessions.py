@@ -61,7 +61,7 @@ _CONTENTS: Final = frozenset(_KINDS.values())
 class Sessions:
     """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
-    ``return_within``: seconds that a user whose will came has to be heard again.
+    ``return_within``: seconds within which a user whose will came must send something again.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Sessions:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders = Outbound(self._publish_order, self._settle, self._not_taken, times.grace)
+        self._outbound = Outbound(self._publish_message, self._settle, self._not_taken, times.grace)
         self._users = Users()
         self._ends = SessionEnds(topics, self._owns)
         self._epoch: Epoch | None = None
@@ -122,13 +122,13 @@ class Sessions:
                     self._tell_state(bodies.State.OFFLINE)
                 self._end_away()
                 await client.stop(drain=1.0)
-                self._orders.close()
+                self._outbound.close()
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
         user = self._users.by_claim.get(transmit.to.claim)
         if user is not None and type(envelope) is Unit and not self._lost:
-            self._orders.add(transmit, user)
+            self._outbound.add(transmit, user)
             return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
@@ -144,10 +144,10 @@ class Sessions:
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
             self._ends.add(user, envelope.session, envelope.content)
-        self._orders.add(transmit, user)
+        self._outbound.add(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        self._orders.withdraw(envelope)
+        self._outbound.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
         if receipt.outcome is Outcome.HELD:
@@ -167,8 +167,8 @@ class Sessions:
             "link": self._users.link.protocol,
             "users": len(self._users),
             "sessions": len(self._ends),
-            "in_flight": len(self._orders),
-            "held": self._orders.held,
+            "in_flight": len(self._outbound),
+            "held": self._outbound.held,
             "malformed": self._complaints.count,
             "leaving": len(self._departures.leaving),
             "stale_wills": self._departures.stale,
@@ -192,8 +192,8 @@ class Sessions:
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
-        self._orders.link = self._users.link
-        self._orders.resume()
+        self._outbound.link = self._users.link
+        self._outbound.resume()
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -209,7 +209,7 @@ class Sessions:
     def _pause(self) -> None:
         self._departures.forget()
         self._hearing.disconnected()
-        self._orders.link = None
+        self._outbound.link = None
         if self._comeback is not None:
             self._comeback.cancel()
             self._comeback = None
@@ -218,12 +218,12 @@ class Sessions:
         self._hearing.subscribed(topic_filter, code)
 
     def _hears(self, trouble: str) -> None:
-        """Only now a client that sees us online is heard."""
+        """The broker delivers clients' messages to us, or not: only now a client may see us online."""
         self._tell_state(bodies.State.OFFLINE if trouble else bodies.State.ONLINE)
         self._health(trouble)
 
     def message(self, message: Message) -> None:
-        """The broker hears of a unit when that is done or safe, of all else at once."""
+        """Acknowledge a unit to the broker when it is done or safe, any other message at once."""
         if message.topic in self._hearing.probes:
             self._hearing.back(message)
             self._acknowledge(message)
@@ -234,7 +234,7 @@ class Sessions:
         waits = False
         try:
             waits = self._take(message)
-        except Exception as failure:  # nothing that a message holds is to harm others
+        except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not waits:
@@ -247,7 +247,7 @@ class Sessions:
             return False
         topic = self._topics.parse(message.topic)
         if self._departures.leaving and isinstance(topic, t.Up | t.Open | t.Close):
-            self._departures.heard(topic.user)
+            self._departures.returned(topic.user)
         match topic:
             case t.Up():
                 return self._on_unit(topic, message)
@@ -256,7 +256,7 @@ class Sessions:
             case t.Close():
                 self._on_close(topic)
             case t.Gone():
-                self._departures.told(topic.user, bodies.decode_gone(message.payload))
+                self._departures.announced(topic.user, bodies.decode_gone(message.payload))
             case _:
                 raise PeerError("a topic that only the gateway writes to")
         return False
@@ -267,20 +267,20 @@ class Sessions:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
-        order: object = token
-        if isinstance(order, OutboundMessage):
-            self._orders.published(order, code)
+        message: object = token
+        if isinstance(message, OutboundMessage):
+            self._outbound.published(message, code)
             self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
-        if self._orders.held:
-            self._orders.resume()
+        if self._outbound.held:
+            self._outbound.resume()
         if code == reason_codes.NOT_AUTHORIZED and not self._unauthorized:
             self._unauthorized = True
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        order: object = token
-        if isinstance(order, OutboundMessage):
-            self._orders.dropped(order, reason)
+        message: object = token
+        if isinstance(message, OutboundMessage):
+            self._outbound.dropped(message, reason)
         elif not self._hearing.dropped(token) and self._news is not None:
             self._news.lost += 1
 
@@ -312,7 +312,7 @@ class Sessions:
         if isinstance(verdict, Refused):
             self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
-        if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
+        if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
             return self._submitted.again(user, session, n, message)
         if (user, session) not in self._ends:
             self._ends.add(user, session, content)
@@ -389,7 +389,7 @@ class Sessions:
             self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
     def _reset(self, user: str) -> None:
-        """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
+        """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
         assert self._context is not None
         context = self._context
         self._ends.remove_user(user)
@@ -400,20 +400,20 @@ class Sessions:
 
     # What goes to clients
 
-    def _publish_order(self, order: OutboundMessage) -> None:
+    def _publish_message(self, message: OutboundMessage) -> None:
         assert self._client is not None and self._context is not None
-        envelope = order.transmit.envelope
+        envelope = message.transmit.envelope
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit):
-            end = self._ends.of(order.user, envelope.session, envelope.content)
+            end = self._ends.of(message.user, envelope.session, envelope.content)
             topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
             if envelope.expires_at is not None:
                 expiry = max(1, round(envelope.expires_at - self._context.now()))
         else:
             assert isinstance(envelope, Open | Close)
-            place, payload, content_type = payloads.message_of(order.user, envelope)
+            place, payload, content_type = payloads.message_of(message.user, envelope)
             topic = self._topics.build(place)
-        self._client.publish(topic, payload, qos=1, content_type=content_type, expiry=expiry, token=order)
+        self._client.publish(topic, payload, qos=1, content_type=content_type, expiry=expiry, token=message)
         self._counters["published"] += 1
 
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
@@ -471,10 +471,10 @@ class Sessions:
             self._away = None
 
     def _give_up(self) -> None:
-        """The broker has been away too long: whoever talks with its clients must hear of it."""
+        """The broker has been away too long: end the sessions of its clients, so that the other ends are notified."""
         self._away = None
         self._lost = True
-        self._orders.give_up()
+        self._outbound.give_up()
         assert self._epoch is not None
         self._epoch.lose()
         if self._client is not None:
@@ -492,21 +492,21 @@ class Sessions:
             if user is not None:
                 self._ends.add(user, end.session, end.content)
 
-    def _not_taken(self, order: OutboundMessage) -> None:
-        """The broker is there and doesn't take an order: its session can't go on."""
+    def _not_taken(self, message: OutboundMessage) -> None:
+        """The broker is there and doesn't take a message: its session can't go on."""
         assert self._context is not None
-        context, envelope = self._context, order.transmit.envelope
+        context, envelope = self._context, message.transmit.envelope
         if not isinstance(envelope, Unit):
             return
-        self._ends.remove(order.user, envelope.session)
+        self._ends.remove(message.user, envelope.session)
         context.submit(
             Close(
                 id=context.next_id(),
-                source=self._users.peer(order.user),
+                source=self._users.peer(message.user),
                 session=envelope.session,
                 reason=Reason.UNREACHABLE,
                 received_at=context.now(),
             )
         )
         status = payloads.UNREACHABLE
-        self._tell(order.user, envelope.session, status)
+        self._tell(message.user, envelope.session, status)

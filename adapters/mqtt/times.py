@@ -11,21 +11,21 @@ class MqttTimes:
     """All in seconds."""
 
     grace: float = 20.0
-    """The broker has to take an order in so long, or to come back, so that both ends hear within 30 s if it doesn't."""
+    """The broker must take a message, or come back, within this time; else both ends are notified, within 30 s."""
     comeback: float = 3.0
-    """A broker's other clients have so long to come back, if it has forgotten us and so them too."""
+    """The broker's other clients have this time to come back if it has forgotten us, and so them too."""
     acknowledge_by: float = 1.0
-    """The broker hears of a message in any case after this: acknowledgements go in order, so that a device that does
-    not answer would hold up the commands for all others."""
+    """A message is acknowledged to the broker after this in any case: acknowledgements go in order, so that a device
+    that does not answer would hold up the commands for all others."""
     forget_after: float = 300.0
-    """After the first connection a device of before has to show itself in so long; then what the broker keeps of it is
-    removed."""
+    """After the first connection a device of an earlier run must show itself within this time; then its retained
+    messages are removed."""
     settled: float = 2.0
-    """After a discovery whoever it is for has subscribed to the device's state in so long."""
+    """So long after a discovery its readers have subscribed to the device's state."""
     early_for: float = 30.0
-    """After a start a command for a device of before waits for so long until that has shown itself."""
+    """After a start a command for a device of an earlier run waits this long until that has shown itself."""
     migration_pause: float = 2.0
-    """Home Assistant has let go of the entities of a device in so long."""
+    """Within this time Home Assistant has let go of the entities of a device."""
     connect_timeout: float = 10.0
     """From the first SYN to CONNACK."""
     backoff_first: float = 0.5

@@ -21,7 +21,7 @@ class Users:
         self.link: LinkSecurity = NO_LINK
         self._peers: dict[str, Peer] = {}
         self.by_claim: dict[str, str] = {}
-        """Claims of those that orders went to."""
+        """Claims of the users that were sent something."""
 
     def __len__(self) -> int:
         return len(self._peers)

@@ -1,7 +1,14 @@
 """Interactions with devices: their frames (``command_frames``) go out, and their answers make the receipts.
 
-Each frame goes on the air once, the next one when the last is answered. A sleeping device's is held here until the
-device is heard; the engine bounds how many, overtakes older ones and lets them expire.
+Each frame goes on the air once, the next one when the last is answered.
+
+States of an interaction, and who moves it:
+
+- *held*: its device sleeps (``_hold``). ``heard`` sends it, or ends it as expired. The engine bounds how many there are
+  and supersedes older ones.
+- *sending*: a transaction of its first step is open. ``_answered`` sends the next step, or ends it with its receipt. A
+  frame that was never on the air puts a sleeping device's interaction back to *held* (``radio_lost``, or BUSY).
+- *withdrawn*: the engine gave up on it while its frame was on the air; the answer ends it without a receipt.
 """
 
 from __future__ import annotations
@@ -65,7 +72,7 @@ class _Execution:
     link_key: bool
     expires_at: float | None
     results: dict[str, PropertyResult]
-    question: Transaction | None = None
+    transaction: Transaction | None = None
     withdrawn: bool = False
 
 
@@ -75,18 +82,18 @@ class CommandExecution:
     def __init__(
         self,
         context: AdapterContext,
-        requests: ZclTransactions,
+        transactions: ZclTransactions,
         counters: dict[str, int],
         unreachable: Callable[[ZigbeeDevice], None],
     ) -> None:
         self._context = context
-        self._requests = requests
+        self._transactions = transactions
         self._counters = counters
         self._unreachable = unreachable
-        self._orders: dict[EnvelopeId, _Execution] = {}
+        self._executions: dict[EnvelopeId, _Execution] = {}
 
     def carry_out(self, wanted: Interaction, transmit: Transmit, device: ZigbeeDevice | None) -> None:
-        """Take an order. ``device``: None if it isn't known."""
+        """Carry out a transmit. ``device``: None if it isn't known."""
         self._counters["commands"] += 1
         model = None if device is None else device.model
         link_key = transmit.require.link_key
@@ -112,128 +119,127 @@ class CommandExecution:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
             results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
-            order = _Execution(wanted.id, device, model, wanted.names, steps, link_key, wanted.expires_at, results)
+            execution = _Execution(wanted.id, device, model, wanted.names, steps, link_key, wanted.expires_at, results)
             if model.sleepy:
-                self._hold(order)
+                self._hold(execution)
             else:
-                self._orders[order.id] = order
-                self._send(order)
+                self._executions[execution.id] = execution
+                self._send(execution)
 
-    def _hold(self, order: _Execution) -> None:
-        held = order.device.held
+    def _hold(self, execution: _Execution) -> None:
+        held = execution.device.held
         if len(held) >= HELD:
-            self._drop(order.id, Reason.BUSY)
+            self._drop(execution.id, Reason.BUSY)
             return
-        held[order.id] = None
-        self._orders[order.id] = order
+        held[execution.id] = None
+        self._executions[execution.id] = execution
         self._counters["commands_held"] += 1
-        self._context.settle(Receipt(order.id, Outcome.HELD))
-        sender = self._requests.sender
-        if sender is not None and sender.listens(order.device):
-            self.heard(order.device)
+        self._context.settle(Receipt(execution.id, Outcome.HELD))
+        if self._transactions.sender.listens(execution.device):
+            self.heard(execution.device)
 
     def heard(self, device: ZigbeeDevice) -> None:
-        """A sleeping device was heard: it gets what was held for it."""
+        """A frame of a sleeping device came: send what was held for it."""
         if not device.held:
             return
         held, device.held = device.held, {}
-        for order in [self._orders[each] for each in held]:
-            if order.expires_at is not None and order.expires_at <= self._context.now():
-                del self._orders[order.id]
-                self._context.settle(Receipt(order.id, Outcome.EXPIRED))
+        for execution in [self._executions[each] for each in held]:
+            if execution.expires_at is not None and execution.expires_at <= self._context.now():
+                del self._executions[execution.id]
+                self._context.settle(Receipt(execution.id, Outcome.EXPIRED))
             else:
-                self._send(order)
+                self._send(execution)
 
-    def _send(self, order: _Execution) -> None:
-        step = order.steps[0]
-        order.question = self._requests.ask(
-            order.device,
+    def _send(self, execution: _Execution) -> None:
+        step = execution.steps[0]
+        execution.transaction = self._transactions.ask(
+            execution.device,
             step.endpoint,
             step.cluster,
             step.content,
-            lambda answer: self._answered(order, answer),
-            link_key=order.link_key,
+            lambda answer: self._answered(execution, answer),
+            link_key=execution.link_key,
         )
 
     def radio_lost(self) -> None:
-        """Take back what is not on the air. Sleeping devices may get it later; for others it has failed."""
-        for order in tuple(self._orders.values()):
-            question = order.question
-            if question is None or not self._requests.unsent(order.device, question):
+        """Take back the frames that are not on the air. Sleeping devices may get them later; for others they failed."""
+        for execution in tuple(self._executions.values()):
+            transaction = execution.transaction
+            if transaction is None or not self._transactions.unsent(execution.device, transaction):
                 continue
-            order.question = None
-            if order.model.sleepy and not order.steps[0].last:
-                order.device.held[order.id] = None
+            execution.transaction = None
+            if execution.model.sleepy and not execution.steps[0].last:
+                execution.device.held[execution.id] = None
             else:
-                self._answered(order, NoReply(Sent.FAILED))
+                self._answered(execution, NoReply(Sent.FAILED))
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """The engine gave up on a command: it isn't sent if it still waits, and not settled."""
-        order = self._orders.pop(envelope, None)
-        if order is None:
+        """The engine gave up on a command: it isn't sent if it still waits, and it isn't settled."""
+        execution = self._executions.pop(envelope, None)
+        if execution is None:
             return
-        if envelope in order.device.held:
-            del order.device.held[envelope]
+        if envelope in execution.device.held:
+            del execution.device.held[envelope]
             return
-        if order.question is not None and self._requests.unsent(order.device, order.question):
+        if execution.transaction is not None and self._transactions.unsent(execution.device, execution.transaction):
             return
-        order.withdrawn = True
+        execution.withdrawn = True
 
     def left(self, device: ZigbeeDevice) -> None:
-        """The device is gone, and with it what was held for it. (What it was asked has failed.)"""
+        """The device is gone: drop what was held for it. (Its open transactions have failed.)"""
         held, device.held = device.held, {}
         for envelope in held:
-            del self._orders[envelope]
+            del self._executions[envelope]
             self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
     # What became of it ---------------------------------------------------------------------------------------------
 
-    def _answered(self, order: _Execution, answer: Answer) -> None:
-        if self._orders.get(order.id) is order:  # else it was withdrawn, and may have been given again
-            del self._orders[order.id]
+    def _answered(self, execution: _Execution, answer: Answer) -> None:
+        if self._executions.get(execution.id) is execution:  # else it was withdrawn, and may have been given again
+            del self._executions[execution.id]
         if isinstance(answer, NoReply):
-            busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
-            if busy and not order.withdrawn:
-                order.device.held[order.id] = None  # it was never on the air
-                self._orders[order.id] = order
-                order.question = None
+            busy = answer.outcome is Sent.BUSY and execution.model.sleepy and not execution.steps[0].last
+            if busy and not execution.withdrawn:
+                execution.device.held[execution.id] = None  # it was never on the air
+                self._executions[execution.id] = execution
+                execution.transaction = None
                 return
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
-                self._unreachable(order.device)
-            for step in order.steps:  # what comes behind is not sent: it would fare no better
-                _note(order, step, reason, detail)
-            order.steps.clear()
+                self._unreachable(execution.device)
+            for step in execution.steps:  # later steps are not sent: they would fail as well
+                _note(execution, step, reason, detail)
+            execution.steps.clear()
         else:
-            step = order.steps.pop(0)
+            step = execution.steps.pop(0)
             try:
-                self._read_answer(order, step, answer)
+                self._read_answer(execution, step, answer)
             except PeerError:
-                _note(order, step, Reason.REJECTED, "malformed answer")
-        if order.steps and not order.withdrawn:
-            self._orders[order.id] = order
-            self._send(order)
+                _note(execution, step, Reason.REJECTED, "malformed answer")
+        if execution.steps and not execution.withdrawn:
+            self._executions[execution.id] = execution
+            self._send(execution)
         else:
-            self._finish(order)
+            self._finish(execution)
 
-    def _read_answer(self, order: _Execution, step: Step, answer: Reply) -> None:
-        """Note what a frame came to; values that it tells, or confirms, are submitted. PeerError: malformed."""
+    def _read_answer(self, execution: _Execution, step: Step, answer: Reply) -> None:
+        """Note the results of a frame; submit the values that it reports or confirms. PeerError: malformed."""
         command, payload = answer.command, answer.payload
         if command == General.READ_RESPONSE:
             records, _ = foundation.read_response(payload)
             place = step.endpoint << 16 | step.cluster
-            values = answered(order.model, place, records)
+            values = answered(execution.model, place, records)
             if values:
-                self._tell(order, values)
+                self._tell(execution, values)
             told, status = dict(values), {record.attribute: record.status for record in records}
             for slot in step.slots:
                 name, failed = slot.property.name, status.get(slot.row.attribute, 0)
                 if name in told:
-                    _note(order, step, None, only=name, value=told[name])
+                    _note(execution, step, None, only=name, value=told[name])
                 elif failed:
-                    _note(order, step, Reason.REJECTED, status_name(failed), only=name)
+                    _note(execution, step, Reason.REJECTED, status_name(failed), only=name)
                 else:
-                    _note(order, step, Reason.REJECTED, "malformed answer", only=name)
+                    _note(execution, step, Reason.REJECTED, "malformed answer", only=name)
             return
         if command == General.WRITE_RESPONSE:
             refused, fault = foundation.write_response(payload)
@@ -246,37 +252,39 @@ class CommandExecution:
                 raise PeerError("an answer without what was asked")
             wrong = dict.fromkeys(step.names or ("",), status_of_all)
         for name, failed in wrong.items():
-            _note(order, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name)
-        # What a command sets beside what was asked (a level above 0 switches on) is so only if it was done.
+            _note(
+                execution, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name
+            )
+        # What a command sets beside its own property (a level above 0 switches on) is so only if it was carried out.
         if not all(wrong.values()) and (done := tuple(each for each in step.told if not wrong.get(each[0], 0))):
-            self._tell(order, done)
+            self._tell(execution, done)
 
-    def _tell(self, order: _Execution, values: Values) -> None:
+    def _tell(self, execution: _Execution, values: Values) -> None:
         context = self._context
         context.submit(
             Reading(
                 id=context.next_id(),
-                source=order.model.peer_link_key if order.link_key else order.model.peer,
+                source=execution.model.peer_link_key if execution.link_key else execution.model.peer,
                 values=values,
                 received_at=context.now(),
             )
         )
 
-    def _finish(self, order: _Execution) -> None:
-        if order.withdrawn:
+    def _finish(self, execution: _Execution) -> None:
+        if execution.withdrawn:
             return
-        results = order.results
+        results = execution.results
         found = tuple(results.values())
         worst = next((each for each in found if each.outcome is Outcome.DROPPED), None)
-        several = tuple(results[name] for name in order.names) if len(order.names) > 1 else ()
+        several = tuple(results[name] for name in execution.names) if len(execution.names) > 1 else ()
         if worst is None:
             self._counters["commands_delivered"] += 1
             value = found[0].value if found and not several else None
-            self._context.settle(Receipt(order.id, Outcome.DELIVERED, result=value, properties=several))
+            self._context.settle(Receipt(execution.id, Outcome.DELIVERED, result=value, properties=several))
         else:
             reason = worst.reason or Reason.UNREACHABLE
             self._count(reason)
-            self._context.settle(Receipt(order.id, Outcome.DROPPED, reason, None, worst.detail, properties=several))
+            self._context.settle(Receipt(execution.id, Outcome.DROPPED, reason, None, worst.detail, properties=several))
 
     def _drop(self, envelope: EnvelopeId, reason: Reason, detail: str = "") -> None:
         self._count(reason)
@@ -295,7 +303,7 @@ def _known(model: Model, wanted: Interaction, name: str) -> bool:
 
 
 def _note(
-    order: _Execution,
+    execution: _Execution,
     step: Step,
     reason: Reason | None,
     detail: str = "",
@@ -303,9 +311,9 @@ def _note(
     only: str | None = None,
     value: Value | None = None,
 ) -> None:
-    """Enter what became of a step's properties (``only``: of one of them); of an action under no name."""
+    """Enter the result of a step's properties (``only``: of one of them); that of an action under no name."""
     if step.last:
         return
     outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
     for name in (only,) if only is not None else step.names or ("",):
-        order.results[name] = PropertyResult(name, outcome, reason, detail, value)
+        execution.results[name] = PropertyResult(name, outcome, reason, detail, value)

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import Frame, SendOutcome
-from adapters.zigbee.send_scheduler import SendScheduler
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.foundation import General, Status
 from carriage.zigbee.zcl import ZclFrame
@@ -22,10 +22,13 @@ COUNTERS: Final = ("default_responses", "default_responses_left_out")
 
 
 class DefaultResponses:
-    """At most one on its way to a device. What comes due meanwhile is left out: a device that needs it asks again."""
+    """At most one on its way to a device. What comes due meanwhile is left out: a device that needs it asks again.
+
+    ``sender`` is another one for each link, and ``AWAY`` between them.
+    """
 
     def __init__(self, counters: dict[str, int]) -> None:
-        self.sender: SendScheduler | None = None
+        self.sender: FrameSender = AWAY
         self._counters = counters
 
     def answer(self, device: ZigbeeDevice, at: int, octets: bytes, link_key: bool, status: Status) -> None:
@@ -39,7 +42,7 @@ class DefaultResponses:
             return
         if status is Status.SUCCESS and frame.disable_default_response:
             return
-        if self.sender is None or device.answering:
+        if device.answering:
             self._counters["default_responses_left_out"] += 1
             return
         self._counters["default_responses"] += 1

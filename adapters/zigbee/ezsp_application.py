@@ -66,6 +66,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """What zigpy may look at of what came before bellows listens, oldest first."""
     slot: Slot | None = None
     """What each frame of zigpy's own holds while it is on its way; None: nothing else is sent yet."""
+    busy_waits: tuple[float, ...] = BUSY_WAITS
+    """Seconds before each further try to give a frame of zigpy's own to a dongle that is full."""
     taken_on: bool = False
     """The dongle holds a network, and the database knew of none."""
 
@@ -113,7 +115,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
             packet = packet.replace(src_ep=OWN_ENDPOINT)
         _FOR_SLEEPER.set(self._is_for_sleeper(packet))
         # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
-        for wait in BUSY_WAITS:
+        for wait in self.busy_waits:
             try:
                 await super().send_packet(packet)
             except zigpy.exceptions.DeliveryError as exc:

@@ -29,6 +29,7 @@ from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.network import Network, described
 from adapters.zigbee.radio_port import RadioFamily, RadioSettings
+from common.replacing import beside, put
 from common.replacing import replace as replace_file
 from gateway.api.errors import PeerError
 
@@ -238,17 +239,16 @@ def _bring_back(store: Path, database: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a database with what its journal holds; whole, or not at all."""
-    new = target.with_name(target.name + ".part")
+    new = beside(target)
     os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     try:
         with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
-        _synced(new)
+        put(new, target)
     except BaseException:
-        new.unlink()
+        new.unlink(missing_ok=True)
         raise
-    new.replace(target)
 
 
 def _put(new: Path, database: Path) -> None:
@@ -257,8 +257,7 @@ def _put(new: Path, database: Path) -> None:
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE")  # what its journal holds belongs to this file only
-    _synced(new)
-    new.replace(database)
+    put(new, database)
 
 
 def _fresh(database: Path) -> Path:
@@ -268,11 +267,3 @@ def _fresh(database: Path) -> Path:
         path.unlink()
     os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     return new
-
-
-def _synced(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

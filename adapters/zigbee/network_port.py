@@ -1,13 +1,14 @@
-"""The port between the ZigBee network and the adapter above it: values and protocols only."""
+"""The port between the ZigBee network and the adapter above it: values and protocols, and what stands for a radio that
+is away."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_view import Device
-from adapters.zigbee.radio_port import IncomingFrame
+from adapters.zigbee.radio_port import Frame, IncomingFrame, SendOutcome
 from carriage.zigbee.zdo import SimpleDescriptor
 
 
@@ -28,6 +29,46 @@ class Radio(Protocol):
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
         """A device told what one of its endpoints is, after its interview."""
+
+
+class FrameSender(Protocol):
+    """What sends frames to devices (``SendScheduler``, ``AWAY``); every call returns at once."""
+
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
+        """Send a frame when it is its turn; ``frame.done`` may be called before the return."""
+
+    def withdraw(self, device: ZigbeeDevice, frame: Frame) -> bool:
+        """Take a frame back that still waits. False: it is too late."""
+
+    def listens(self, device: ZigbeeDevice) -> bool:
+        """Whether what is sent to a sleeping device now can reach it."""
+
+
+class _Away:
+    """A radio and a sender while there is none: every frame fails at once, and no device is in the network."""
+
+    eui64 = 0
+
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
+        frame.done(SendOutcome.FAILED)
+
+    def withdraw(self, device: ZigbeeDevice, frame: Frame) -> bool:
+        return False
+
+    def listens(self, device: ZigbeeDevice) -> bool:
+        return False
+
+    def devices(self) -> Iterator[Device]:
+        return iter(())
+
+    def device(self, eui64: str) -> Device | None:
+        return None
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        """Too late: the next start asks again."""
+
+
+AWAY: Final = _Away()
 
 
 class RadioEvents(Protocol):

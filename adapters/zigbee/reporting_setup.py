@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.zigbee.device import ZigbeeDevice
-from adapters.zigbee.network_port import Radio
+from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
 from adapters.zigbee.reporting_steps import Step, content_of, records_of, wanted_of
@@ -60,11 +60,14 @@ class _Job:
 
 
 class ReportingSetup:
-    """All devices of one adapter. ``tell`` gets values that were read; ``silent`` a device that didn't answer."""
+    """All devices of one adapter. ``tell`` gets values that were read; ``silent`` a device that didn't answer.
+
+    ``radio`` is another one for each link, and ``AWAY`` between them.
+    """
 
     def __init__(
         self,
-        requests: ZclTransactions,
+        transactions: ZclTransactions,
         memory: ReportingMemory,
         now: Callable[[], float],
         tell: Callable[[ZigbeeDevice, Values], None],
@@ -72,7 +75,7 @@ class ReportingSetup:
         times: ZigbeeTimes,
     ) -> None:
         self._times = times
-        self._requests = requests
+        self._transactions = transactions
         self._memory = memory
         self._now = now
         self._tell = tell
@@ -81,7 +84,7 @@ class ReportingSetup:
         self._queue: deque[_Job] = deque()
         self._active = 0
         self._filling = False
-        self.radio: Radio | None = None
+        self.radio: Radio = AWAY
 
     def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
         """A device is in the network; ``joined``: it has just joined, and may have forgotten everything. ``missing``:
@@ -225,16 +228,16 @@ class ReportingSetup:
         self._ask(job, step, done)
 
     def _ask(self, job: _Job, step: Step, done: Callable[[Answer], None]) -> None:
-        requests, radio, device = self._requests, self.radio, job.device
-        there = None if radio is None else radio.device(device.eui64)
-        if radio is None or there is None:
+        transactions, radio, device = self._transactions, self.radio, job.device
+        there = radio.device(device.eui64)
+        if there is None:
             done(NoReply(SendOutcome.NO_DEVICE))
         elif step.kind == "bind":
-            requests.bind(device, step.endpoint, step.cluster, radio.eui64, done)
+            transactions.bind(device, step.endpoint, step.cluster, radio.eui64, done)
         elif step.kind in ("look", "describe"):
-            requests.describe(device, there.nwk, step.endpoint, done)
+            transactions.describe(device, there.nwk, step.endpoint, done)
         else:
-            requests.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
+            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
 
     def _answered(self, job: _Job, step: Step, answer: Answer) -> None:
         if isinstance(answer, NoReply):
@@ -310,8 +313,7 @@ class ReportingSetup:
         descriptor = zdo.simple_descriptor_response(reply.payload)
         if descriptor.endpoint != step.endpoint:
             raise PeerError("another endpoint is described")
-        if self.radio is not None:
-            self.radio.described(job.device.eui64, descriptor)
+        self.radio.described(job.device.eui64, descriptor)
 
     def _read(self, job: _Job, step: Step, reply: Reply) -> None:
         model = job.model

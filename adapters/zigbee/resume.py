@@ -1,4 +1,4 @@
-"""After a start: which tunnels of before go on, which are closed, and which sessions end for want of a tunnel."""
+"""After a start: which tunnels of the earlier run go on, which are closed, and which sessions end without a tunnel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LOG = logging.getLogger(__name__)
 _Key = tuple[str, int, bool]
 
 
-def resume(shared: TunnelMapping, conversation: Callable[[_Key], TunnelBridge | None]) -> set[_Key]:
-    """Bring back the tunnels that the memory holds; the conversations that have something to do now.
+def resume(shared: TunnelMapping, bridge: Callable[[_Key], TunnelBridge | None]) -> set[_Key]:
+    """Restore the tunnels that the memory holds. Returns the keys of the bridges that have something to do now.
 
     A tunnel whose session didn't survive is closed towards its device, a session whose tunnel can't go on is closed
     with ``RESTARTED``. A device whose tunnel goes on gets no message.
@@ -28,7 +28,7 @@ def resume(shared: TunnelMapping, conversation: Callable[[_Key], TunnelBridge | 
     touched: set[_Key] = set()
     for known in shared.memory.load():
         key = (known.eui64, known.endpoint, known.link_key)
-        there = conversation(key)
+        there = bridge(key)
         if there is None:
             shared.memory.drop(known.session)
             continue

@@ -1,12 +1,19 @@
-"""What waits for the dongle: a lane for each device, few frames in flight, and another try where the dongle is full.
+"""Frames that wait for the dongle: a lane for each device, few frames in flight, another try if the dongle is full.
 
 A dongle has some ten buffers for unicasts. Given more it refuses them (``MAX_MESSAGE_LIMIT_REACHED``) and zigpy gives
 up; so frames wait here, in order for each device, and a refused one is offered again as soon as another is through.
-Each refusal lowers the number of frames in flight to what the dongle took; success raises it again. A frame that the
-dongle took is never sent again from here: what became of it is the caller's to judge.
+Each refusal lowers the number of frames in flight to what the dongle took; success raises it again.
 
 A frame for a device whose receiver is off while it idles would lie in the dongle until the device polls. So it stays in
 its lane here, and goes out in the short time after the device was heard, when it listens.
+
+States of a frame, and who moves it:
+
+- *waiting*: ``submit`` put it into its device's lane. ``withdraw`` and ``left`` take it out.
+- *in flight*: a worker gave it to the dongle, and it holds a slot. If the dongle is full it is offered again before the
+  frames behind it, up to the number of ``busy_waits``; if its device sleeps meanwhile it is *waiting* again, as first.
+- *over*: ``done`` was called with the outcome. The scheduler never sends a frame again that the dongle took: whether to
+  try again is the caller's decision.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A question to a device and its answer, as values. What keeps the numbers and the time is ``zcl_transactions``."""
+"""A request to a device and its answer, as values. ``zcl_transactions`` keeps the numbers and the time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DEFAULT_RESPONSE: Final = int(General.DEFAULT_RESPONSE)
 
 
 class Reply(NamedTuple):
-    """What the device said: a general command (for ZDO: 0) and its payload, the sequence number left out."""
+    """The device's response: a general command (for ZDO: 0) and its payload, the sequence number left out."""
 
     command: int
     payload: bytes
 
 
 class NoReply(NamedTuple):
-    """It said nothing. ``outcome``: of the sending; ``DELIVERED``: it has the question."""
+    """No response came. ``outcome``: of the sending; ``DELIVERED``: the device has the request."""
 
     outcome: SendOutcome
 
@@ -29,7 +29,7 @@ Answer = Reply | NoReply
 
 
 class Content(NamedTuple):
-    """What is asked: a ZCL command and the general command that answers it (0x0B does in any case)."""
+    """A request: a ZCL command and the general command that answers it (0x0B does in any case)."""
 
     command: int
     payload: bytes
@@ -39,13 +39,13 @@ class Content(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Transactions:
-    """The sequence numbers of one device, and the questions that hold one."""
+    """The transaction sequence numbers of one device, and the transactions that hold one."""
 
     last: int = 0
     open: dict[int, Transaction] = field(default_factory=dict)
 
     def free(self) -> int:
-        """The next number that no open question holds: one that was in use comes again after 255 others."""
+        """The next number that no open transaction holds: a number comes again after 255 others."""
         sequence = (self.last + 1) & 0xFF
         while sequence in self.open:
             sequence = (sequence + 1) & 0xFF
@@ -54,7 +54,7 @@ class Transactions:
 
 @dataclass(slots=True, eq=False)
 class Transaction:
-    """``done`` is called exactly once, unless the question is withdrawn."""
+    """``done`` is called exactly once, unless the transaction is withdrawn."""
 
     of: Transactions
     endpoint: int

@@ -1,7 +1,9 @@
-"""Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, orders become tunnels.
+"""Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, transmits use tunnels.
 
-Synchronous: no I/O, no timer. ``tunnels`` moves the frames and watches the clock. Units from the device are handed on
-in ``tunnel_units``.
+States of a tunnel, and who moves it: *opening* by the engine's Open (``open``) until ``_opened`` or ``_refused``, then
+*open*, as is one that a device asked for once the engine accepts it (``_requested``); *closing* by the engine's Close,
+after the queued units; *ended here* if the engine knows of its end and gets nothing else of it; ``_closed`` removes it.
+No I/O, no timer: ``tunnels`` moves the frames and watches the clock. ``tunnel_units`` hands on the device's units.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ class TunnelBridge:
         return min((time for time in times if time is not None), default=None)
 
     def discard(self, now: float) -> None:
-        """The device is gone for good; its Leave tells the engine."""
+        """The device is gone for good; the engine learns it from its Leave."""
         for session in self._by_handle.values():
             session.ended_here = True
         self.tunnels.discard(now)
@@ -143,7 +145,7 @@ class TunnelBridge:
         session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, mode=target.mode)
         self._add(session)
         self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), mode=target.mode)
-        self._remember(session)  # before the device hears of it
+        self._remember(session)  # before the device has the answer
         self._shared.counters["opened_by_devices"] += 1
 
     def _refuse(self, handle: Handle, status: TunnelStatus, why: str, now: float) -> None:
@@ -162,25 +164,25 @@ class TunnelBridge:
 
     def _opened(self, event: TunnelOpened, now: float) -> None:
         session = self._by_handle.get(event.handle)
-        if session is None or session.order is None:
+        if session is None or session.opening is None:
             return
-        order, session.order = session.order, None
+        opening, session.opening = session.opening, None
         self._remember(session)
         self._shared.counters["opened_by_gateway"] += 1
-        self._shared.settle(order.id, None, session.session)
+        self._shared.settle(opening.id, None, session.session)
 
     def _refused(self, event: TunnelRefused, now: float) -> None:
         session = self._remove(event.handle)
-        if session is None or session.order is None:
+        if session is None or session.opening is None:
             return
         if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
-            self.open(session.order, now, session.mode, until_awake=session.until_awake, flow_control=False)
+            self.open(session.opening, now, session.mode, until_awake=session.until_awake, flow_control=False)
             return
         if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.mode is DeliveryMode.KEPT:
-            self.open(session.order, now, until_awake=session.until_awake)  # it sleeps, and has no mailbox to ask
+            self.open(session.opening, now, until_awake=session.until_awake)  # it sleeps, and has no mailbox to ask
             return
         self._shared.note(logging.INFO, "%s refuses a tunnel with status %d", self.eui64, event.status)
-        self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
+        self._shared.settle(session.opening.id, REFUSED_THERE[event.status], session.session)
 
     def _received(self, event: UnitReceived, now: float) -> None:
         session = self._by_handle.get(event.handle)
@@ -212,8 +214,8 @@ class TunnelBridge:
         _LOG.debug("a tunnel with %s ended: %s", self.eui64, event.reason.value)
         self._shared.counters["closed"] += 1
         ending = ENDINGS[event.reason]
-        if session.order is not None:
-            self._shared.settle(session.order.id, ending, session.session)
+        if session.opening is not None:
+            self._shared.settle(session.opening.id, ending, session.session)
             session.ended_here = True
         for envelope in session.units.values():
             self._shared.settle(envelope, Reason.CLOSED, session.session)
@@ -248,7 +250,7 @@ class TunnelBridge:
         until_awake: bool = False,
         flow_control: bool = True,
     ) -> None:
-        """Open a tunnel towards the device for a session; ``until_awake``: it sleeps, and is asked when it is heard."""
+        """Open a tunnel to the device for a session; ``until_awake``: the device sleeps, and is asked when heard."""
         assert envelope.session is not None
         config = self._shared.config
         protocol = config.incoming.protocol(envelope.content, mode)
@@ -268,12 +270,12 @@ class TunnelBridge:
         except TransportError:
             self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
             return
-        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, mode=mode)
+        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, opening=envelope, mode=mode)
         session.flow_control, session.until_awake = flow_control, until_awake
         self._add(session)
 
     def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
-        """Carry out an order for a tunnel of this conversation."""
+        """Carry out a transmit for one of these tunnels."""
         session = self._by_handle[handle]
         match transmit.envelope:
             case Unit() as unit:
@@ -308,12 +310,12 @@ class TunnelBridge:
             self._units.abort(session, now)
 
     def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
-        """Forget an order: no receipt. What is on its way stays so."""
+        """Forget a transmit: no receipt. What is on its way stays so."""
         session = self._by_handle.get(handle)
         if session is None:
             return
-        if session.order is not None and session.order.id == envelope:
-            session.order = None
+        if session.opening is not None and session.opening.id == envelope:
+            session.opening = None
             self._units.abort(session, now)
         if session.closing == envelope:
             session.closing = None
@@ -340,7 +342,7 @@ class TunnelBridge:
     # After a restart -----------------------------------------------------------------------------------------------
 
     def restore(self, known: StoredTunnel, end: SurvivingEnd, now: float) -> bool:
-        """Go on with a tunnel whose session survived. False where that can't be done."""
+        """Go on with a tunnel whose session survived. False if that can't be done."""
         handle = self.tunnels.restore(
             known.record, next_in=end.next_in, next_out=end.next_out, now=now, unit_limit=unit_limit(end.content)
         )
@@ -350,7 +352,7 @@ class TunnelBridge:
         return True
 
     def retire(self, known: StoredTunnel, now: float) -> bool:
-        """Close a tunnel whose session is gone. False where the tunnel is gone as well."""
+        """Close a tunnel whose session is gone. False if the tunnel is gone as well."""
         handle = self.tunnels.restore(known.record, next_in=0, next_out=0, now=now)
         if handle is None:
             return False

@@ -1,4 +1,4 @@
-"""What the conversations with all devices have in common: the session of a tunnel, the tables, and how words map."""
+"""What the tunnel bridges of all devices share: the session of a tunnel, the tables, and the maps of reasons."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from gateway.api.ports import AdapterContext
 _LOG = logging.getLogger(__name__)
 
 BridgeKey = tuple[str, int, bool]
-"""Of a conversation: the device's EUI64, its endpoint, and whether frames go under the device's own link key."""
+"""The device's EUI64, its endpoint, and whether frames go under the device's own link key."""
 
 HELD_UNITS: Final = 4
 """Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
 SUBMITTED: Final = 256
-"""Units of a device in one session of which we wait to hear what became of them."""
+"""Units of a device in one session that have no final receipt yet."""
 DEFAULT_PAUSE: Final = 1.0
 """Seconds, if the refusal doesn't say."""
 
@@ -94,8 +94,8 @@ class TunnelSession:
     session: SessionId
     content: ContentKind
     asked: EnvelopeId
-    """The Open: submitted by us where the device asked, else the engine's order."""
-    order: Open | None = None
+    """The Open: submitted by us if the device asked for the tunnel, else the engine's."""
+    opening: Open | None = None
     """The engine's Open that isn't settled yet."""
     flow_control: bool = True
     until_awake: bool = False
@@ -114,14 +114,14 @@ class TunnelSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelMapping:
-    """What all conversations of one adapter have in common."""
+    """What all tunnel bridges of one adapter share."""
 
     context: AdapterContext
     config: ZigbeeConfig
     sessions: dict[SessionId, tuple[BridgeKey, Handle]]
-    """Which conversation carries a session, and its tunnel there."""
-    orders: dict[EnvelopeId, SessionId]
-    """The engine's orders that tunnels hold, so that one can be withdrawn."""
+    """The bridge that carries a session, and its tunnel there."""
+    unsettled: dict[EnvelopeId, SessionId]
+    """The engine's transmits that tunnels hold, so that one can be withdrawn."""
     counters: dict[str, int]
     memory: TunnelStore
     """The open tunnels, for the next start."""
@@ -135,13 +135,13 @@ class TunnelMapping:
             _LOG.log(level, text, *values)
 
     def hold(self, envelope: EnvelopeId, session: SessionId | None) -> None:
-        """The device sleeps: an order waits until it asks. The final word comes later."""
+        """The device sleeps: a transmit waits until the device asks. The final receipt comes later."""
         self.counters["held"] += 1
         self.context.settle(Receipt(envelope, Outcome.HELD, None, session))
 
     def settle(self, envelope: EnvelopeId, reason: Reason | None, session: SessionId | None = None) -> None:
-        """The final word on an order: delivered if there is no reason."""
-        self.orders.pop(envelope, None)
+        """The final receipt of a transmit: delivered if there is no reason."""
+        self.unsettled.pop(envelope, None)
         outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
         self.counters["delivered" if reason is None else "dropped"] += 1
         if reason is not None:

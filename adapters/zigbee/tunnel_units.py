@@ -1,7 +1,7 @@
-"""Units that a device sends through its tunnels, handed to the engine, and what the device hears of a refused one.
+"""Units that a device sends through its tunnels, handed to the engine, and the answer to the device if one is refused.
 
-Of one session a unit that is refused for the moment is *held*: the device is held back by flow control, and the unit
-and those behind it are offered again, in order, at ``resume_at``.
+A unit that is refused for the moment is *held*: flow control stops the device, and the unit and those after it in its
+session are offered again, in order, at ``resume_at``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class IncomingUnits:
             self._tunnels.report_loss(event.handle, event.n, LossReason.OTHER, now)
 
     def report_end(self, session: TunnelSession, reason: Reason, now: float) -> None:
-        """The session ends with its tunnel: the engine hears why."""
+        """The session ends with its tunnel: submit its Close with the reason."""
         session.ended_here = True
         self._context.submit(
             Close(
@@ -137,4 +137,4 @@ _UNIT_REFUSALS: Final[Mapping[Reason, Callable[[IncomingUnits, TunnelSession, in
     Reason.RESTARTED: IncomingUnits._over,
     Reason.UNKNOWN: IncomingUnits._disown,
 }
-"""What becomes of a refused unit; for every other reason the device gets a data overflow."""
+"""How a refused unit is handled; for every other reason the device gets a data overflow."""

@@ -60,40 +60,40 @@ class DeviceTunnels:
         self._records = records
         self._counters = counters
         self._wake = wake
-        self._conversations: dict[BridgeKey, TunnelBridge] = {}
+        self._bridges: dict[BridgeKey, TunnelBridge] = {}
         self._sessions: dict[SessionId, tuple[BridgeKey, Handle]] = {}
-        self._held: dict[EnvelopeId, SessionId] = {}
+        self._unsettled: dict[EnvelopeId, SessionId] = {}
         self._memory = TunnelStore(context.state_dir, limits.devices * limits.tunnels_per_device)
         self._shared = TunnelMapping(
             context=context,
             config=config,
             sessions=self._sessions,
-            orders=self._held,
+            unsettled=self._unsettled,
             counters=counters,
             memory=self._memory,
             salt=secrets.token_hex(16),
         )
         self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
         self._dirty: dict[BridgeKey, None] = {}
-        """Conversations that may have something to report or to send."""
+        """Bridges that may have something to report or to send."""
         self._calling: dict[BridgeKey, None] = {}
-        """Conversations that wait for their device to be heard."""
+        """Bridges that wait for their device to be heard."""
         self._heard: dict[str, None] = {}
         """Sleeping devices that were heard since the last turn."""
         self._deadlines: Timers[BridgeKey] = Timers()
         self._inbox: deque[tuple[BridgeKey, bytes]] = deque()
-        self._orders: deque[Transmit] = deque()
+        self._transmits: deque[Transmit] = deque()
         self._link: Link | None = None
         self._gone = False
         """The radio is away for so long that what has to be sent has failed."""
 
     @property
     def count(self) -> int:
-        return sum(conversation.count for conversation in self._conversations.values())
+        return sum(bridge.count for bridge in self._bridges.values())
 
     def resume(self) -> None:
-        """Go on with the tunnels of before."""
-        for key in resume(self._shared, self._conversation):
+        """Go on with the tunnels of the earlier run."""
+        for key in resume(self._shared, self._bridge):
             self._touch(key)
 
     def close(self) -> None:
@@ -103,8 +103,8 @@ class DeviceTunnels:
 
     def link_up(self, link: Link) -> None:
         self._link, self._gone = link, False
-        for key, conversation in self._conversations.items():
-            conversation.tunnels.maximum_payload_length = self._payload_length(link, key[2])
+        for key, bridge in self._bridges.items():
+            bridge.tunnels.maximum_payload_length = self._payload_length(link, key[2])
             self._touch(key)
 
     def link_down(self) -> None:
@@ -112,7 +112,7 @@ class DeviceTunnels:
 
     def link_gone(self) -> None:
         self._gone = True
-        for key in self._conversations:
+        for key in self._bridges:
             self._touch(key)
 
     def _payload_length(self, link: Link, link_key: bool) -> int:
@@ -133,34 +133,34 @@ class DeviceTunnels:
             self._wake()
 
     def left(self, eui64: str, now: float) -> None:
-        for key, conversation in self._conversations.items():
+        for key, bridge in self._bridges.items():
             if key[0] == eui64:
-                conversation.discard(now)
+                bridge.discard(now)
                 self._touch(key)
 
     # The engine ----------------------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
-        self._orders.append(transmit)
+        self._transmits.append(transmit)
         self._wake()
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        for transmit in self._orders:
+        for transmit in self._transmits:
             if transmit.envelope.id == envelope:
-                self._orders.remove(transmit)
+                self._transmits.remove(transmit)
                 return
-        session = self._held.pop(envelope, None)
+        session = self._unsettled.pop(envelope, None)
         place = None if session is None else self._sessions.get(session)
         if place is not None:
             key, handle = place
-            self._conversations[key].withdraw(handle, envelope, self._context.now())
+            self._bridges[key].withdraw(handle, envelope, self._context.now())
             self._touch(key)
 
     def receipt(self, receipt: Receipt) -> None:
         place = None if receipt.session is None else self._sessions.get(receipt.session)
         if place is not None:
             key, handle = place
-            self._conversations[key].receipt(handle, receipt, self._context.now())
+            self._bridges[key].receipt(handle, receipt, self._context.now())
             if receipt.outcome is not Outcome.DELIVERED:
                 self._touch(key)
 
@@ -175,38 +175,38 @@ class DeviceTunnels:
             self._shared.settle(envelope.id, Reason.UNKNOWN, envelope.session)
             return
         key, handle = place
-        self._held[envelope.id] = envelope.session
-        self._conversations[key].send(transmit, handle, now)
+        self._unsettled[envelope.id] = envelope.session
+        self._bridges[key].send(transmit, handle, now)
         self._touch(key)
 
     def _open(self, transmit: Transmit, envelope: Open, now: float) -> None:
         key = self._place_of(transmit.to.claim, transmit.require.link_key)
-        conversation = None if key is None else self._conversation(key)
-        if conversation is None:
+        bridge = None if key is None else self._bridge(key)
+        if bridge is None:
             self._shared.settle(envelope.id, Reason.UNREACHABLE, envelope.session)
-        elif not meets(conversation.peer.link, transmit.require):
+        elif not meets(bridge.peer.link, transmit.require):
             self._shared.settle(envelope.id, Reason.LINK, envelope.session)
         else:
             assert envelope.session is not None
-            self._held[envelope.id] = envelope.session
-            device, link = self._records.of(conversation.eui64), self._link
+            self._unsettled[envelope.id] = envelope.session
+            device, link = self._records.of(bridge.eui64), self._link
             asleep = link is not None and link.radio.asleep(device)
-            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, until_awake=asleep)
-            if asleep and envelope.id in self._held:
+            bridge.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, until_awake=asleep)
+            if asleep and envelope.id in self._unsettled:
                 self._shared.hold(envelope.id, envelope.session)
                 if link is not None and link.sender.listens(device):
-                    conversation.tunnels.heard(now)
-            self._touch(conversation.key)
+                    bridge.tunnels.heard(now)
+            self._touch(bridge.key)
 
     def _place_of(self, claim: str, link_key: bool) -> BridgeKey | None:
-        """Where a device has the tunnelling cluster: by its interview, else the endpoint it last sent from."""
+        """The device's endpoint with the tunnelling cluster: by its interview, else the one that it last sent from."""
         kind, _, eui64 = claim.partition(":")
         device = self._link.radio.device(eui64) if kind == "eui64" and self._link is not None else None
         if device is None:
             return None
         if device.tunnel_endpoints:
             return eui64, device.tunnel_endpoints[0], link_key
-        spoke = next((key for key in reversed(self._conversations) if key[0] == eui64), None)
+        spoke = next((key for key in reversed(self._bridges) if key[0] == eui64), None)
         return None if spoke is None else (eui64, spoke[1], link_key)
 
     # The work ------------------------------------------------------------------------------------------------------
@@ -226,68 +226,68 @@ class DeviceTunnels:
     def turn(self, now: float) -> None:
         heard, self._heard = self._heard, {}
         for key in [key for key in self._calling if key[0] in heard] if heard else ():
-            self._conversations[key].tunnels.heard(now)
+            self._bridges[key].tunnels.heard(now)
             self._dirty[key] = None
         for _ in range(min(BATCH, len(self._inbox))):
             key, payload = self._inbox.popleft()
-            conversation = self._conversation(key)
-            if conversation is not None:
-                conversation.tunnels.receive(payload, now)
+            bridge = self._bridge(key)
+            if bridge is not None:
+                bridge.tunnels.receive(payload, now)
                 self._dirty[key] = None
-        while self._orders:
-            self._carry_out(self._orders.popleft(), now)
+        while self._transmits:
+            self._carry_out(self._transmits.popleft(), now)
         for key in self._deadlines.take(now):
-            conversation = self._conversations.get(key)
-            if conversation is not None:
-                conversation.tick(now)
+            bridge = self._bridges.get(key)
+            if bridge is not None:
+                bridge.tick(now)
                 self._dirty[key] = None
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
-            conversation = self._conversations.get(key)
-            if conversation is not None:
-                conversation.digest(now)
-                self._send_frames(conversation, now)
-                if conversation.tunnels.calling:
+            bridge = self._bridges.get(key)
+            if bridge is not None:
+                bridge.digest(now)
+                self._send_frames(bridge, now)
+                if bridge.tunnels.calling:
                     self._calling[key] = None
                 else:
                     self._calling.pop(key, None)
-                self._deadlines.plan_by(key, conversation.next_deadline())
+                self._deadlines.plan_by(key, bridge.next_deadline())
 
-    def _send_frames(self, conversation: TunnelBridge, now: float) -> None:
+    def _send_frames(self, bridge: TunnelBridge, now: float) -> None:
         if self._link is None:
             if self._gone:
-                for out in list(conversation.tunnels.frames_to_send()):
-                    conversation.tunnels.frame_failed(out.id, now)
-                conversation.digest(now)
+                for out in list(bridge.tunnels.frames_to_send()):
+                    bridge.tunnels.frame_failed(out.id, now)
+                bridge.digest(now)
             return
         sender = self._link.sender
-        for out in conversation.tunnels.frames_to_send():
-            done = _Report(self, conversation, out.id)
-            frame = Frame(conversation.endpoint, out.octets, conversation.link_key, done)
-            sender.submit(self._records.of(conversation.eui64), frame)
+        for out in bridge.tunnels.frames_to_send():
+            done = _Report(self, bridge, out.id)
+            frame = Frame(bridge.endpoint, out.octets, bridge.link_key, done)
+            sender.submit(self._records.of(bridge.eui64), frame)
 
-    def frame_done(self, conversation: TunnelBridge, frame: int, outcome: Sent) -> None:
-        """What became of a frame of a conversation's tunnels."""
+    def frame_done(self, bridge: TunnelBridge, frame: int, outcome: Sent) -> None:
+        """The outcome of a frame of a bridge's tunnels."""
         now = self._context.now()
         if outcome is Sent.DELIVERED:
-            conversation.tunnels.frame_delivered(frame, now)
+            bridge.tunnels.frame_delivered(frame, now)
         else:
-            conversation.tunnels.frame_failed(frame, now)
-        self._touch(conversation.key)
+            bridge.tunnels.frame_failed(frame, now)
+        self._touch(bridge.key)
 
-    def _conversation(self, key: BridgeKey) -> TunnelBridge | None:
-        """The conversation with a device endpoint; a new one pushes out the oldest that is idle. None: no room."""
-        conversation = self._conversations.get(key)
-        if conversation is not None:
-            return conversation
+    def _bridge(self, key: BridgeKey) -> TunnelBridge | None:
+        """The bridge to a device endpoint; a new one takes the place of the oldest that is idle. None: no room."""
+        bridge = self._bridges.get(key)
+        if bridge is not None:
+            return bridge
         limits = self._config.limits
-        if len(self._conversations) >= limits.devices:
-            idle = next((each for each, other in self._conversations.items() if other.idle), None)
+        if len(self._bridges) >= limits.devices:
+            idle = next((each for each, other in self._bridges.items() if other.idle), None)
             if idle is None:
                 text = "no room for a tunnel with %s: %d device endpoints have tunnels"
                 self._shared.note(logging.WARNING, text, key[0], limits.devices)
                 return None
-            del self._conversations[idle]
+            del self._bridges[idle]
             self._deadlines.drop(idle)
             self._calling.pop(idle, None)
         manufacturer = self._config.manufacturer_code
@@ -305,19 +305,19 @@ class DeviceTunnels:
         )
         if self._link is not None:
             tunnels.maximum_payload_length = self._payload_length(self._link, key[2])
-        conversation = self._conversations[key] = TunnelBridge(key, tunnels, self._shared)
-        return conversation
+        bridge = self._bridges[key] = TunnelBridge(key, tunnels, self._shared)
+        return bridge
 
 
 class _Report:
-    """Takes the outcome of one frame to its conversation."""
+    """Takes the outcome of one frame to its bridge."""
 
-    __slots__ = ("_conversation", "_frame", "_tunnels")
+    __slots__ = ("_bridge", "_frame", "_tunnels")
 
-    def __init__(self, tunnels: DeviceTunnels, conversation: TunnelBridge, frame: int) -> None:
+    def __init__(self, tunnels: DeviceTunnels, bridge: TunnelBridge, frame: int) -> None:
         self._tunnels = tunnels
-        self._conversation = conversation
+        self._bridge = bridge
         self._frame = frame
 
     def __call__(self, outcome: Sent) -> None:
-        self._tunnels.frame_done(self._conversation, self._frame, outcome)
+        self._tunnels.frame_done(self._bridge, self._frame, outcome)

@@ -8,7 +8,6 @@ calls ``turn`` after every ``wake``, and at ``next_deadline``.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -31,17 +30,17 @@ from adapters.zigbee.frame_kinds import (
     is_report,
     is_report_of_manufacturer,
 )
-from adapters.zigbee.network_port import Radio
+from adapters.zigbee.leaving import leave
+from adapters.zigbee.network_port import AWAY, FrameSender, Radio
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
 from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
-from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
-from carriage.zigbee import foundation, zdo
+from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
 from gateway.api.model import Address, EnvelopeId, Event, Interaction, Join, Leave, Presence, Reading, Transmit
@@ -68,7 +67,6 @@ _BROADCAST_ENDPOINT: Final = 0xFF
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
 _NOT_ASKED: Final = NoReply(Sent.BUSY)
-_SILENT: Final = "it doesn't answer"
 
 
 class ZclDevices:
@@ -88,38 +86,42 @@ class ZclDevices:
         self._table = table
         self._counters = counters
         self._wake = wake
+        self._is_up = False
+        """The radio is up, and its devices are known."""
         self._records = records
         self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[ZigbeeDevice, IncomingFrame, Transaction | None]] = deque()
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
-        self._requests = ZclTransactions(context.now, wake, times.answer)
+        self._transactions = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
-        self._orders = CommandExecution(context, self._requests, counters, self._silent)
+        self._commands = CommandExecution(context, self._transactions, counters, self._silent)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
-        self._setup = ReportingSetup(self._requests, self._memory, context.now, self._read, self._silent, times)
+        self._setup = ReportingSetup(self._transactions, self._memory, context.now, self._read, self._silent, times)
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, sender: SendScheduler, radio: Radio) -> None:
+    def up(self, sender: FrameSender, radio: Radio) -> None:
         """The radio is up."""
-        self._requests.sender = self._responses.sender = sender
+        self._is_up = True
+        self._transactions.sender = self._responses.sender = sender
         self._setup.radio = radio
         wall = time.time()
         for found in radio.devices():
             self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
         now = self._context.now()
         while self._inbox:
-            device, frame, question = self._inbox.popleft()
-            if question is not None or not is_cluster_command(frame.payload) or _is_event(device, frame):
-                self._digest(device, frame, question, now)
+            device, frame, transaction = self._inbox.popleft()
+            if transaction is not None or not is_cluster_command(frame.payload) or _is_event(device, frame):
+                self._digest(device, frame, transaction, now)
         self._wake()
 
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
-        self._orders.radio_lost()
-        self._requests.sender = self._responses.sender = None
+        self._commands.radio_lost()
+        self._is_up = False
+        self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
-        self._setup.radio = None
+        self._setup.radio = AWAY
         self._presence.clear()
 
     def joined(self, found: Device) -> None:
@@ -132,7 +134,7 @@ class ZclDevices:
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device that is always on was without power."""
-        if device.model is not None and self._requests.sender is not None:
+        if device.model is not None and self._is_up:
             self._setup.restarted(device)
 
     def _known(self, found: Device, silent: float | None, *, joined: bool) -> None:
@@ -183,34 +185,20 @@ class ZclDevices:
         self._records.drop(device)
         self._presence.remove(device)
         self._setup.left(device.eui64)
-        self._requests.forget(device)
-        self._orders.left(device)
+        self._transactions.forget(device)
+        self._commands.left(device)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(device.eui64), received_at=now))
 
     async def leave(self, eui64: str) -> None:
-        """Ask a device to leave the network, and wait for its word; one that sleeps is asked when it is heard.
-
-        PeerError: it refuses. A device that says nothing has to be given up by the caller.
-        """
-        device = self._records.of(eui64)
-        said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        question = self._requests.leave(device, lambda answer: None if said.done() else said.set_result(answer))
-        try:
-            answer = await said
-        finally:
-            if question is not None:
-                self._requests.unsent(device, question)
-        if isinstance(answer, NoReply):
-            raise PeerError(_SILENT)
-        if status := zdo.leave_response(answer.payload):
-            raise PeerError(f"it refuses to leave: {zdo.status_name(status)}")
+        """See ``leaving.leave``."""
+        await leave(self._transactions, self._records.of(eui64))
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         """A frame of any kind came; told before the frame itself."""
         if self._presence.heard(device, now):
             self._back(device)
         if device.held:
-            self._orders.heard(device)
+            self._commands.heard(device)
         if self._setup.jobs:
             self._setup.heard(device.eui64)
 
@@ -227,46 +215,46 @@ class ZclDevices:
         payload, endpoint = frame.payload, frame.endpoint
         if len(payload) < (3 if endpoint else 2):
             return False
-        question, ours = None, frame.cluster in self._table.of
+        transaction, ours = None, frame.cluster in self._table.of
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or not is_report(payload):
-            question = self._requests.find(device, frame) if frame.unicast else None
-            ours = question is not None
-            starting = self._requests.sender is None
+            transaction = self._transactions.find(device, frame) if frame.unicast else None
+            ours = transaction is not None
+            starting = not self._is_up
             if not (ours or (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame, starting)))):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
-        if self._requests.sender is not None:
-            self._digest(device, frame, question, now)
+        if self._is_up:
+            self._digest(device, frame, transaction, now)
         elif len(self._inbox) < INBOX:
-            self._inbox.append((device, frame, question))
+            self._inbox.append((device, frame, transaction))
         else:
             self._counters["reports_dropped"] += 1
         return ours
 
     def _not_ours(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""
-        if device.model is not None and frame.at not in device.model.clusters:
+        if self._is_up and device.model is not None and frame.at not in device.model.clusters:
             self._responses.answer(device, frame.at, frame.payload, frame.link_key, Status.UNSUPPORTED_CLUSTER)
 
     # The gateway ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, wanted: Interaction, transmit: Transmit) -> None:
-        self._orders.carry_out(wanted, transmit, self._records.claimed(transmit.to.claim))
+        self._commands.carry_out(wanted, transmit, self._records.claimed(transmit.to.claim))
 
     def refresh(self, address: Address) -> None:
         """Read a device's values: at once, or when it is heard if it sleeps."""
         device = self._records.claimed(address.claim)
         if device is None or device.model is None:
             return  # it is read after its interview
-        if self._requests.sender is None:
-            device.unread = True
-        else:
+        if self._is_up:
             self._setup.read(device)
+        else:
+            device.unread = True
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        self._orders.withdraw(envelope)
+        self._commands.withdraw(envelope)
 
     def reach(self) -> dict[str, int]:
         """How many devices can be reached, can't be, and of how many that is unknown."""
@@ -288,11 +276,11 @@ class ZclDevices:
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        times = (self._requests.next_deadline(), self._presence.next_deadline())
+        times = (self._transactions.next_deadline(), self._presence.next_deadline())
         return min((time for time in times if time is not None), default=None)
 
     def turn(self, now: float) -> None:
-        self._requests.tick(now)
+        self._transactions.tick(now)
         self._presence.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
@@ -307,11 +295,11 @@ class ZclDevices:
                 Presence(id=self._context.next_id(), source=peer_of(eui64), online=news.online, received_at=now)
             )
 
-    def _digest(self, device: ZigbeeDevice, frame: IncomingFrame, question: Transaction | None, now: float) -> None:
+    def _digest(self, device: ZigbeeDevice, frame: IncomingFrame, transaction: Transaction | None, now: float) -> None:
         payload, at, link_key = frame.payload, frame.at, frame.link_key
-        if question is not None:
-            self._requests.answered(question, payload)
-            if question.endpoint and not payload[0] & NO_DEFAULT_RESPONSE:
+        if transaction is not None:
+            self._transactions.answered(transaction, payload)
+            if transaction.endpoint and not payload[0] & NO_DEFAULT_RESPONSE:
                 self._responses.answer(device, at, payload, link_key, Status.SUCCESS)
             return
         model = device.model
@@ -383,11 +371,11 @@ class ZclDevices:
             self._wake()
 
         assert model is not None  # who is asked is in the table, and who is there has a model
-        self._requests.ask(device, model.endpoint, BASIC, _PING, done)
+        self._transactions.ask(device, model.endpoint, BASIC, _PING, done)
 
     def _silent(self, device: ZigbeeDevice) -> None:
         """Something could not be delivered to a device."""
-        if self._requests.sender is not None:
+        if self._is_up:
             self._presence.doubt(device)
             self._wake()
 

@@ -1,6 +1,14 @@
 """Requests to devices under way: each with its ZCL (or ZDO) transaction sequence number, one response or none.
 
-Synchronous: ``now`` comes with each call, frames go to the ``SendScheduler``. A question is sent once at most.
+Synchronous: ``now`` comes with each call, frames go to the ``FrameSender``. A request is sent once at most.
+
+States of a transaction, and who moves it:
+
+- *queued*: its frame is with the ``FrameSender``, which reports the outcome (``_sent``). ``unsent`` takes it back
+  while it waits there, and its ``done`` isn't called then.
+- *delivered*: the device acknowledged the frame, and has ``answer_within`` seconds to answer (``due``).
+- *over*: ``done`` was called, by the response (``answered``, in either state: it may overtake the acknowledgement), a
+  frame that was not delivered (``_sent``), the end of the time (``tick``), or because the device left (``forget``).
 """
 
 from __future__ import annotations
@@ -12,23 +20,26 @@ from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.frame_kinds import GENERAL
+from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
-from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
 from carriage.zigbee.zcl import ZclFrame
 
 PER_DEVICE: Final = 32
-"""Questions to one device that have no answer yet; more fail as BUSY."""
+"""Requests to one device that have no answer yet; more fail as BUSY."""
 
 
 class ZclTransactions:
-    """All questions of one adapter. ``sender`` is None while the radio is down: then they fail at once."""
+    """All transactions of one adapter.
+
+    ``sender`` is another one for each link, and ``AWAY`` between them: then they fail at once.
+    """
 
     def __init__(self, now: Callable[[], float], wake: Callable[[], None], answer_within: float = TIMES.answer) -> None:
         self._answer_within = answer_within
-        self.sender: SendScheduler | None = None
+        self.sender: FrameSender = AWAY
         self._now = now
         self._wake = wake
         self._delivered: deque[Transaction] = deque()
@@ -43,7 +54,7 @@ class ZclTransactions:
         *,
         link_key: bool = False,
     ) -> Transaction | None:
-        """Ask a cluster. If it can't be sent ``done`` is called before the return, which is None then."""
+        """Send a request to a cluster. If it can't be sent, ``done`` is called first, and None is returned."""
         sequence = device.transactions.free()
         octets = ZclFrame(
             content.command,
@@ -52,12 +63,12 @@ class ZclTransactions:
             cluster_specific=content.cluster_specific,
             disable_default_response=False,
         ).encode()
-        question = Transaction(
+        transaction = Transaction(
             device.transactions, endpoint, cluster, sequence, content.command, content.answer, done, link_key
         )
-        sent = partial(self._sent, question)
+        sent = partial(self._sent, transaction)
         frame = Frame(endpoint, octets, link_key, sent, cluster, HOME_AUTOMATION, OWN_ENDPOINT)
-        return self._send(device, question, frame)
+        return self._send(device, transaction, frame)
 
     def bind(
         self, device: ZigbeeDevice, endpoint: int, cluster: int, own_eui64: int, done: Callable[[Answer], None]
@@ -98,83 +109,83 @@ class ZclTransactions:
         done: Callable[[Answer], None],
     ) -> Transaction | None:
         sequence = device.transactions.free()
-        question = Transaction(device.transactions, zdo.ENDPOINT, answer, sequence, 0, 0, done)
-        sent = partial(self._sent, question)
+        transaction = Transaction(device.transactions, zdo.ENDPOINT, answer, sequence, 0, 0, done)
+        sent = partial(self._sent, transaction)
         frame = Frame(zdo.ENDPOINT, request(sequence), False, sent, cluster, zdo.PROFILE, zdo.ENDPOINT)
-        return self._send(device, question, frame)
+        return self._send(device, transaction, frame)
 
-    def _send(self, device: ZigbeeDevice, question: Transaction, frame: Frame) -> Transaction | None:
+    def _send(self, device: ZigbeeDevice, transaction: Transaction, frame: Frame) -> Transaction | None:
         line = device.transactions
-        if self.sender is None or len(line.open) >= PER_DEVICE:
-            question.done(NoReply(SendOutcome.FAILED if self.sender is None else SendOutcome.BUSY))
+        if len(line.open) >= PER_DEVICE:
+            transaction.done(NoReply(SendOutcome.BUSY))
             return None
-        line.last = question.sequence
-        line.open[question.sequence] = question
-        question.frame = frame
+        line.last = transaction.sequence
+        line.open[transaction.sequence] = transaction
+        transaction.frame = frame
         self.sender.submit(device, frame)
-        return question
+        return transaction if transaction.is_open else None
 
-    def unsent(self, device: ZigbeeDevice, question: Transaction) -> bool:
-        """Take a question back; whether it still waited. If not, it goes on."""
-        if self.sender is None or question.frame is None or not self.sender.withdraw(device, question.frame):
+    def unsent(self, device: ZigbeeDevice, transaction: Transaction) -> bool:
+        """Take a transaction back; whether it still waited. If not, it goes on."""
+        if transaction.frame is None or not self.sender.withdraw(device, transaction.frame):
             return False
-        question.of.open.pop(question.sequence, None)
+        transaction.of.open.pop(transaction.sequence, None)
         return True
 
     def forget(self, device: ZigbeeDevice) -> None:
         """The device left: no request to it will be answered."""
-        for question in tuple(device.transactions.open.values()):
-            self._end(question, NoReply(SendOutcome.NO_DEVICE))
+        for transaction in tuple(device.transactions.open.values()):
+            self._end(transaction, NoReply(SendOutcome.NO_DEVICE))
 
     # What comes back -----------------------------------------------------------------------------------------------
 
-    def _sent(self, question: Transaction, outcome: SendOutcome) -> None:
-        if not question.is_open:
+    def _sent(self, transaction: Transaction, outcome: SendOutcome) -> None:
+        if not transaction.is_open:
             return  # the answer was faster
         if outcome is not SendOutcome.DELIVERED:
-            self._end(question, NoReply(outcome))
+            self._end(transaction, NoReply(outcome))
             return
-        question.due = self._now() + self._answer_within
-        self._delivered.append(question)
+        transaction.due = self._now() + self._answer_within
+        self._delivered.append(transaction)
         self._wake()
 
     def find(self, device: ZigbeeDevice, frame: IncomingFrame) -> Transaction | None:
-        """The question that a frame answers, whose header is whole (two octets from endpoint 0, ZDO)."""
+        """The transaction that a frame answers. The frame's header is whole (two octets from endpoint 0, ZDO)."""
         payload = frame.payload
-        question = device.transactions.open.get(payload[1 if frame.endpoint else 0])
-        if question is None or question.cluster != frame.cluster or question.endpoint != frame.endpoint:
+        transaction = device.transactions.open.get(payload[1 if frame.endpoint else 0])
+        if transaction is None or transaction.cluster != frame.cluster or transaction.endpoint != frame.endpoint:
             return None
-        if question.link_key and not frame.link_key:
+        if transaction.link_key and not frame.link_key:
             return None
         if not frame.endpoint:
-            return question
+            return transaction
         if payload[0] & GENERAL:
             return None
         if payload[2] == DEFAULT_RESPONSE:
-            return question if payload[3:4] == bytes((question.asked,)) else None
-        return question if payload[2] == question.answer else None
+            return transaction if payload[3:4] == bytes((transaction.asked,)) else None
+        return transaction if payload[2] == transaction.answer else None
 
-    def answered(self, question: Transaction, payload: bytes) -> None:
-        """A frame came that ``find`` gave this question for; a repeated one changes nothing."""
-        if question.is_open:
-            reply = Reply(payload[2], payload[3:]) if question.endpoint else Reply(0, payload[1:])
-            self._end(question, reply)
+    def answered(self, transaction: Transaction, payload: bytes) -> None:
+        """A frame came that ``find`` gave this transaction for; a repeated one changes nothing."""
+        if transaction.is_open:
+            reply = Reply(payload[2], payload[3:]) if transaction.endpoint else Reply(0, payload[1:])
+            self._end(transaction, reply)
 
     def tick(self, now: float) -> None:
         while self._delivered:
-            question = self._delivered[0]
-            if question.is_open:
-                assert question.due is not None
-                if question.due > now:
+            transaction = self._delivered[0]
+            if transaction.is_open:
+                assert transaction.due is not None
+                if transaction.due > now:
                     return
-                self._end(question, NoReply(SendOutcome.DELIVERED))
+                self._end(transaction, NoReply(SendOutcome.DELIVERED))
             else:
                 self._delivered.popleft()
 
     def next_deadline(self) -> float | None:
         return self._delivered[0].due if self._delivered else None
 
-    def _end(self, question: Transaction, answer: Answer) -> None:
-        if question.is_open:
-            del question.of.open[question.sequence]
-        question.done(answer)
+    def _end(self, transaction: Transaction, answer: Answer) -> None:
+        if transaction.is_open:
+            del transaction.of.open[transaction.sequence]
+        transaction.done(answer)

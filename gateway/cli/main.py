@@ -1,15 +1,23 @@
 """The ``atls-gateway`` command: its group and help. Commands are in the modules beside, logic lives elsewhere.
 
-The heavy parts (pydantic, adapters and their radio libraries) are imported only by the commands that need them, so that
-``status`` answers at once.
+A command's module is imported when the command is asked for, and the heavy parts (pydantic, adapters and their radio
+libraries) only by the commands that need them: ``status`` answers at once, and the daemon holds no other command.
 """
 
 from __future__ import annotations
 
 import click
 
-from gateway.cli import backup, broker, clients, devices, files, network, radios, restart, service
 from gateway.cli.codes import EPILOG
+from gateway.cli.commands import ROWS, CommandTable
+
+
+class _Group(click.Group):
+    """Its help is made of the table of commands, and imports none of them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (line, _) in ROWS.items()])
 
 
 def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
@@ -25,6 +33,8 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
 
 
 @click.group(
+    cls=_Group,
+    commands=CommandTable(),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
     help="""Run an ATLS gateway, or ask a running one.
@@ -57,17 +67,3 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """The entry point."""
-
-
-for command in (
-    *files.COMMANDS,
-    *service.COMMANDS,
-    *devices.COMMANDS,
-    *radios.COMMANDS,
-    *network.COMMANDS,
-    *restart.COMMANDS,
-    *clients.COMMANDS,
-    *broker.COMMANDS,
-    *backup.COMMANDS,
-):
-    main.add_command(command)

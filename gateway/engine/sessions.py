@@ -1,4 +1,16 @@
-"""Sessions and their two flows. Decisions are made elsewhere; ``session_table`` holds them."""
+"""Sessions and their two flows. Other modules decide about them; ``session_table`` holds them.
+
+States of a session (``State``), and who moves it:
+
+- ``OPENING``: an open was accepted (``opens``). The receipt that it was delivered, or a unit of the target, moves it to
+  ``OPEN`` (``Delivery.opened``); another receipt, or none in time, ends it.
+- ``OPEN``: units go both ways.
+- ``DRAINING``: an endpoint closed (``Delivery.close``). What it sent before still goes; then the session ends.
+- ended: taken out of the table (``Delivery.end``), from every state: by the last unit of a drained flow, a lost unit of
+  an ``atls`` session, a denial, an end that left, or expiry.
+
+``restoring`` makes a session again from its row, in the state that the row has.
+"""
 
 from __future__ import annotations
 

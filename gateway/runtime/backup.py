@@ -212,15 +212,24 @@ def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
 
 
 def write(
-    found: Inventory, target: Path, passphrase: str, progress: Progress, *, cost: tuple[int, int, int] = COST
+    found: Inventory,
+    target: Path,
+    passphrase: str,
+    progress: Progress,
+    *,
+    cost: tuple[int, int, int] = COST,
+    program: str = identity.VERSION,
 ) -> Manifest:
-    """Write what was found into a backup; returns what is in it. BackupError: nothing was written."""
+    """Write what was found into a backup that says which version made it, ``program``; returns its contents.
+
+    BackupError: nothing was written.
+    """
     if target.absolute().is_relative_to(found.state.absolute()):
         raise BackupError(f"{target}: expected a place outside of the state folder")
     table = found.source.data.get("gateway")
     name = table.get("name") if isinstance(table, dict) else None
     about = Manifest(
-        program=identity.VERSION,
+        program=program,
         made_at=time.time(),
         name=name if isinstance(name, str) else "gateway",
         id=_id(found.state),

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal
 
-from common.replacing import sync_folder
+from common.replacing import beside, replacing
 from gateway.runtime import identity, snapshots
 from gateway.runtime.sealed_file import CHUNK, COST, SealedFileError, SealedReader, SealedWriter, is_sealed
 
@@ -102,12 +100,10 @@ def write(
 
     BackupError: nothing was written.
     """
-    part = target.with_name(f".{target.name}.part")
     try:
         if target.exists() and not (target.is_file() and _is_backup(target)):
             raise BackupError(f"{target}: there is something else of that name; expected a new file or an older backup")
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as out:
+        with replacing(target) as out:
             sealed = SealedWriter(out, passphrase, cost=cost)
             try:
                 manifest = _fill(sealed, contents, about, progress)
@@ -115,16 +111,9 @@ def write(
                 sealed.abandon()
                 raise
             sealed.close()
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
-        sync_folder(target.parent)
     except OSError as error:
-        name = target if error.filename in (None, str(part)) else error.filename
+        name = target if error.filename in (None, str(beside(target))) else error.filename
         raise BackupError(f"{name}: {error.strerror or error}; nothing was written") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return manifest
 
 

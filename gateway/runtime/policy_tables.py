@@ -68,9 +68,7 @@ def _group(value: object) -> object:
     return {"members": value} if isinstance(value, list) else value
 
 
-_Group = Annotated[GroupTable, BeforeValidator(_group), WithJsonSchema({
-    "anyOf": [{"type": "array", "items": {"type": "string"}}, GroupTable.model_json_schema()],
-})]  # fmt: skip
+_Group = Annotated[GroupTable, BeforeValidator(_group, json_schema_input_type=list[str] | GroupTable)]
 
 
 class ResourceTable(StrictTable):

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from common.replacing import sync_folder
+from common.replacing import put, replace, sync_folder
 from gateway.runtime import harden
 from gateway.runtime.backup import config_of, facts_of, named_files, state_of
 from gateway.runtime.backup_file import BackupError, Entry, Manifest, Progress, contents, inspect
@@ -282,12 +282,8 @@ def _write(
 
 def _write_plan(plan: _Plan, state: Path) -> None:
     new = state / STAGING / PLAN
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as out:
-        json.dump(asdict(plan), out)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(state / PLAN)
-    sync_folder(state)
+    replace(new, json.dumps(asdict(plan)), synced=False)
+    put(new, state / PLAN)
 
 
 def _carry_out(plan: _Plan, state: Path) -> list[Path]:

@@ -1,7 +1,13 @@
 """Keeps the store up with the engine: when to write, in which thread, and what to do while it can't be done.
 
-One transaction at a time is on its way, in a separate thread; what changes meanwhile is collected in the engine.
-While the store fails the engine collects nothing and promises nothing; everything is written again once it works.
+States, and who moves it:
+
+- *idle*: nothing is unsaved. ``touch`` (each turn of the hub) moves it to *planned*, or at once to *writing*.
+- *planned*: a timer runs, the shorter the more urgent (``SOON``, ``LATER``, ``PACE``); its end moves it to *writing*.
+- *writing*: one transaction is under way in the store's thread; the engine collects what changes meanwhile. Success
+  (``_written``) moves it to *idle* or *planned*, an error to *failed*.
+- *failed*: the engine collects nothing and promises nothing. After a pause (``RETRY``) everything is written again.
+- *stopped*: ``save`` wrote all there is for the next start, or ``close`` was called; no transaction follows.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.replacing import replace
 from layer.errors import PeerError
 from simulator.ezsp.codes import MfgTokenId
-from simulator.state_file import replace_file
 
 _FORMAT = 1
 #: tokens of eight octets that are the host's
@@ -205,4 +205,4 @@ def read_file(path: Path) -> Store | None:
 
 def write_file(path: Path, store: Store) -> None:
     """Put the store at ``path``, whole or not at all. Raises OSError."""
-    replace_file(path, dump(store))
+    replace(path, dump(store))

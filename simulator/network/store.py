@@ -12,9 +12,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.replacing import replace
 from layer.errors import PeerError
 from simulator.network.device import MAX_BINDINGS
-from simulator.state_file import replace_file
 
 MAX_FILE: Final = 4 << 20
 
@@ -108,4 +108,4 @@ def read(path: Path) -> Kept:
 
 def save(path: Path, kept: Kept) -> None:
     """Replace the file, whole or not at all. Raises OSError."""
-    replace_file(path, kept.model_dump_json(indent=1))
+    replace(path, kept.model_dump_json(indent=1))

@@ -159,7 +159,7 @@ def test_usage_is_the_cpu_of_the_process() -> None:
     assert usage(os.getpid()).since(before).cpu == pytest.approx(time.process_time() - known, abs=0.02)
 
 
-async def test_messages_that_never_end_are_told() -> None:
+async def test_messages_that_never_end_are_counted_as_lost() -> None:
     waiting: list[Any] = []
     found = await measure(LoadSpec(in_flight=2, warm=0.0, seconds=0.05), waiting.append, drain=0.05)
     assert (found["messages"], found["lost"]) == (0, 2)

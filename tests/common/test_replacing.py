@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.replacing import replace
+from common.replacing import beside, put, replace, replacing
 
 
 def test_a_new_file_is_its_owners_only_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -67,3 +67,36 @@ def test_content_and_folder_are_synced_unless_that_is_not_wanted(
     assert synced == [str(tmp_path / ".kept.new"), str(tmp_path)]
     replace(tmp_path / "kept", "y", synced=False)
     assert len(synced) == 2
+
+
+def test_what_is_written_by_and_by_is_there_at_the_end_only(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("old")
+    with replacing(kept) as file:
+        file.write(b"ne")
+        assert kept.read_text() == "old"
+        file.write(b"w")
+    assert kept.read_text() == "new" and [each.name for each in tmp_path.iterdir()] == ["kept"]
+    with pytest.raises(ZeroDivisionError), replacing(kept) as file:
+        file.write(b"a part")
+        raise ZeroDivisionError
+    assert kept.read_text() == "new" and [each.name for each in tmp_path.iterdir()] == ["kept"]
+
+
+def test_what_another_library_wrote_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    kept = tmp_path / "kept"
+    kept.write_text("old")
+    beside(kept).write_text("new")
+    put(beside(kept), kept)
+    assert done == [".kept.new", tmp_path.name]
+    assert kept.read_text() == "new" and [each.name for each in tmp_path.iterdir()] == ["kept"]

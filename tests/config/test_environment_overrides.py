@@ -81,12 +81,12 @@ def test_a_mistake_names_the_variable_and_the_key(key: tuple[str, ...]) -> None:
         try:
             read(**{name: wrong})
         except InvalidConfigError as error:
-            told = str(error.errors[0])
+            message = str(error.errors[0])
             break
     else:
         pytest.fail("nothing is refused")
-    assert told.startswith(f"${name}: ")
-    assert "no_such_key_at_all" in told or ".".join(key) in told or "YAML" in told
+    assert message.startswith(f"${name}: ")
+    assert "no_such_key_at_all" in message or ".".join(key) in message or "YAML" in message
 
 
 def test_values_are_typed_strictly() -> None:
@@ -102,7 +102,7 @@ def test_a_table_comes_before_the_keys_in_it() -> None:
 
 
 def test_a_mistake_in_a_table_that_a_variable_replaced_is_no_mistake_of_the_file() -> None:
-    """The file has such a key, too, and its line would be told."""
+    """The file has such a key, too, and the error would name its line."""
     with pytest.raises(InvalidConfigError) as caught:
         read(**{f"{PREFIX}LIMITS": "{idle: 7}"})
     assert str(caught.value).startswith(f"${PREFIX}LIMITS: limits.idle: expected a duration")

@@ -114,10 +114,10 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
             except OSError:
                 assert time.monotonic() < limit
                 time.sleep(0.02)
-        told = (tmp_path / "mosquitto.log").read_text()
+        log_text = (tmp_path / "mosquitto.log").read_text()
         # Of our own look at the port it tells as an "OpenSSL Error".
-        assert "recommended" not in told and ": Error" not in told
-        assert [line for line in told.splitlines() if "Warning" in line and "atls/bridge/state" not in line] == []
+        assert "recommended" not in log_text and ": Error" not in log_text
+        assert [line for line in log_text.splitlines() if "Warning" in line and "atls/bridge/state" not in line] == []
         yield port
     finally:
         process.terminate()
@@ -227,12 +227,12 @@ def test_home_assistant_reads_and_sets_devices_and_no_more(login: Callable[..., 
     assert {each for each, _ in found[1:]} == {
         "home/bridge/request/devices", *(f"home/lamp/{each}" for each in ("set", "set/state", "get", "get/state"))
     }  # fmt: skip
-    told = ["home/lamp", "home/lamp/availability", "home/lamp/answer/me", "home/bridge/state", "home/bridge/info"]
+    published = ["home/lamp", "home/lamp/availability", "home/lamp/answer/me", "home/bridge/state", "home/bridge/info"]
     gateway.say(f"{ALICE}/status", b"secret")
-    for topic in told:
+    for topic in published:
         assert gateway.say(topic, b"true") == 0
-    heard = {assistant.hears() for _ in range(len(told) + 1)}
-    assert heard == {*((each, b"true") for each in told), ("homeassistant/device/x/config", b"forged")}
+    heard = {assistant.hears() for _ in range(len(published) + 1)}
+    assert heard == {*((each, b"true") for each in published), ("homeassistant/device/x/config", b"forged")}
 
 
 def test_nobody_comes_in_without_a_password(broker: int, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_samples_pass_the_check(python, sample):
     assert "adapters: zigbee, coap, mqtt; 6 rules" in answer.stdout
 
 
-def test_keys_that_others_can_read_are_told_at_their_lines(python, sample):
+def test_keys_that_others_can_read_are_refused_at_their_lines(python, sample):
     texts = (CONFIG / "gateway.yaml").read_text().splitlines()
     names = ("coap-keys", "mqtt-password")
     for name in names:

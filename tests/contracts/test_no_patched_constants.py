@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIST = Path(__file__).with_name("patched_constants.txt")
 
 
 def patched(source: str) -> list[str]:
@@ -28,18 +26,13 @@ def _texts(argument: ast.expr) -> list[str]:
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
-def test_no_more_constants_are_patched_than_the_list_has() -> None:
-    """Each row: how often, the test file, the constant. Counts only fall."""
-    rows = (line.split() for line in LIST.read_text().splitlines() if line and not line.startswith("#"))
-    listed = {(file, name): int(count) for count, file, name in rows}
-    found: Counter[tuple[str, str]] = Counter()
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        file = path.relative_to(ROOT).as_posix()
-        found.update((file, name) for name in patched(path.read_text()))
-    more = {key: count for key, count in found.items() if count > listed.get(key, 0)}
-    assert not more, f"make these parameters: {more}"
-    fewer = {key: count for key, count in listed.items() if found[key] < count}
-    assert not fewer, f"lower these rows of {LIST.name}: {fewer}"
+def test_no_test_patches_a_constant() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix(): names
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (names := patched(path.read_text()))
+    }
+    assert found == {}, "make these parameters"
 
 
 def test_each_way_to_patch_one_is_found() -> None:

@@ -137,7 +137,7 @@ def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: P
     assert (good.returncode, good.stderr) == (0, ""), "no warning either: its peers are devices"
     assert shlex.split(run)[1:3] == ["run", "-c"]
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     speakers = {name: Speaker(place / "sockets" / f"{name}.sock") for name in ("alice", "bob")}
     chosen: dict[str, str] = {}
     try:

@@ -41,8 +41,8 @@ def public(protocol: type[Any]) -> set[str]:
 def test_ports(architecture: Any, code_words: Callable[[str], list[str]]) -> None:
     rows = architecture.rows("an adapter calls")
     for column, protocol, elsewhere in ((0, ports.AdapterContext, set()), (1, ports.Adapter, {"window"})):
-        told = {MEMBERS.match(word)[0] for row in rows for word in code_words(row[column])}  # type: ignore[index]
-        assert told | elsewhere == public(protocol)
+        documented = {MEMBERS.match(word)[0] for row in rows for word in code_words(row[column])}  # type: ignore[index]
+        assert documented | elsewhere == public(protocol)
 
 
 def test_windows(architecture: Any) -> None:

@@ -93,16 +93,16 @@ def test_zigbee_transfers_are_read_as_they_were_written(carriage: Any) -> None:
 
 
 def test_zigbee_losses(carriage: Any) -> None:
-    told = {int(row[0]): row[1] for row in carriage.rows("LOST", "Refusals and ends")}
-    assert told == {reason.value: reason.name.lower().replace("_", " ") for reason in LossReason}
+    documented = {int(row[0]): row[1] for row in carriage.rows("LOST", "Refusals and ends")}
+    assert documented == {reason.value: reason.name.lower().replace("_", " ") for reason in LossReason}
 
 
 def test_zigbee_commands(carriage: Any) -> None:
     def number(cell: str) -> int | None:
         return int(cell, 16) if cell else None
 
-    told = {row[0]: (number(row[1]), number(row[2])) for row in carriage.rows("command", "Frames")}
-    assert told == {layout.type.__name__: (layout.to_server, layout.to_client) for layout in t._LAYOUTS}
+    documented = {row[0]: (number(row[1]), number(row[2])) for row in carriage.rows("command", "Frames")}
+    assert documented == {layout.type.__name__: (layout.to_server, layout.to_client) for layout in t._LAYOUTS}
 
 
 def test_zigbee_statuses(carriage: Any) -> None:
@@ -116,10 +116,10 @@ def test_zigbee_statuses(carriage: Any) -> None:
 
 
 def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) -> None:
-    told: dict[str, tuple[str, str]] = {}
+    documented: dict[str, tuple[str, str]] = {}
     for reasons, opening, unit in carriage.rows("reason", "Refusals and ends"):
-        told |= dict.fromkeys(code_words(reasons), (opening, unit))
-    assert set(told) == {reason.value for reason in Reason}
+        documented |= dict.fromkeys(code_words(reasons), (opening, unit))
+    assert set(documented) == {reason.value for reason in Reason}
     handler = tunnel_units.IncomingUnits
     words = {
         handler._hold: "AckTransferData 0",
@@ -129,7 +129,7 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
         handler._overflow: "error 2",
     }
     for reason in Reason:
-        opening, unit = told[reason.value]
+        opening, unit = documented[reason.value]
         status = tunnel_mapping.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}", reason
         assert unit.startswith(words[tunnel_units._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
@@ -176,9 +176,9 @@ def test_coap_formats_and_reasons(carriage: Any) -> None:
     assert {row[1].strip("`"): int(row[0]) for row in carriage.rows("content format")} == {
         kind: DEFAULT_FORMATS.numbers[kind] for kind in KINDS
     }
-    told = {row[0].strip("`"): row[1] for row in carriage.rows("reason", "Refusals")}
-    assert told == {reason: codes.dotted(code) for reason, code in REASON_CODES.items()}
-    assert {reason.value for reason in Reason} <= set(told)
+    documented = {row[0].strip("`"): row[1] for row in carriage.rows("reason", "Refusals")}
+    assert documented == {reason: codes.dotted(code) for reason, code in REASON_CODES.items()}
+    assert {reason.value for reason in Reason} <= set(documented)
 
 
 def test_coap_resources_parse(carriage: Any, code_words: Callable[[str], list[str]]) -> None:
@@ -237,19 +237,19 @@ def test_mqtt_publish(carriage: Any) -> None:
 
 def test_mqtt_topics(carriage: Any, code_words: Callable[[str], list[str]]) -> None:
     space = topics.TopicSpace("atls")
-    told = set()
+    documented = set()
     for row in carriage.rows("topic", "Topics"):
         (pattern,) = code_words(row[0])
         topic = space.parse(pattern.format(prefix="atls", user="app", session=SESSION, n=3))
         by_client = isinstance(topic, topics.Open | topics.Gone | topics.Up | topics.Close)
         assert row[1] == ("client" if by_client else "gateway")
-        told.add(type(topic))
-    assert len(told) == len(topics._VERBS) + 1
+        documented.add(type(topic))
+    assert len(documented) == len(topics._VERBS) + 1
 
 
 def test_mqtt_types_and_events(carriage: Any) -> None:
-    told = {row[0].strip("`"): row[1].strip("`") for row in carriage.rows("kind", "Properties and versions")}
-    assert told == bodies.CONTENT_TYPES
+    documented = {row[0].strip("`"): row[1].strip("`") for row in carriage.rows("kind", "Properties and versions")}
+    assert documented == bodies.CONTENT_TYPES
     events = {row[0].strip("`") for row in carriage.rows("`event` of a status")}
     assert events == {event.value for event in bodies.StatusEvent}
 

@@ -33,12 +33,12 @@ def vanished() -> float:
 
 
 @pytest.fixture
-def told() -> Page:
+def devices_page() -> Page:
     return read("coap-devices.md")
 
 
-def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
-    for row in told.rows("request"):
+def test_requests(devices_page: Page, code_words: Callable[[str], list[str]]) -> None:
+    for row in devices_page.rows("request"):
         method, _, path = code_words(row[0])[0].partition(" ")
         path = (
             path.replace("NAME", "lamp").replace("PROPERTY", "on").replace("ACTION", "toggle").replace("EVENT", "press")
@@ -59,15 +59,15 @@ def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
             assert isinstance(default, device_resources.Read) and default.format == formats[0]
 
 
-def test_links_and_values(told: Page) -> None:
-    assert write_links(links.devices((LAMP,))) == told.block("text", "coap-device-links").strip().encode()
+def test_links_and_values(devices_page: Page) -> None:
+    assert write_links(links.devices((LAMP,))) == devices_page.block("text", "coap-device-links").strip().encode()
     pack = whole(LAMP, device_resources.SENML_JSON, 103.2)
-    assert pack.payload == told.block("json", "coap-device-senml").strip().encode()
-    assert {int(row[0]) for row in told.rows("content format")} == set(device_resources.SET_FORMATS)
+    assert pack.payload == devices_page.block("json", "coap-device-senml").strip().encode()
+    assert {int(row[0]) for row in devices_page.rows("content format")} == set(device_resources.SET_FORMATS)
 
 
-def test_refusals_are_those_of_reasons(told: Page) -> None:
-    assert {row[0] for row in told.rows("code")} <= {codes.dotted(code) for code in REASON_CODES.values()}
+def test_refusals_are_those_of_reasons(devices_page: Page) -> None:
+    assert {row[0] for row in devices_page.rows("code")} <= {codes.dotted(code) for code in REASON_CODES.values()}
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_refusals_are_those_of_reasons(told: Page) -> None:
         "up to `answer_within` (20 s)",
     ],
 )
-def test_numbers(told: Page, words: str) -> None:
-    assert words in " ".join(told.text.split())
+def test_numbers(devices_page: Page, words: str) -> None:
+    assert words in " ".join(devices_page.text.split())

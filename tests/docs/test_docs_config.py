@@ -49,9 +49,9 @@ def table(page: Any, heading: str, sentence: str) -> dict[str, str]:
 @pytest.mark.parametrize(("heading", "sentence", "model"), TABLES)
 def test_every_key_has_its_row(config_page: Any, heading: str, sentence: str, model: type[BaseModel]) -> None:
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
-    told = table(config_page, heading, sentence)
-    assert set(told) == set(fields)
-    for key, default in told.items():
+    documented = table(config_page, heading, sentence)
+    assert set(documented) == set(fields)
+    for key, default in documented.items():
         assert (default == "required") == fields[key].is_required(), key
 
 
@@ -71,14 +71,14 @@ def test_the_defaults_are_those_of_the_code(
     config_page: Any, heading: str, sentence: str, model: type[BaseModel]
 ) -> None:
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
-    for key, told in table(config_page, heading, sentence).items():
+    for key, documented in table(config_page, heading, sentence).items():
         default = fields[key].default
-        if told == "required" or isinstance(default, BaseModel):
+        if documented == "required" or isinstance(default, BaseModel):
             continue
-        if told in ("the system's", "the host"):
+        if documented in ("the system's", "the host"):
             assert default is None, key
         else:
-            assert plain(told) == default, key
+            assert plain(documented) == default, key
 
 
 def test_the_example_loads(config_page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def test_the_example_loads(config_page: Any, tmp_path: Path, monkeypatch: pytest
 
 
 def test_exit_codes(config_page: Any) -> None:
-    told = {row[0]: row[1] for row in config_page.rows("code", "Exit codes")}
-    assert told == {str(code): meaning for code, meaning in codes.MEANINGS.items()}
+    documented = {row[0]: row[1] for row in config_page.rows("code", "Exit codes")}
+    assert documented == {str(code): meaning for code, meaning in codes.MEANINGS.items()}
 
 
 def test_every_example_is_loaded(config_page: Any) -> None:

@@ -24,7 +24,7 @@ def options(command: click.Command) -> set[str]:
     return {opt for param in command.params for opt in param.opts}
 
 
-def told(page: Any, sentence: str) -> set[str]:
+def options_in(page: Any, sentence: str) -> set[str]:
     assert page.text.count("\n" + sentence) == 1
     below = type(page)(page.name, page.text.partition("\n" + sentence)[2])
     return {row[0].strip("`").split()[0] for row in below.rows("option")}
@@ -32,9 +32,9 @@ def told(page: Any, sentence: str) -> set[str]:
 
 def test_options(endpoint_page: Any) -> None:
     common = options(cli.device) & options(cli.app)
-    assert told(endpoint_page, "Options of both:") == common
-    assert told(endpoint_page, "Options of `device`:") == options(cli.device) - common
-    assert told(endpoint_page, "Options of `app`") == options(cli.app) - common
+    assert options_in(endpoint_page, "Options of both:") == common
+    assert options_in(endpoint_page, "Options of `device`:") == options(cli.device) - common
+    assert options_in(endpoint_page, "Options of `app`") == options(cli.app) - common
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from adapters.mqtt import hearing, news
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.mqtt.times import TIMES
-from adapters.zigbee import availability, dongle, reporting_setup
-from adapters.zigbee import command_execution as zigbee_orders
+from adapters.zigbee import availability, command_execution, dongle, reporting_setup
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.times import TIMES as RADIO_TIMES
 from carriage.mqtt import blame
@@ -161,7 +160,7 @@ NUMBERS = (
     f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
     f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",
-    f"at most {zigbee_orders.HELD} commands",
+    f"at most {command_execution.HELD} commands",
     f"tried again after {blame.FIRST_PAUSE:g} s, then later each time",
     "before 2026",
     "killed (kill -9)",

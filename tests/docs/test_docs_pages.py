@@ -183,8 +183,8 @@ def test_decisions_are_in_order_and_in_the_index() -> None:
     for number, path in enumerate(DECISIONS, 1):
         title = path.read_text().partition("\n")[0]
         assert path.name.startswith(f"{number:04}-") and title.startswith(f"# {number}. "), path.name
-        told = [str(number), f"[{title.partition('. ')[2]}]({path.name})"]
-        assert told in index, f"0001 lacks the row: | {' | '.join(told)} |"
+        row = [str(number), f"[{title.partition('. ')[2]}]({path.name})"]
+        assert row in index, f"0001 lacks the row: | {' | '.join(row)} |"
     assert len(index) == len(DECISIONS)
 
 

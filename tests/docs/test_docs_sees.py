@@ -109,13 +109,13 @@ def seen() -> dict[str, Seen]:
     return real | {"DTLS 1.3": written_by_hand()}
 
 
-def types_told(seen: Seen) -> bool:
+def types_seen(seen: Seen) -> bool:
     types = {header.content_type for header in seen.protected}
     assert types <= {APPLICATION_DATA, ALERT, HANDSHAKE, UNIFIED, ACK}
     return {APPLICATION_DATA, ALERT} <= types
 
 
-def numbers_told(seen: Seen) -> bool:
+def numbers_seen(seen: Seen) -> bool:
     """RFC 9147 4.2.3 encrypts them: what stands there goes up and down."""
     numbers = [header.sequence for header in seen.protected if header.epoch]
     return len(numbers) > 1 and set(numbers) <= set(range(16))
@@ -128,8 +128,8 @@ FACTS: dict[str, Callable[[Seen], bool]] = {
     ),
     "ServerHello: version and suite": lambda seen: any(one.server is not None and one.chosen for one in seen.visible),
     "which handshake messages follow the ServerHello": lambda seen: any(11 in h.handshake_types for h in seen.headers),
-    "type of a protected record: data, alert, handshake": types_told,
-    "number of a record": numbers_told,
+    "type of a protected record: data, alert, handshake": types_seen,
+    "number of a record": numbers_seen,
     "epoch of a record": lambda seen: len({header.epoch for header in seen.headers}) > 1,
     "what a protected record holds": lambda seen: any(SECRET in unit for unit in seen.sent),
 }
@@ -138,9 +138,9 @@ FACTS: dict[str, Callable[[Seen], bool]] = {
 def test_records(page: Any, seen: dict[str, Seen]) -> None:
     rows = {row[0]: row[1:] for row in page.rows("fact")}
     assert set(rows) == set(FACTS)
-    for fact, told in rows.items():
+    for fact, documented in rows.items():
         found = ["yes" if FACTS[fact](seen[version]) else "no" for version in VERSIONS]
-        assert told == found, fact
+        assert documented == found, fact
 
 
 def test_the_hello_says_what_the_page_says(seen: dict[str, Seen]) -> None:

@@ -117,9 +117,9 @@ async def test_a_burst_of_a_thousand_sets_is_carried_out(stack: Stack, client: C
             client.publish(f"home/{name}/set", {"state": last[name], "transaction": f"{plugs}/{number}"})
         answers = [f"home/{name}/answer" for name in last]
         await client.until(lambda a=answers: sum(len(client.heard.get(topic, ())) for topic in a) >= BURST)
-        told = [answer for topic in answers for answer in client.heard[topic]]
-        assert Counter(answer["transaction"] for answer in told) == {f"{plugs}/{n}": 1 for n in range(BURST)}
-        statuses = Counter(answer["status"] for answer in told)
+        received = [answer for topic in answers for answer in client.heard[topic]]
+        assert Counter(answer["transaction"] for answer in received) == {f"{plugs}/{n}": 1 for n in range(BURST)}
+        statuses = Counter(answer["status"] for answer in received)
         assert set(statuses) <= {"delivered", "superseded"}
         assert statuses["delivered"] >= plugs
         plugs_are = {each["name"]: each for each in await simulate(stack, "devices")}

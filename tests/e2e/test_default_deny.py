@@ -195,7 +195,9 @@ class Opener:
         body = bodies.encode(bodies.OpenRequest(to, kind, nonce))
         assert await self.party.publish(f"{self._level}/open", body, bodies.JSON_TYPE) < 0x80
         self._asked += 1
-        answer = bodies.decode_answer((await self.party.told(f"{self._level}/status", self._asked))[-1].payload)
+        answer = bodies.decode_answer(
+            (await self.party.wait_messages(f"{self._level}/status", self._asked))[-1].payload
+        )
         assert answer.nonce == nonce
         return answer
 
@@ -204,7 +206,7 @@ class Opener:
 
     async def status(self, session: str, count: int = 1) -> dict[str, Any]:
         """The ``count``-th and last status message of a session."""
-        messages = await self.party.told(f"{self._level}/{session}/status", count)
+        messages = await self.party.wait_messages(f"{self._level}/{session}/status", count)
         assert len(messages) == count
         found: dict[str, Any] = json.loads(messages[-1].payload)
         return found
@@ -331,20 +333,20 @@ async def test_zigbee_limits(stack: Stack) -> None:
         small = (await device.request(SMALL)).tunnel
         async with recorded(stack, "too-large", "to-small", "lamp7"):
             await device.say(t.TransferData(small, attackers.one_slice(0, record(41))))
-            await device.told(t.TransferDataError(small, overflow))
+            await device.wait_command(t.TransferDataError(small, overflow))
         await device.say(t.CloseTunnel(small))
 
-        # Without flow control what comes too fast is an overflow; with it the device is told to wait, and to go on.
+        # Without flow control what comes too fast is an overflow; with it the gateway pauses the device.
         slow = (await device.request(SLOW)).tunnel
         async with recorded(stack, "over-rate", "to-slow", "lamp7"):
             for n in range(RATE + 1):
                 await device.say(t.TransferData(slow, attackers.one_slice(n, record(40))))
-            await device.told(t.TransferDataError(slow, overflow))
+            await device.wait_command(t.TransferDataError(slow, overflow))
         await device.say(t.CloseTunnel(slow))
         slow = (await device.request(SLOW, flow_control=True)).tunnel
         async with recorded(stack, "over-rate", "to-slow", "lamp7"):
             await device.say(t.TransferData(slow, attackers.one_slice(0, record(40))))
-            await device.told(t.AckTransferData(slow, 0))
+            await device.wait_command(t.AckTransferData(slow, 0))
         assert not [each for each in device.commands if isinstance(each, t.ReadyData)]
         await attackers.until(lambda: any(isinstance(each, t.ReadyData) for each in device.commands))
         await device.say(t.CloseTunnel(slow))
@@ -365,5 +367,5 @@ async def test_zigbee_what_is_denied_later_ends_the_tunnel(stack: Stack) -> None
         stack.write_policy("layer: 1\npolicy-version: 1\n")
         assert stack.gateway is not None
         stack.gateway.send_signal(signal.SIGHUP)
-        await device.told(t.TunnelClosureNotification(small))
+        await device.wait_command(t.TunnelClosureNotification(small))
         assert (await stack.ask("sessions"))["sessions"] == []

@@ -45,14 +45,14 @@ async def test_a_step_that_goes_wrong_fails_it(stack: Stack) -> None:
     assert "the lamp is on" in said[-1]
 
 
-async def test_a_gateway_that_ends_at_its_start_is_told_with_its_exit_status(stack: Stack) -> None:
+async def test_a_gateway_that_ends_at_its_start_is_reported_with_its_exit_status(stack: Stack) -> None:
     stack.write_policy("layer: 1\npolicy-version: 2\n")
     stack.write_config(mqtt=False, zigbee=False)
     with pytest.raises(ProcessFailedError, match=r"^the gateway ended with exit status 78\n(.*\n)+.*policy-version"):
         await stack.start_gateway()
 
 
-async def test_a_gateway_that_was_killed_is_told_with_the_signal(stack: Stack) -> None:
+async def test_a_gateway_that_was_killed_is_reported_with_the_signal(stack: Stack) -> None:
     stack.write_policy("layer: 1\npolicy-version: 1\n")
     stack.write_config(mqtt=False, zigbee=False)
     gateway = await stack.start_gateway()

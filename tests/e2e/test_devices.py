@@ -169,7 +169,7 @@ async def _switched(house: Stack, subscriber: Process, word: str, expected: floa
 
 
 async def test_a_lamp_that_lost_power_shows_its_new_state_and_reports_again(house: Stack) -> None:
-    """It comes back under its old address, in the other state, and has forgotten what it was told to report."""
+    """It comes back under its old address, in the other state, and has forgotten its reporting configuration."""
     subscriber = await subscribe(house, "home/lamp")
     observer = await Process.start(
         "lamp-observer", _coap(house, "phone", "d/lamp/state", "-s", "20", "-w"), house.directory
@@ -177,7 +177,7 @@ async def test_a_lamp_that_lost_power_shows_its_new_state_and_reports_again(hous
     house.processes.append(observer)
 
     def shown() -> tuple[list[bool], list[bool]]:
-        """The last that MQTT has, and the last that the observer was told."""
+        """The last that MQTT has, and the last notification of the observer."""
         observed = [event["text"] for event in observer.events if '"vb":' in str(event.get("text"))]
         return (
             [state["state"] == "ON" for state in states(subscriber, "home/lamp")][-1:],

@@ -133,9 +133,9 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
             await seen.until(lambda allowed=allowed: ("cmd_t" in seen.last(own)["cmps"]["restart"]) is allowed)
 
         states = seen.heard["home/bridge/state"]
-        told = len(states)
+        states_before = len(states)
         await publish(stack, "home/bridge/request/restart", "{}")
-        await seen.until(lambda: [each["state"] for each in states[told:]] == ["offline", "online"])
+        await seen.until(lambda: [each["state"] for each in states[states_before:]] == ["offline", "online"])
         assert seen.last("home/bridge/response/restart") == {"data": {}, "status": "ok"}
         await stack.wait_ready()
         after = await stack.ask("status")

@@ -58,12 +58,12 @@ async def test_zigbee_and_mqtt(hub: Stack) -> None:
     async with attackers.mqtt_party(hub, "app") as app, attackers.tunnel_device(hub, LAMP) as device:
         await app.subscribe("atls/app/atls/incoming", "atls/app/atls/+/down/+")
         tunnel = (await device.request(210)).tunnel
-        (incoming,) = await app.told("atls/app/atls/incoming")
+        (incoming,) = await app.wait_messages("atls/app/atls/incoming")
         session = json.loads(incoming.payload)["session"]
         up, down = records(), records()
         await send_up(device, tunnel, up)
         for n, unit in enumerate(up):
-            (message,) = await app.told(f"atls/app/atls/{session}/down/{n}")
+            (message,) = await app.wait_messages(f"atls/app/atls/{session}/down/{n}")
             assert message.payload == unit
             assert message.content_type == "application/adtls"
             assert not message.retained

@@ -75,7 +75,7 @@ class Home:
     """Session ids by the name of the target."""
 
     async def seen_by_gateway(self) -> list[dict[str, Any]]:
-        """All that can be told of the sessions, but for their age."""
+        """All facts of the sessions, except their age."""
         found = (await self.stack.ask("sessions"))["sessions"]
         return sorted(({**each, "age": None} for each in found), key=lambda each: str(each["session"]))
 
@@ -267,19 +267,25 @@ async def test_an_mqtt_user_can_not_touch_the_sessions_of_others(home: Home) -> 
         await other.subscribe("atls/other/atls/+/status", "atls/other/atls/+/down/+", "atls/other/atls/status")
         for number, (attack, (place, payload, content_type)) in enumerate(attacks.items()):
             nobody = nobodys()
-            told = {}
+            answers_to = {}
             for session in (nobody, *home.sessions.values()):
                 assert await other.publish(f"atls/other/atls/{session}/{place}", payload, content_type) < 0x80
             await _fence(other, number)
             for session in (nobody, *home.sessions.values()):
                 count = 1 if session == nobody else number + 1
-                messages = await other.told(f"atls/other/atls/{session}/status", count)
+                messages = await other.wait_messages(f"atls/other/atls/{session}/status", count)
                 assert len(messages) == count, attack
                 message = messages[-1]
-                told[session] = (message.payload, message.content_type, message.qos, message.retained, message.expiry)
-            assert set(told.values()) == {told[nobody]}, attack
+                answers_to[session] = (
+                    message.payload,
+                    message.content_type,
+                    message.qos,
+                    message.retained,
+                    message.expiry,
+                )
+            assert set(answers_to.values()) == {answers_to[nobody]}, attack
             if attack != "send a kind that is none":
-                assert json.loads(told[nobody][0])["reason"] == "unknown"
+                assert json.loads(answers_to[nobody][0])["reason"] == "unknown"
         assert not [message.topic for message in other.messages if "/down/" in message.topic]
     assert await home.seen_by_gateway() == before
     await home.still_works()
@@ -289,7 +295,7 @@ async def _fence(other: attackers.MqttParty, number: int) -> None:
     """Until the gateway has answered all that ``other`` sent before."""
     body = bodies.encode(bodies.OpenRequest("nosuch", "adtls", secrets.token_hex(8)))
     await other.publish("atls/other/atls/open", body, bodies.JSON_TYPE)
-    await other.told("atls/other/atls/status", number + 1)
+    await other.wait_messages("atls/other/atls/status", number + 1)
 
 
 async def test_an_mqtt_user_learns_no_names(home: Home) -> None:
@@ -300,7 +306,7 @@ async def test_an_mqtt_user_learns_no_names(home: Home) -> None:
         for name in names:
             body = bodies.encode(bodies.OpenRequest(name, "adtls", nonce))
             assert await other.publish("atls/other/atls/open", body, bodies.JSON_TYPE) < 0x80
-        answers = await other.told("atls/other/atls/status", len(names))
+        answers = await other.wait_messages("atls/other/atls/status", len(names))
         assert {answer.payload for answer in answers} == {bodies.encode(bodies.Refused(nonce, "denied"))}
 
 
@@ -325,7 +331,7 @@ async def test_the_broker_keeps_an_mqtt_user_to_its_own_level(home: Home) -> Non
         # The gateway's answer to this comes behind whatever it was made to say before.
         body = bodies.encode(bodies.OpenRequest("lamp7", "adtls", "00" * 16))
         await other.publish("atls/other/atls/open", body, bodies.JSON_TYPE)
-        await other.told("atls/other/atls/status")
+        await other.wait_messages("atls/other/atls/status")
         assert {message.topic for message in other.messages} <= {"atls/other/atls/status", "atls/bridge/state"}
 
 

@@ -168,22 +168,24 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     answer = await request(home, "device/rename", **{"from": "cellar", "to": "larder"})
     assert answer["status"] == "ok", answer
     await seen.until(lambda: seen.last("home/cellar") is None and seen.last("home/larder"))
-    told = [(each["dev"]["name"], each["dev"]["ids"]) for each in seen.heard[config_topic(stack, bare(SENSOR))]]
-    assert told[-2:] == [("cellar", told[-1][1]), ("larder", told[-1][1])], "to Home Assistant it is the same device"
+    configs = [(each["dev"]["name"], each["dev"]["ids"]) for each in seen.heard[config_topic(stack, bare(SENSOR))]]
+    assert configs[-2:] == [("cellar", configs[-1][1]), ("larder", configs[-1][1])], (
+        "to Home Assistant it is the same device"
+    )
     listed = (await request(home, "devices"))["data"]["devices"]
     (sensor,) = (each for each in listed if each["friendly_name"] == "larder")
     assert sensor["state"]["temperature"] == seen.last("home/larder")["temperature"]
     assert (sensor["properties"]["temperature"]["unit"], sensor["may"]) == ("Cel", ["observe", "read", "write"])
     assert (await request(home, "status"))["data"]["joining"] > 0
     assert (await request(home, "sessions"))["data"] == {"sessions": []}
-    for wrong, told in (
+    for wrong, error in (
         ({"from": "larder", "to": "a/b"}, "a/b: expected a name of"),
         ({"from": "larder", "to": "phone"}, "phone: the policy has this name ("),
         ({"from": "nobody", "to": "x"}, "nobody: no device has this name"),
         ({"from": "larder"}, "expected from (a name or an address) and to (a name)"),
     ):
         answer = await request(home, "device/rename", **wrong)
-        assert (answer["status"], answer["error"].startswith(told)) == ("error", True), answer
+        assert (answer["status"], answer["error"].startswith(error)) == ("error", True), answer
 
     answer = await request(home, "device/remove", id="larder")
     assert answer["data"] == {"id": "larder", "force": False, "left": True}, answer
@@ -245,6 +247,8 @@ async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_ba
     assert "garage" not in names(stack)
     await device(stack, SILENT, lambda found: found is None)
     await simulate(stack, "radio", device="silent", loss=0.0)
-    await simulate(stack, "press", device="silent")  # it was never told: so it is heard, and asked what it is
+    await simulate(
+        stack, "press", device="silent"
+    )  # a member that the gateway does not know: it is heard, and interviewed
     found = await device(stack, SILENT, lambda found: found and found["interviewed"])
     assert found["name"] is None

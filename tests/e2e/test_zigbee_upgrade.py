@@ -141,7 +141,7 @@ class App:
         self._client.publish(f"{self._topic}/up/{n}", unit, qos=1, properties=properties)
 
     async def hears(self) -> dict[str, bytes]:
-        """The first that it is told: unit or status, by the end of its topic."""
+        """The first message to it: unit or status, by the end of its topic."""
         async with asyncio.timeout(30):
             await self._news.wait()
         return self._heard

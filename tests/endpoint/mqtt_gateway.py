@@ -1,4 +1,4 @@
-"""A gateway's MQTT side as a script: a client of a real broker that says what it is told to."""
+"""A gateway's MQTT side as a script: a client of a real broker that says what the test has it say."""
 
 from __future__ import annotations
 

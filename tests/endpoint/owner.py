@@ -1,4 +1,4 @@
-"""Who owns a carriage session in these tests: writes down what it is told, and lets a test wait for it."""
+"""Who owns a carriage session in these tests: writes each call down, and lets a test wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from endpoint.transports.gateway_link import Callbacks, CarriageSession, Gateway
 
 
 class Owner:
-    """``units``, ``lost`` and ``ends`` as the session told them."""
+    """``units``, ``lost`` and ``ends`` as the session reported them."""
 
     def __init__(self, session: CarriageSession) -> None:
         self.session = session

@@ -24,13 +24,13 @@ class Ear:
     """A report function that remembers."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.reports: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, event: str, **facts: Any) -> None:
-        self.told.append((event, facts))
+        self.reports.append((event, facts))
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        return [facts for name, facts in self.told if name == event]
+        return [facts for name, facts in self.reports if name == event]
 
 
 class Cable(ReceivingEnd):
@@ -119,7 +119,7 @@ async def test_leaves_once_everything_is_delivered(tmp_path: Path, protocol: str
         assert len(sent) == len(messages)
     assert ours.of("ended") == [{"session": n, "reason": "closed", "clean": True} for n in (0, 1)]
     assert theirs.of("ended") == [{"session": n, "reason": "closed by peer", "clean": True} for n in (0, 1)]
-    assert [name for name, _ in ours.told][:1] == ["ready"]
+    assert [name for name, _ in ours.reports][:1] == ["ready"]
 
 
 async def test_one_failure_is_enough_to_fail(tmp_path: Path) -> None:
@@ -253,6 +253,6 @@ async def test_messages_without_an_answer_fail_with_the_session(tmp_path: Path) 
         failed = [facts["status"] for facts in ours.of("sent") if facts["status"] != "delivered"]
         assert len(ours.of("sent")) == 30
         assert set(failed) == {"failed: truncated: closed"}
-        assert ours.told[-1][0] == "ended"
+        assert ours.reports[-1][0] == "ended"
         pair.opener.quit()
         pair.answerer.quit()

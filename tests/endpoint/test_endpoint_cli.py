@@ -205,9 +205,9 @@ async def test_commands_from_a_file(files: Path, gateway: Gateway, lines: bytes)
         )
         out, err = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, err) == (0, b"")
-    told = [json.loads(line)["event"] for line in out.splitlines()]
-    assert told[0] == "ready"
-    assert ("error" in told) == bool(lines)
+    names = [json.loads(line)["event"] for line in out.splitlines()]
+    assert names[0] == "ready"
+    assert ("error" in names) == bool(lines)
 
 
 async def test_leave_fails_where_nothing_is_delivered(files: Path, gateway: Gateway) -> None:

@@ -97,13 +97,13 @@ def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], an
 
 @given(st.lists(responses, max_size=4))
 @settings(max_examples=150, deadline=None)
-def test_an_inbox_reads_whatever_comes(told: list[Response]) -> None:
+def test_an_inbox_reads_whatever_comes(notifications: list[Response]) -> None:
     async def play() -> None:
         link = CoapsLink("127.0.0.1", 5684, CLIENT)
         came: list[Any] = []
         link._incoming = came.append
         async with asyncio.TaskGroup() as link._tasks:
-            for response in [*told, Response(codes.CONTENT, ((opt.CONTENT_FORMAT, b"("),), LINKS)]:
+            for response in [*notifications, Response(codes.CONTENT, ((opt.CONTENT_FORMAT, b"("),), LINKS)]:
                 link._on_inbox(response)
             assert {session.kind for session in came} >= {"atls", "adtls"}, "what makes sense is still read"
             for session in came:

@@ -58,7 +58,7 @@ def link_to(port: int, limits: CoapsLimits = CoapsLimits()) -> CoapsLink:  # noq
     return CoapsLink("127.0.0.1", port, CLIENT, limits)
 
 
-def test_a_lost_gateway_is_told_within_30_s() -> None:
+def test_a_lost_gateway_is_noticed_within_30_s() -> None:
     limits = CoapsLimits()
     assert limits.keepalive + limits.ping_timeout + limits.reconnect_for <= 30
     assert limits.open_for <= 30
@@ -135,7 +135,7 @@ async def test_a_unit_is_not_kept_for_ever(gateway: Gateway) -> None:
         gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal("over-rate", 3600)
         owner, _ = await opened(link, gateway, "adtls")
         owner.session.send([unit(0)])
-        await until(lambda: owner.lost)  # an hour is too late for it: told at once
+        await until(lambda: owner.lost)  # an hour is too late for it: reported as lost at once
         assert (owner.lost, owner.ends) == ([(0, "over-rate")], [])
 
 
@@ -155,9 +155,9 @@ async def test_a_lost_unit_ends_tls_only(gateway: Gateway, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
+    ("reason", "sends_close"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
 )
-async def test_other_refusals_end_the_session(gateway: Gateway, reason: str, told: bool) -> None:
+async def test_other_refusals_end_the_session(gateway: Gateway, reason: str, sends_close: bool) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal(reason)
     async with running(link := link_to(gateway.port)):
         owner, _ = await opened(link, gateway, "adtls")
@@ -166,7 +166,7 @@ async def test_other_refusals_end_the_session(gateway: Gateway, reason: str, tol
         assert owner.ends == [reason]
         await link.drain()
         await asyncio.sleep(0.1)
-        assert bool(gateway.of(atls.CloseSession)) == told
+        assert bool(gateway.of(atls.CloseSession)) == sends_close
 
 
 async def test_the_gateway_ends_a_session(gateway: Gateway) -> None:

@@ -170,7 +170,7 @@ def test_any_octets_are_a_policy_or_one_line(folder: Path, octets: bytes) -> Non
         assert policy.kind == "adtls"
 
 
-def test_files_that_others_could_change_are_told_and_keys_are_refused(
+def test_files_that_others_can_write_are_logged_and_keys_are_refused(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = folder / "policy.yaml"

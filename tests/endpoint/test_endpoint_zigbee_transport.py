@@ -44,7 +44,7 @@ def long_unit(number: int) -> bytes:
     return unit(number) + bytes(number % 251 for _ in range(DTLS_UNIT_LIMIT - 9))
 
 
-def test_a_dead_radio_and_a_silent_gateway_are_told_within_30_s() -> None:
+def test_a_dead_radio_and_a_silent_gateway_are_noticed_within_30_s() -> None:
     limits = events.TunnelLimits()
     assert ZigbeeLimits().open_for <= 30
     # Five tries with their rests and up to 1.6 s of APS retries each, and the grace.

@@ -102,7 +102,7 @@ async def held_unit(stack: Stack, client: CoapsClient, absent: str) -> AsyncIter
 
 
 class MqttParty:
-    """One user of the broker: what it was told and what the broker answered."""
+    """One user of the broker: the messages to it and the broker's answers."""
 
     def __init__(self, stack: Stack, user: str) -> None:
         assert stack.broker is not None
@@ -131,7 +131,7 @@ class MqttParty:
         await until(lambda: token in self._codes)
         return self._codes[token]
 
-    async def told(self, topic: str, count: int = 1) -> list[Message]:
+    async def wait_messages(self, topic: str, count: int = 1) -> list[Message]:
         """The messages on ``topic`` so far, once there are ``count``."""
         await until(lambda: len(self._on(topic)) >= count)
         return self._on(topic)
@@ -218,7 +218,7 @@ class TunnelDevice:
         assert isinstance(response, tunneling.RequestTunnelResponse)
         return response
 
-    async def told(self, wanted: tunneling.TunnelCommand) -> None:
+    async def wait_command(self, wanted: tunneling.TunnelCommand) -> None:
         """Until the gateway has sent ``wanted``."""
         await until(lambda: wanted in self.commands)
 

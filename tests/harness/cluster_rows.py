@@ -123,7 +123,7 @@ def _of_the_numbers(row: AttributeMapping) -> Iterator[str]:
 def _of_the_reporting(row: AttributeMapping) -> Iterator[str]:
     how = row.reporting
     if how is None:
-        return  # it is told by a command of the cluster, or only read
+        return  # a command of the cluster reports it, or it is only read
     if how.minimum > how.maximum:
         yield "reporting: expected the shorter interval first"
     if row.property.lifetime <= 2 * how.maximum:

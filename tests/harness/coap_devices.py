@@ -95,18 +95,18 @@ class Device:
 
 
 class Seen:
-    """What an observer was told, the first answer included."""
+    """The notifications of an observer, the first answer included."""
 
     def __init__(self) -> None:
-        self.told: list[Response] = []
+        self.responses: list[Response] = []
         self.observation: Observation | None = None
 
     @property
     def values(self) -> list[Any]:
-        return [values(response) for response in self.told]
+        return [values(response) for response in self.responses]
 
-    async def told_that(self, holds: Any) -> Any:
-        """The first state told for which ``holds``."""
+    async def until_state(self, holds: Any) -> Any:
+        """The first notified state for which ``holds``."""
         await until(lambda: any(holds(found) for found in self.values if found is not None))
         return next(found for found in self.values if found is not None and holds(found))
 
@@ -143,7 +143,7 @@ def put(path: str, payload: bytes | str, form: int | None = None) -> Request:
 
 async def observe(client: CoapsClient, path: str, accept: int | None = None) -> Seen:
     seen = Seen()
-    seen.observation = await client.observe(get(path, accept), seen.told.append)
+    seen.observation = await client.observe(get(path, accept), seen.responses.append)
     return seen
 
 

@@ -155,9 +155,9 @@ class Raw:
         return found
 
     def units(self, exchange: int) -> list[atls_client.ReceivedUnit | atls_client.SessionRefused]:
-        """What the observation was told, but for what says nothing."""
-        told = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
-        return [unit for response in told if (unit := atls_client.read_unit(response)) is not None]
+        """The units in the notifications of the observation."""
+        responses = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
+        return [unit for response in responses if (unit := atls_client.read_unit(response)) is not None]
 
 
 class Observed:
@@ -230,7 +230,7 @@ class Home(Gateway):
         delivery = adapter._delivery
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("coap")
         assert not adapter._submitted and not adapter._connections
-        assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
+        assert not list(delivery.boxes) and not delivery._unsettled and delivery.sessions == 0
         assert not len(delivery._absence) and not len(delivery._windows)
 
     # Clients

@@ -154,8 +154,8 @@ class Stage:
         return self.submit(Presence(id=self.next_id(), source=PEERS[who], online=online, received_at=self.now))
 
     def tells(self, who: str, **values: Any) -> list[str]:
-        told = tuple(values.items())
-        return self.submit(Reading(id=self.next_id(), source=PEERS[who], values=told, received_at=self.now))
+        reported = tuple(values.items())
+        return self.submit(Reading(id=self.next_id(), source=PEERS[who], values=reported, received_at=self.now))
 
     def sample(self, who: str, device: str, name: str) -> Sample | None:
         """The last value of a property as one peer sees it."""
@@ -318,8 +318,8 @@ class Stage:
         if isinstance(command, PushUpdate):
             update = command.update
             old = update.change.value == "stale"
-            told = (f"{name}={None if old else sample.value}" for name, sample in update.samples)
-            words = [update.change.value, update.device, *told]
+            values_shown = (f"{name}={None if old else sample.value}" for name, sample in update.samples)
+            words = [update.change.value, update.device, *values_shown]
             if update.event:
                 words.append(f"{update.event}={update.data}")
             if update.change.value == "presence":

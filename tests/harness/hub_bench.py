@@ -46,7 +46,7 @@ POLICY = PolicySet(
 
 
 class Memory:
-    """What all instances of one scheme's adapter were told, in order."""
+    """All calls to the instances of one scheme's adapter, in order."""
 
     def __init__(self) -> None:
         self.instances: list[MemoryAdapter] = []

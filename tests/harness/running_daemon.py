@@ -91,13 +91,13 @@ class RunningDaemon:
     def log(self) -> str:
         return self.log_path.read_text()
 
-    def told(self, word: str) -> str:
+    def wait_notify(self, word: str) -> str:
         """Wait for a notification that holds this word; returns the whole of it."""
         try:
             while word not in (text := self.notify.recv(4096).decode()):
                 pass
         except TimeoutError:
-            raise AssertionError(f"never told {word}:\n{self.log}") from None
+            raise AssertionError(f"the daemon never notified {word}:\n{self.log}") from None
         return text
 
     def wait_log(self, text: str) -> None:

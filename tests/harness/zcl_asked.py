@@ -42,7 +42,7 @@ class Asked:
         found: Receipt = (await self.gateway.until(settled_))[0]
         return found
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """The last value of each property that the adapter reported since the device was set up."""
         readings = self.gateway.context.of(Reading)[self.heard :]
         return {name: value for reading in readings for name, value in reading.values}

@@ -63,7 +63,7 @@ def test_a_full_table_takes_a_newcomer_for_the_one_that_was_silent_longest() -> 
     assert server.counters["refused_over_rate"] == server.counters["handshakes_failed"] == 0
 
 
-def test_whoever_is_evicted_gets_close_notify() -> None:
+def test_an_evicted_handshake_gets_close_notify() -> None:
     server = listener(max_half_open=2)
     end = client()
     air = Air(server, 0.02, 0.0, {PHONE: end})
@@ -208,7 +208,7 @@ def test_the_first_flight_is_answered_in_5_s_and_the_handshake_finished_in_20() 
     st.integers(1, 12),
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), max_size=60),
 )
-def test_whoever_is_within_his_rate_is_in_the_table(
+def test_a_host_within_its_rate_is_in_the_table(
     capacity: int, per_host: int, comers: list[tuple[int, int, bool]]
 ) -> None:
     """The kind: a bounded table whose newcomer always gets in, and where nobody has more than his share."""
@@ -407,7 +407,7 @@ def test_the_ninth_association_of_an_identity_takes_the_place_of_its_longest_sil
     assert second.info is not None
 
 
-def test_whoever_is_put_out_gets_close_notify() -> None:
+def test_a_replaced_association_gets_close_notify() -> None:
     server = listener(max_peers_per_identity=1)
     old, old_id = connect(server, PHONE)
     new = client()
@@ -466,7 +466,7 @@ def test_a_full_listener_puts_out_the_longest_silent_of_who_has_the_most() -> No
     st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4)),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), max_size=25),
 )
-def test_whoever_proves_a_key_gets_in(bounds: tuple[int, int, int], comers: list[tuple[int, int, int]]) -> None:
+def test_a_client_that_proves_a_key_gets_in(bounds: tuple[int, int, int], comers: list[tuple[int, int, int]]) -> None:
     """The kind: bounds of all, of a host and of an identity, and a newcomer that is always let in."""
     most, per_host, per_identity = bounds
     server = listener(

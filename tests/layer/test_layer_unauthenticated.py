@@ -1,6 +1,6 @@
 """What nothing proves ends no handshake: faked alerts and records towards a half-open peer, and what they cost.
 
-RFC 6347 4.1.2.7: such records may be dropped. Beside it: a close_notify in clear is told as what it is.
+RFC 6347 4.1.2.7: such records may be dropped. Beside it: a close_notify in clear is reported as such.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def test_a_client_that_goes_on_has_its_time_again() -> None:
     assert half_open(server) == {HERE}
 
 
-def test_a_client_that_refuses_us_is_told_with_its_own_alert() -> None:
+def test_a_client_that_refuses_us_is_reported_with_its_alert() -> None:
     server = listener(server_x509())
     refusing = client(Credentials(trust_anchors=stranger().pem))
     air = Air(server, 0.02, 0.0, {HERE: refusing})
@@ -121,7 +121,7 @@ def test_a_client_that_refuses_us_is_told_with_its_own_alert() -> None:
 
 @pytest.mark.parametrize("protocol", ["dtls1.2", "tls1.2", "tls1.3"])
 @pytest.mark.parametrize("end", [0, 1], ids=["client", "server"])
-def test_close_notify_in_clear_is_told_as_the_peers_close(protocol: str, end: int) -> None:
+def test_close_notify_in_clear_is_reported_as_the_peers_close(protocol: str, end: int) -> None:
     config = AssociationConfig(protocol=protocol)  # type: ignore[arg-type]
     both = pair(psk_client(), psk_server(), config)
     for unit in both[0].records_to_send():

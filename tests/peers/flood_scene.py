@@ -125,7 +125,7 @@ async def play(stack: Stack, scene: Scene) -> dict[str, Any]:
     port = stack.coaps_port
     tablet = CoapsClient(scene.phone, port, psk(stack, "tablet"))
     await tablet.connect()
-    await tablet.observe(atls_client.inbox_request(), lambda told: None)
+    await tablet.observe(atls_client.inbox_request(), lambda response: None)
     await window(tablet)
     state = stack.directory / "state"
     before = resident(gateway.pid), octets(state), gateway.log.stat().st_size

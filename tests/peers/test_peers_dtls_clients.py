@@ -177,7 +177,7 @@ STACKS: dict[str, tuple[Callable[..., list[str]], float]] = {
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_stack_keeps_to_1152_octets_where_it_is_told_so(files: Path, stack: str) -> None:
+def test_a_stack_keeps_to_1152_octets_if_its_mtu_is_set(files: Path, stack: str) -> None:
     command, ends_within = STACKS[stack]
     listener = Recorder()
     served(listener, lambda port: command(files, port, UNIT), ends_within)

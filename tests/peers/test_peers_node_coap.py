@@ -30,14 +30,14 @@ class Client:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.told: list[dict[str, Any]] = []
+        self.lines: list[dict[str, Any]] = []
         self._reading = asyncio.get_running_loop().create_task(self._read())
         self._last = 0
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            self.told.append(json.loads(line))
+            self.lines.append(json.loads(line))
 
     def begin(self, method: str, path: str, **more: Any) -> int:
         assert self.process.stdin is not None
@@ -48,7 +48,7 @@ class Client:
         return self._last
 
     def answers(self, request: int) -> list[dict[str, Any]]:
-        return [each for each in self.told if each["id"] == request]
+        return [each for each in self.lines if each["id"] == request]
 
     async def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         request = self.begin(method, path, **more)

@@ -1,4 +1,4 @@
-"""The gateway itself at the broker: what it is, whether it lets new devices in, and what Home Assistant hears of it.
+"""The gateway itself at the broker: its version, whether it lets new devices in, and its Home Assistant discovery.
 
 ``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or
 null), as users of zigbee2mqtt know them.
@@ -17,25 +17,25 @@ from gateway.api.ports import AdapterContext
 
 
 class Bridge:
-    """``discovery`` None: Home Assistant hears nothing."""
+    """``discovery`` None: nothing is published for Home Assistant."""
 
     def __init__(self, topics: HomeSpace, context: AdapterContext, news: News, discovery: Discovery | None) -> None:
         self._topics = topics
         self._context = context
         self._news = news
         self._discovery = discovery
-        self._told: dict[str, bytes] = {}
+        self._published: dict[str, bytes] = {}
         self._until, self._end = 0.0, 0
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
-        """Publish what has changed; with ``again`` all of it. ``broker``: as what its clients act."""
+        """Publish what has changed; with ``again`` all of it. ``broker``: the peer that its clients act as."""
         wanted = {self._topics.bridge_info: self._info()}
         if self._discovery is not None:
             administers = self._context.may_administer(broker)
             wanted[self._discovery.own_topic] = self._discovery.gateway(administers=administers)
         for topic, payload in wanted.items():
-            if again or self._told.get(topic) != payload:
-                self._told[topic] = payload
+            if again or self._published.get(topic) != payload:
+                self._published[topic] = payload
                 self._news.stand(topic, payload)
 
     def _info(self) -> bytes:

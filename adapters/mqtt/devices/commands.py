@@ -43,7 +43,8 @@ _DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 @dataclass(slots=True)
 class _Batch:
-    """One message. ``left``: what of it has no final word and is not held; ``due``: the broker hears of it then."""
+    """One message. ``left``: its interactions that are neither settled nor held; ``due``: when it is acknowledged to
+    the broker in any case, in seconds of the loop's clock."""
 
     message: Message
     device: str
@@ -65,19 +66,20 @@ class _Pending:
 
 
 class Commands:
-    """``publish(topic, body, correlation)`` tells an answer, ``acknowledge(message)`` the broker that it is safe."""
+    """``publish(topic, body, correlation)`` publishes an answer, ``acknowledge(message)`` acknowledges a message to the
+    broker: it is safe."""
 
     def __init__(
         self,
         topics: HomeSpace,
-        board: StatePublisher,
+        publisher: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
         acknowledge_by: float,
     ) -> None:
         self._acknowledge_by = acknowledge_by
         self._topics = topics
-        self._board = board
+        self._publisher = publisher
         self._publish = publish
         self._acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
@@ -96,7 +98,7 @@ class Commands:
         loop = asyncio.get_running_loop()
         self._batches += 1
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
-        shown = self._board.shown.get(topic.device)
+        shown = self._publisher.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
         wanted: dict[str, Value | None] = {}
         unfit: list[str] = []
@@ -115,7 +117,7 @@ class Commands:
             except PeerError as mistake:
                 unfit.append(name)
                 self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
-        if unfit:  # what was asked for together is not done by half
+        if unfit:  # the properties of one message are set together or not at all
             for name in wanted:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
         elif wanted and isinstance(topic, Set):
@@ -131,7 +133,7 @@ class Commands:
         self._batches += 1
         due = asyncio.get_running_loop().time() + self._acknowledge_by
         batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
-        shown = self._board.shown.get(topic.device)
+        shown = self._publisher.shown.get(topic.device)
         action = None if shown is None else shown.actions.get(topic.action)
         if action is None:
             self._answer(batch, topic.action, "failed", Reason.UNKNOWN.value)
@@ -198,7 +200,7 @@ class Commands:
                 reason = each.reason.value if each.reason else each.outcome.value
                 self._answer(batch, each.name, "failed", reason, each.detail)
         if pending.read and receipt.outcome in _DONE:
-            self._board.answered(batch.device)
+            self._publisher.answered(batch.device)
         if first and not pending.held:
             self._settled(batch)
 
@@ -220,8 +222,8 @@ class Commands:
         **what: Any,
     ) -> None:
         identifier, now = context.next_id(), context.now()
-        # What may have been carried out before is of no use any longer: only if its transaction is still known (it was
-        # held, so it is in the store) there is something to tell of it.
+        # What may have been carried out before is of no use any longer: it has an outcome only if its transaction is
+        # still known (it was held, so it is in the store).
         expiry = 0 if lost else batch.message.expiry
         wanted = kind(
             id=identifier,
@@ -240,10 +242,10 @@ class Commands:
             for name in wanted.names:
                 self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
-            self._board.asked(batch.device)
+            self._publisher.asked(batch.device)
             batch.left += 1
             self._pending[identifier] = pending
-        else:  # the engine may tell it the first one's outcome, or nothing
+        else:  # the engine may give it the first one's outcome, or nothing
             if len(self._repeated) >= MAX_REPEATED:
                 del self._repeated[next(iter(self._repeated))]
             self._repeated[identifier] = pending

@@ -60,7 +60,7 @@ OFFLINE: Final = b'{"state":"offline"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """``discovery_prefix`` None: Home Assistant hears nothing. ``claim``: as what the broker acts."""
+    """``discovery_prefix`` None: nothing is published for Home Assistant. ``claim``: the broker's, as a peer."""
 
     base: str
     discovery_prefix: str | None
@@ -85,18 +85,18 @@ class DeviceTopics:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._board = StatePublisher(self._topics, self._now, retain=devices.retain)
-        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge, times.acknowledge_by)
+        self._publisher = StatePublisher(self._topics, self._now, retain=devices.retain)
+        self._commands = Commands(self._topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
         self._requests = AdminRequests(self._topics, self._tell)
         self._once = RedeliveryFilter()
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
         self._watch: EnvelopeId | None = None
         self._listing = False
-        """All devices are to be looked at, at the end of this turn."""
+        """All devices will be compared with the topics at the end of this turn."""
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._missed = False
-        """News may have been missed: all that is shown is to be looked at again."""
+        """Updates may have been missed: all that is shown must be compared again."""
         self._retain = devices.retain
         self._roster: Roster | None = None
         self._bridge: Bridge | None = None
@@ -122,13 +122,15 @@ class DeviceTopics:
         names = PublishedDevices(context.state_dir)
         gateway = context.gateway()
         if self._prefix is not None:
-            discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
-            self._migration = Migration(self._topics.base, names, self._board, discovery, self._times.migration_pause)
-        self._roster = Roster(gateway.id, names, self._board, self._migration)
+            discovery = self._publisher.discovery = Discovery(self._topics, self._prefix, gateway)
+            self._migration = Migration(
+                self._topics.base, names, self._publisher, discovery, self._times.migration_pause
+            )
+        self._roster = Roster(gateway.id, names, self._publisher, self._migration)
         client = self._client = MqttClient(self._options, self, wake=context.touch)
-        # Half of the queue: whoever floods us must not crowd out the rest.
+        # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
-        self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
+        self._bridge = Bridge(self._topics, context, self._news, self._publisher.discovery)
         client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(self._times.early_for, self._early.end)
@@ -138,7 +140,7 @@ class DeviceTopics:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._listing = False
-                self._board.close()
+                self._publisher.close()
                 if self._migration is not None:
                     self._migration.disconnected()
                 for timer in self._timers.values():
@@ -156,7 +158,7 @@ class DeviceTopics:
     def update(self, update: Update) -> None:
         if update.subscription != self._watch:
             return
-        shown = self._board.shown.get(update.device)
+        shown = self._publisher.shown.get(update.device)
         change = update.change
         if change is Change.ENDED:
             self._watch = None
@@ -168,13 +170,13 @@ class DeviceTopics:
         elif change is Change.DEVICE or shown is None:
             self._list_soon()
         elif change is Change.VALUES:
-            self._board.values(shown, update.samples, update.at)
+            self._publisher.values(shown, update.samples, update.at)
         elif change is Change.STALE:
-            self._board.stale(shown, update)
+            self._publisher.stale(shown, update)
         elif change is Change.EVENT:
             self._tell_event(update)
         elif change is Change.PRESENCE:
-            self._board.presence(shown, update.online)
+            self._publisher.presence(shown, update.online)
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
@@ -196,12 +198,12 @@ class DeviceTopics:
         return {
             **of_client(self._client, self._options),
             "watching": self._watch is not None,
-            "devices": len(self._board.shown),
-            "waiting": self._board.waiting,
+            "devices": len(self._publisher.shown),
+            "waiting": self._publisher.waiting,
             "commands": len(self._commands),
             "malformed": self._complaints.count,
             "answers_lost": 0 if self._news is None else self._news.lost,
-            **self._board.counters,
+            **self._publisher.counters,
             **self._counters,
         }
 
@@ -222,7 +224,7 @@ class DeviceTopics:
             self._bridge.tell(self._peer, again=True)  # before its devices, which name it
         if self._migration is not None:
             self._migration.connected(self._client)
-        self._board.open(self._client, self._client.version)
+        self._publisher.open(self._client, self._client.version)
         assert self._roster is not None
         if self._roster.expects and self._forget_missing not in self._timers:
             self._since = self._now()  # not before we look who is there
@@ -236,7 +238,7 @@ class DeviceTopics:
 
     def disconnected(self, reason: str) -> None:
         refusal, self._refusal = self._refusal, ""
-        self._board.close()
+        self._publisher.close()
         if self._migration is not None:
             self._migration.disconnected()
         self._hearing.disconnected()
@@ -265,7 +267,7 @@ class DeviceTopics:
         taken = False
         try:
             taken = self._take(message)
-        except Exception as failure:  # nothing that a message holds is to harm others
+        except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not taken:
@@ -279,9 +281,9 @@ class DeviceTopics:
         if self._migration is not None and self._migration.published(token, code):
             assert self._roster is not None
             self._roster.keep()
-        if self._board.replaced:
+        if self._publisher.replaced:
             self._later(self._times.settled, self._replace)
-        name = self._board.published(token)
+        name = self._publisher.published(token)
         if name is not None and code < reason_codes.REFUSED:
             if not self._retain:
                 self._discovered.add(name)
@@ -291,8 +293,8 @@ class DeviceTopics:
         if code == reason_codes.NOT_AUTHORIZED:
             where = f"{self._topics.base}/" + (f" or {self._prefix}/" if self._prefix is not None else "")
             self._health(f"the broker lets us not publish below {where} ({code}); check its ACL")
-        if self._board.waiting:
-            self._board.flush()
+        if self._publisher.waiting:
+            self._publisher.flush()
         elif self._roster is not None and self._client is not None and not self._client.outstanding:
             self._roster.all_published()
 
@@ -303,13 +305,13 @@ class DeviceTopics:
     def _repeat(self) -> None:
         """Home Assistant takes a moment from a device's discovery to its subscription to the state."""
         names, self._discovered = self._discovered, set()
-        self._board.again(names & self._board.shown.keys(), Part.STATE)
+        self._publisher.again(names & self._publisher.shown.keys(), Part.STATE)
 
     def _replace(self) -> None:
         """Home Assistant has taken away what devices have lost."""
-        names, self._board.replaced = self._board.replaced, set()
+        names, self._publisher.replaced = self._publisher.replaced, set()
         for name in names:
-            self._board.release(name)
+            self._publisher.release(name)
 
     # What comes from clients
 
@@ -325,7 +327,7 @@ class DeviceTopics:
             if message.payload == b"online":
                 if self._bridge is not None:
                     self._bridge.tell(self._peer, again=True)
-                self._board.again(self._board.shown)
+                self._publisher.again(self._publisher.shown)
             return False
         if self._once.had(message, self._now()):
             self._counters["repeated"] += 1
@@ -335,7 +337,7 @@ class DeviceTopics:
             self._requests.take(topic, message, self._context, self._peer)
             return False
         lost = message.again and self._fresh
-        known = topic.device in self._board.shown
+        known = topic.device in self._publisher.shown
         if known or not self._roster.missing(topic.device) or not self._early.add(topic, message, lost):
             self._carry_out(topic, message, lost)
         return True
@@ -383,7 +385,7 @@ class DeviceTopics:
         self._news.tell(topic, body, correlation)
 
     def _tell_event(self, update: Update) -> None:
-        """Publish what happened; never retained: whoever comes later must not take it for new."""
+        """Publish an event, never retained: a client that subscribes later must not take it for new."""
         assert self._news is not None
         self._counters["events"] += 1
         body: dict[str, Any] = {"event": update.event}
@@ -431,11 +433,11 @@ class DeviceTopics:
         self._roster.compare(found, None if everything else gone)
         self._tell_of_gateway()
         if self._early:
-            self._early.take(self._board.shown)
+            self._early.take(self._publisher.shown)
 
     def _forget_missing(self) -> None:
         assert self._roster is not None
-        if self._board.shown or self._now() > self._since + FORGET_ALL_AFTER:
+        if self._publisher.shown or self._now() > self._since + FORGET_ALL_AFTER:
             self._roster.forget_missing()
         else:
             self._later(self._times.forget_after, self._forget_missing)

@@ -186,7 +186,7 @@ def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, Propert
         kind = _platform(view, each)
         found[each.name] = kind, each
         if who.former and kind == "light":
-            # Version 0.1.0 told a switch, which has a history, and automations that name it.
+            # Version 0.1.0 announced a switch, which has a history, and automations that name it.
             found[f"{each.name}_as_switch"] = "switch", each
     found.setdefault(LAST_SEEN, ("sensor", None))
     return found
@@ -209,10 +209,12 @@ def _writable(view: DeviceView, each: PropertyAffordance) -> bool:
 
 
 def _main(view: DeviceView) -> PropertyAffordance | None:
-    """What the device is there for: the only thing that it switches, or else the only yes or no that it tells."""
+    """The device's main property: the only one that it switches, or else the only boolean that it reports."""
     switched = [each for each in view.properties if _platform(view, each) in ("light", "switch")]
-    told = [each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC]
-    found = switched or told
+    booleans = [
+        each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC
+    ]
+    found = switched or booleans
     return found[0] if len(found) == 1 else None
 
 

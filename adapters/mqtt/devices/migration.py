@@ -30,12 +30,12 @@ class Migration:
     """``base`` is the topics', ``pause`` in seconds. The client is there from ``connected`` to ``disconnected``."""
 
     def __init__(
-        self, base: str, names: PublishedDevices, board: StatePublisher, discovery: Discovery, pause: float
+        self, base: str, names: PublishedDevices, publisher: StatePublisher, discovery: Discovery, pause: float
     ) -> None:
         self._pause = pause
         self._base = base
         self._names = names
-        self._board = board
+        self._publisher = publisher
         self._discovery = discovery
         self._client: MqttClient | None = None
         self._under_way: dict[str, asyncio.TimerHandle] = {}
@@ -44,7 +44,7 @@ class Migration:
 
     def connected(self, client: MqttClient) -> None:
         self._client = client
-        for shown in list(self._board.shown.values()):
+        for shown in list(self._publisher.shown.values()):
             self.seen(shown.view)
         for name in self._gone:
             self._clear(name)
@@ -68,7 +68,7 @@ class Migration:
         name = view.name
         if name not in self._names.first or name in self._under_way:
             return
-        self._board.hold(name)
+        self._publisher.hold(name)
         if self._client is None:
             return
         try:
@@ -89,7 +89,7 @@ class Migration:
             self._clear(name)
 
     def published(self, token: Token, code: int) -> bool:
-        """The broker has a message. Whether an old discovery is gone with it: that is to be kept."""
+        """The broker has a message. Whether an old discovery is gone with it, which the caller must then keep."""
         name = self._cleared.pop(token, None)
         if name is None or code >= 0x80:
             return False
@@ -99,10 +99,10 @@ class Migration:
         return True
 
     def _announce(self, name: str) -> None:
-        shown = self._board.shown.get(name)
+        shown = self._publisher.shown.get(name)
         if shown is None or not shown.announced:
             self._clear(name)  # a device without entities: there is nothing to wait for
-        self._board.release(name)
+        self._publisher.release(name)
 
     def _clear(self, name: str) -> None:
         if self._client is None or name in self._cleared.values():

@@ -1,13 +1,14 @@
-"""Messages that a broker sends again, told apart from new ones: what was carried out is not carried out twice.
+"""Messages that a broker sends again, distinguished from new ones: no command is carried out twice.
 
 A broker that doesn't know whether a message with QoS 1 arrived sends it again with DUP set and the same packet id (MQTT
-5 section 4.4), in the same session. So the packet id and a digest of the content tell it; neither does alone. One that
-crashed and went back to a snapshot has forgotten that it sent the message at all, and sets no DUP. So while a
-connection that takes up a session brings what the broker kept, what came over an earlier one is a repetition anyhow:
-until the gateway's own message came back behind all that, and for ``AGAIN_WITHIN`` seconds at most. Not for longer,
-since many a broker begins again with its first packet ids when it is started, or with each connection: there an equal
-message that comes in that time is new. So what came longer ago than a snapshot is old (``SNAPSHOT_AGE``) isn't held
-against it.
+5 section 4.4), in the same session. The packet id and a digest of the content together show it; neither does alone.
+
+A broker that crashed and went back to a snapshot has forgotten that it sent the message at all, and sets no DUP. So
+while a connection that resumes a session delivers what the broker kept, a message that came over an earlier connection
+too is a repetition also without DUP: until the gateway's own message has come back after all that, and for
+``AGAIN_WITHIN`` seconds at most. Not for longer, since many a broker begins with its first packet ids again when it is
+started, or with each connection, so that an equal message is new there. For the same reason a message that came longer
+ago than a snapshot can be old (``SNAPSHOT_AGE``) is not compared.
 """
 
 from __future__ import annotations

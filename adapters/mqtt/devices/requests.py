@@ -29,7 +29,7 @@ MAX_ANSWER: Final = 256 * 1024
 
 
 class AdminRequests:
-    """``publish(topic, body, correlation)`` tells an answer."""
+    """``publish(topic, body, correlation)`` publishes an answer."""
 
     def __init__(self, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]) -> None:
         self._topics = topics
@@ -143,8 +143,8 @@ async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer
         except PeerError:  # over its rate, say: then as anybody else
             return {"devices": list(seen.values())}
         for found in answer["devices"]:
-            told = _told(found)
-            seen[told["friendly_name"]] = seen.get(found.get("name") or "", {}) | told
+            listed = _listed(found)
+            seen[listed["friendly_name"]] = seen.get(found.get("name") or "", {}) | listed
     return {"devices": list(seen.values())}
 
 
@@ -174,7 +174,7 @@ def _device(view: DeviceView) -> dict[str, Any]:
     }
 
 
-def _told(found: Mapping[str, Any]) -> dict[str, Any]:
+def _listed(found: Mapping[str, Any]) -> dict[str, Any]:
     """A device as the administrator's list has it, in the words of zigbee2mqtt."""
     eui64 = str(found.get("identity", "")).startswith("eui64:")
     address = "0x" + str(found.get("address")).replace(":", "") if eui64 else found.get("address")

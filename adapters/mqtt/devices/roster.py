@@ -20,14 +20,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Roster:
-    """``gateway``: its id. ``migration`` None: Home Assistant hears nothing."""
+    """``gateway``: its id. ``migration`` None: nothing is published for Home Assistant."""
 
     def __init__(
-        self, gateway: str, names: PublishedDevices, board: StatePublisher, migration: Migration | None
+        self, gateway: str, names: PublishedDevices, publisher: StatePublisher, migration: Migration | None
     ) -> None:
         self._gateway = gateway
         self._names = names
-        self._board = board
+        self._publisher = publisher
         self._migration = migration
         self._nameless: set[str] = set()
 
@@ -43,25 +43,25 @@ class Roster:
     def compare(self, found: Mapping[str, DeviceView], again: Collection[str] | None) -> None:
         """Have the publisher show what there is. ``again``: those to be shown again in any case; None: all."""
         before = self._standing()
-        with self._board.changing():
+        with self._publisher.changing():
             for name, view in found.items():
                 if not self._has_topics(name):
                     continue
-                shown = self._board.shown.get(name)
-                if shown is None and len(self._board.shown) >= MAX_DEVICES:
+                shown = self._publisher.shown.get(name)
+                if shown is None and len(self._publisher.shown) >= MAX_DEVICES:
                     _LOG.warning("more than %d devices: not all have topics", MAX_DEVICES)
                     break
                 if shown is None or again is None or name in again or _kept(shown.view) != _kept(view):
                     self._show(view)
                 earlier = self._names.missing.pop(name, "")
-                if earlier and earlier != self._board.shown[name].who.object_id:
+                if earlier and earlier != self._publisher.shown[name].who.object_id:
                     # Another device has the name now. That of before may still come, under another one: until it counts
                     # as gone its id stands for its name.
                     self._names.missing[earlier] = earlier
                 self._names.leaving.pop(name, None)
-            for name in [name for name in self._board.shown if name not in found]:
+            for name in [name for name in self._publisher.shown if name not in found]:
                 self._forget(name)
-            here = {shown.who.object_id for shown in self._board.shown.values()}
+            here = {shown.who.object_id for shown in self._publisher.shown.values()}
             for name in [name for name, object_id in self._names.missing.items() if object_id in here]:
                 self._forget(name, self._names.missing.pop(name))  # an earlier run showed it under this name
         if self._standing() != before:
@@ -70,7 +70,7 @@ class Roster:
     def forget_missing(self) -> None:
         """Take away devices that an earlier run showed and that are gone."""
         names = self._names
-        missing = dict.fromkeys(names.first - self._board.shown.keys(), "") | names.missing
+        missing = dict.fromkeys(names.first - self._publisher.shown.keys(), "") | names.missing
         names.missing = {}
         for name, object_id in missing.items():
             self._forget(name, object_id)
@@ -87,7 +87,7 @@ class Roster:
 
     def _standing(self) -> dict[str, str]:
         """The devices at the broker, with their object ids."""
-        return {name: shown.who.object_id for name, shown in self._board.shown.items()}
+        return {name: shown.who.object_id for name, shown in self._publisher.shown.items()}
 
     def _has_topics(self, name: str) -> bool:
         valid = valid_device(name)
@@ -102,16 +102,16 @@ class Roster:
         former = self._names.former.get(view.address.claim, "")
         if self._migration is not None:
             self._migration.seen(view)
-        self._board.show(view, Identity(identity.of_device(self._gateway, view.address), former))
+        self._publisher.show(view, Identity(identity.of_device(self._gateway, view.address), former))
 
     def _forget(self, name: str, object_id: str = "") -> None:
-        shown = self._board.shown.get(name)
+        shown = self._publisher.shown.get(name)
         self._names.leaving[name] = object_id if shown is None else shown.who.object_id
-        self._board.remove(name, object_id)
+        self._publisher.remove(name, object_id)
         if self._migration is not None:
             self._migration.gone(name)
 
 
 def _kept(view: DeviceView) -> tuple[object, ...]:
-    """What of a device no other update tells."""
+    """The parts of a device that no other update reports."""
     return view.address, view.facts, view.properties, view.may, view.sleepy

@@ -1,15 +1,15 @@
-"""What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
+"""The retained state, availability and discovery of each device at the broker, kept up to date as cheaply as can be.
 
 A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device no
-longer has is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied, and one
-that was renamed is to keep its entities.
+longer has is emptied after what it has now is published: Home Assistant removes a device whose discovery is emptied,
+and one that was renamed must keep its entities.
 
 A device's state goes out the moment it changes. Values that are the same as before are published again only ``QUIET``
 seconds later, with the time, or if the state has to answer a set or get: so the answer to a command and the device's
 own report of it, moments after, are one publication. While the connection is down or slow only the names of what
 changed are kept, so that each device's last state goes out once it can, and nothing piles up. If the broker doesn't
-retain states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the
-first.
+retain states, a client that learns of a device by its discovery needs the state after it: the state is published once
+the broker has the discovery.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_GONE: Final = 64
 
 
 class Part(IntFlag):
-    """What of a device is to be published."""
+    """The parts of a device that are to be published."""
 
     STATE = 1
     AVAILABILITY = 2
@@ -52,7 +52,7 @@ class Part(IntFlag):
 class Shown:
     """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
     of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
-    Home Assistant has to take away before it hears of the others."""
+    Home Assistant has to take away before the others are announced."""
 
     view: DeviceView
     who: Identity
@@ -60,9 +60,9 @@ class Shown:
     actions: dict[str, ActionAffordance]
     head: bytes
     online: bool | None
-    told_at: float | None = None
+    reported_at: float | None = None
     published_at: float | None = None
-    """``told_at`` of the latest publication; None: the next is published though it may be the same."""
+    """``reported_at`` of the latest publication; None: the next is published though it may be the same."""
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     components: dict[str, str] = field(default_factory=dict)
@@ -71,14 +71,14 @@ class Shown:
 
     @property
     def announced(self) -> bool:
-        """Whether Home Assistant hears of it: one without properties would be a device without entities. One that
-        is being interviewed again has none for a while, and is not to lose its entities for that."""
+        """Whether it has a discovery: without properties it would be a device without entities. One that is being
+        interviewed again has none for a while, and must not lose its entities for that."""
         return bool(self.properties)
 
 
 class StatePublisher:
     """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` is given before the
-    first device is shown; without it Home Assistant hears nothing."""
+    first device is shown; without it nothing is published for Home Assistant."""
 
     def __init__(self, topics: HomeSpace, now: Callable[[], float], *, retain: bool) -> None:
         self._topics = topics
@@ -98,8 +98,8 @@ class StatePublisher:
         self._emptied: dict[str, None] = {}
         """Topics to be emptied, unless they are in use again by then."""
         self.replaced: set[str] = set()
-        """Devices of which Home Assistant is taking components away before it hears of others: they are held, and who
-        sees to time releases them."""
+        """Devices of which Home Assistant is taking components away before others are announced: they are held, and the
+        owner of the timers releases them."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0, "unchanged": 0}
 
@@ -127,7 +127,7 @@ class StatePublisher:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Several devices change together: what there is to publish is known at the end."""
+        """Several devices change together: publish at the end of the block."""
         self._changing = True
         try:
             yield
@@ -159,8 +159,8 @@ class StatePublisher:
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
             if sample.stale:
                 shown.stale.add(name)
-            if shown.told_at is None or sample.at > shown.told_at:
-                shown.told_at = sample.at
+            if shown.reported_at is None or sample.at > shown.reported_at:
+                shown.reported_at = sample.at
         if known is not None and known.who != who:  # another device has the name now
             self._empty_discovery(known.who.object_id)
         elif known is not None:
@@ -190,7 +190,7 @@ class StatePublisher:
         self._due.pop(name, None)
         if shown is not None and not object_id:
             object_id = shown.who.object_id
-        self._empty_discovery(object_id)  # first: whoever it is for reads the other two
+        self._empty_discovery(object_id)  # first, since its readers subscribe to the other two
         for topic in (self._topics.availability(name), self._topics.state(name)):
             self._emptied[topic] = None
         self.flush()
@@ -209,7 +209,7 @@ class StatePublisher:
             if shown.stale and name in shown.stale:
                 shown.stale.discard(name)
                 news = True
-        shown.told_at = at
+        shown.reported_at = at
         if not news:
             self.counters["unchanged"] += 1
             return
@@ -220,7 +220,7 @@ class StatePublisher:
             self._due[name] = before | Part.STATE
 
     def asked(self, name: str) -> None:
-        """A set or get is on its way: what the device tells next is published in any case."""
+        """A set or get is on its way: the device's next report is published in any case."""
         shown = self.shown.get(name)
         if shown is not None:
             shown.published_at = None
@@ -262,7 +262,8 @@ class StatePublisher:
                 if not self._available(name, shown):
                     return
                 self._due[name] = parts = parts & ~Part.AVAILABILITY
-            # The state goes last: who hears of a device has its topics then. It may follow the broker's answer.
+            # The state goes last: a client that learns of the device by the discovery has subscribed by then. It may
+            # follow the broker's answer.
             if not parts or (not self._retain and name in self._announced.values()):
                 del self._due[name]
         if self._emptied and self._open:
@@ -290,13 +291,13 @@ class StatePublisher:
         taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
         if taken:
             self.counters["states"] += 1
-            shown.published_at = shown.told_at
+            shown.published_at = shown.reported_at
         return taken
 
     def state_of(self, shown: Shown) -> bytes:
         parts = list(shown.fragments.values())
-        if shown.told_at is not None:
-            parts.append(b'"last_seen":"' + self._time(shown.told_at) + b'"')
+        if shown.reported_at is not None:
+            parts.append(b'"last_seen":"' + self._time(shown.reported_at) + b'"')
         if shown.stale:
             parts.append(b'"stale":[' + ",".join(f'"{name}"' for name in sorted(shown.stale)).encode() + b"]")
         return b"{" + b",".join(parts) + b"}"

@@ -2,9 +2,9 @@
 
 With ``base`` one or more levels and ``name`` a device's name in the policy::
 
-    {base}/{name}                        gateway: all that it told, JSON, retained
+    {base}/{name}                        gateway: all values that it reported, JSON, retained
     {base}/{name}/availability           gateway: {"state":"online"} or offline, retained
-    {base}/{name}/set, set/{property}    anybody whom the broker lets: change something
+    {base}/{name}/set, set/{property}    any client whom the broker lets: change something
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
@@ -17,6 +17,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,7 +66,7 @@ def valid_device(name: str) -> bool:
 
 
 class HomeSpace:
-    """The topics under one base. UsageError where that isn't one to four valid levels."""
+    """The topics under one base. UsageError if that isn't one to four valid levels."""
 
     __slots__ = ("_start", "base", "bridge_info", "bridge_state")
 
@@ -118,7 +119,7 @@ class HomeSpace:
         )
 
     def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
-        """What a message under ``filters`` wants. PeerError where its topic is none of them."""
+        """The request of a message under ``filters``. PeerError if its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
         levels = name[len(self._start) :].split("/")
@@ -142,6 +143,15 @@ def _below(own: str, asked: str | None) -> str:
         return own
     extra = asked[len(own) + 1 :].split("/")
     return asked if len(extra) <= _MAX_EXTRA and all(map(valid_name, extra)) else own
+
+
+def check(base: str, others: Mapping[str, str]) -> None:
+    """UsageError unless ``base`` can begin the devices' topics, apart from ``others``: topic prefixes by what they are
+    for."""
+    HomeSpace(base)
+    for what, prefix in others.items():
+        if overlap(base, prefix):
+            raise UsageError(f"separate topics, {prefix} is {what}")
 
 
 def overlap(one: str, other: str) -> bool:

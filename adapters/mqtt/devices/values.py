@@ -1,7 +1,7 @@
 """Values of properties as JSON in the words that users of zigbee2mqtt and Home Assistant expect. Pure.
 
 A boolean that can be set is ``"ON"`` or ``"OFF"``, any other is ``true`` or ``false``; a number is a JSON number, a
-text a string; a value that the device has none of now, or has never told, is ``null``.
+text a string; a value that the device doesn't have now, or has never reported, is ``null``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def json_of(value: Value | None, writable: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a set or get holds: property to value as it came. ``transaction``: the sender's word for it, as it came."""
+    """The content of a set or get: property to value, as they came. ``transaction``: the sender's, as it came."""
 
     values: Mapping[str, Any]
     transaction: str | int | None = None
@@ -83,14 +83,14 @@ def read_get(payload: bytes, name: str) -> Asked:
 
 
 def read_value(value: Any, known: PropertyAffordance) -> Value:
-    """What of a set goes to the device. PeerError, in words for whoever sent it: it can't be that."""
+    """The value that a set gives a property. PeerError, in words for the sender: it doesn't fit."""
     if not known.writable:
         raise PeerError("can't be set")
     return of_json(value, known)
 
 
 def read_input(payload: bytes) -> Asked:
-    """What an action is given: ``{"input": ..., "transaction": ...}``, both optional; an empty body has neither.
+    """The input of an action: ``{"input": ..., "transaction": ...}``, both optional; an empty body has neither.
 
     PeerError: nothing that could be that.
     """

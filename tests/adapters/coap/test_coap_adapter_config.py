@@ -117,7 +117,7 @@ def test_files_and_addresses_that_can_not_be_used(folder: Path, table: dict[str,
     assert "BEGIN" not in str(caught.value) and "00" * 8 not in str(caught.value)
 
 
-def test_all_files_that_can_not_be_used_are_told(folder: Path) -> None:
+def test_each_unusable_file_is_reported_in_one_run(folder: Path) -> None:
     (folder / "bad.psk").write_bytes(b"phone:00\nfine:" + b"00" * 16 + b"\ntablet\nfine:" + b"11" * 16 + b"\n")
     (folder / "bad.psk").chmod(0o600)
     table = {"listen": "gateway:1", "psk_file": "bad.psk", "certificate_file": "text", "key_file": "good.key"}

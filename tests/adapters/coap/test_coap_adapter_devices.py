@@ -62,10 +62,10 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
         (record,) = records(answer)
         assert (record.name, record.value, record.unit, record.update_time) == ("lamp/level", 40, "/", 86_400)
         assert -60 < record.time <= 0
-    told = {"on": True, "level": 40, "label": "näh", "temperature": 21.5}
-    assert values(await phone.request(get("d/lamp"))) == told  # whether it can be reached nobody knows yet
+    reported = {"on": True, "level": 40, "label": "näh", "temperature": 21.5}
+    assert values(await phone.request(get("d/lamp"))) == reported  # whether it can be reached nobody knows yet
     lamp.online(True)
-    assert values(await phone.request(get("d/lamp"))) == {**told, "online": True}
+    assert values(await phone.request(get("d/lamp"))) == {**reported, "online": True}
 
 
 async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
@@ -77,7 +77,7 @@ async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
     (record,) = records(answer)
     assert record.value == 21.5 and -record.time >= (record.update_time or 0) == 0.5 and max_age(answer) == 0
     answer = await phone.request(get("d/lamp/temperature", TEXT))
-    assert answer.code == codes.GATEWAY_TIMEOUT and answer.payload.startswith(b"expired: told ")
+    assert answer.code == codes.GATEWAY_TIMEOUT and answer.payload.startswith(b"expired: reported ")
 
 
 def phone_peer(home: Home) -> Any:
@@ -93,7 +93,7 @@ async def test_a_value_that_is_none_now(home: Home, lamp: Device) -> None:
     assert (await phone.request(get("d/lamp/level", TEXT))).payload == b""
 
 
-async def test_a_value_that_was_never_told_is_asked_for(home: Home, lamp: Device) -> None:
+async def test_a_get_of_an_unknown_value_reads_it_from_the_device(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     reading = await asking(phone, get("d/lamp/level", TEXT))
     command = await lamp.command()
@@ -220,9 +220,9 @@ async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) ->
     assert (await third).code == codes.CREATED  # answer_within is over, since the first takes so long
     assert (await tablet.request(get("d/lamp/level/command"))).payload == b"queued"
     fourth = await asking(phone, put("d/lamp/level", "4"))
-    told: list[bytes] = []
-    await tablet.observe(get("d/lamp/level/command"), lambda response: told.append(response.payload))
-    await until(lambda: told[-1] == b"superseded")
+    states: list[bytes] = []
+    await tablet.observe(get("d/lamp/level/command"), lambda response: states.append(response.payload))
+    await until(lambda: states[-1] == b"superseded")
     lamp.settle(await lamp.command(), Outcome.DELIVERED)
     lamp.settle(await lamp.command(2), Outcome.DELIVERED)
     assert [wanted_of(each.envelope)[1] for each in lamp.commands] == [1, 4]  # type: ignore[arg-type]
@@ -303,14 +303,14 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
     path = "/".join(place)
     assert (await phone.request(get(path))).payload == b"queued"
     assert (await tablet.request(get(path))).code == codes.NOT_FOUND  # another's
-    told: list[bytes] = []
-    await phone.observe(get(path), lambda response: told.append(response.payload))
+    states: list[bytes] = []
+    await phone.observe(get(path), lambda response: states.append(response.payload))
     lamp.settle(command, Outcome.DROPPED, Reason.REJECTED, "READ_ONLY")
-    await until(lambda: told[-1] == b"failed rejected READ_ONLY")
+    await until(lambda: states[-1] == b"failed rejected READ_ONLY")
     setting = await asking(phone, put("d/lamp/on", "0"))
     lamp.settle(await lamp.command(2), Outcome.DELIVERED)
     assert (await setting).code == codes.CHANGED
-    await until(lambda: told[-1] == b"delivered")
+    await until(lambda: states[-1] == b"delivered")
 
 
 async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:

@@ -84,7 +84,7 @@ async def test_the_defaults_notice_within_half_a_minute() -> None:
 
 
 async def test_a_client_that_comes_back_over_another_association_goes_on(home: Home) -> None:
-    """The old association is not told to anybody as ended: it just falls silent."""
+    """No event says that the old association ended: it just falls silent."""
     session = home.far.open("phone", ContentKind.ATLS)
     old = await home.raw("phone")
     await old.request(atls_client.read_request(session), observe=True)
@@ -245,8 +245,10 @@ async def test_the_inbox_ends_up_right_however_much_happens(home: Home) -> None:
     raw.release()
 
     def last() -> list[str]:
-        told = [e.response for e in raw.events if getattr(e, "exchange", 0) == observation and hasattr(e, "response")]
-        return [name for name, _, _ in entries(told[-1])]
+        responses = [
+            e.response for e in raw.events if getattr(e, "exchange", 0) == observation and hasattr(e, "response")
+        ]
+        return [name for name, _, _ in entries(responses[-1])]
 
     await until(lambda: last() == sessions[30:])
     assert len(raw.events) < 10
@@ -316,14 +318,14 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     home.tasks["coap"].cancel()
     await until(lambda: home.state.adapter is None)
     assert not home.hub.engine.in_flight("coap")
-    assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._orders
+    assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._unsettled
     await until(lambda: home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE))  # it wasn't stored yet
     await until(lambda: home.far.of(Close, away))
     sending.cancel()
     await asyncio.wait([sending])
 
 
-async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start) -> None:
+async def test_a_port_in_use_is_a_fault_in_status_and_tried_again(start: Start) -> None:
     home = await start(plugin=CoapPlugin(Timeouts(listen_again=0.1)))
     state = home.state
     assert state.ready
@@ -411,7 +413,7 @@ async def test_a_countdown_calls_each_key_once_in_its_time() -> None:
     assert len(over) == 3
 
 
-async def test_requests_that_mean_nothing_are_counted_and_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_requests_are_counted_and_logged(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     client = await home.client("phone")
     session = home.far.open("phone")
     send = atls_client.send_request(session, 0, "adtls", record(40))

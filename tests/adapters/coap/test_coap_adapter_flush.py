@@ -89,8 +89,8 @@ async def test_a_device_that_does_not_answer_in_time(start) -> None:
 
 
 async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(start) -> None:
-    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.3))
-    home: Home = await start(plugin=CoapPlugin(waits), policy=DEVICES)
+    timeouts = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.3))
+    home: Home = await start(plugin=CoapPlugin(timeouts), policy=DEVICES)
     lamp = Device(home.far)
     lamp.tell(on=False)
     await observe(await home.client("phone"), "d/lamp/on", TEXT)

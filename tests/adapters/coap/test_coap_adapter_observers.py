@@ -54,7 +54,7 @@ def watched(home: Home) -> int:
     return len(home.hub.engine._registry._subscriptions)
 
 
-async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp: Device) -> None:
+async def test_an_observer_gets_the_known_value_once_and_then_each_change(home: Home, lamp: Device) -> None:
     lamp.tell(on=False)
     phone = await home.client("phone")
     seen = await observe(phone, "d/lamp/on", TEXT)
@@ -62,9 +62,9 @@ async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp
     lamp.tell(on=True)
     await until(lambda: seen.values[-1] == "true")
     assert seen.values == ["false", "true"]
-    lamp.tell(on=True)  # told again: it counts for longer now
-    await until(lambda: len(seen.told) > 2)
-    assert (max_age(seen.told[-1]) or 0) > 86_000
+    lamp.tell(on=True)  # reported again: the value stays fresh for longer
+    await until(lambda: len(seen.responses) > 2)
+    assert (max_age(seen.responses[-1]) or 0) > 86_000
     assert seen.observation is not None
     seen.observation.cancel()
     lamp.tell(on=False)
@@ -81,7 +81,7 @@ async def test_a_burst_ends_with_the_newest_state_for_certain(home: Home, lamp: 
     await until(lambda: [*seen.values[-1].values()] == [100])
     acknowledged = lambda: home.adapter.status()["notifications_acknowledged"]  # noqa: E731
     await until(lambda: acknowledged() == 1)  # the last one
-    assert len(seen.told) <= 6 and [each for n in seen.values for each in n.values()] == sorted(
+    assert len(seen.responses) <= 6 and [each for n in seen.values for each in n.values()] == sorted(
         each for n in seen.values for each in n.values()
     )
 
@@ -96,31 +96,31 @@ async def test_a_stream_is_confirmed_now_and_then(home: Home, lamp: Device) -> N
         lamp.tell(level=n % 100)
         await asyncio.sleep(0.02)
     assert status()["device_notifications"] > 3 * status()["notifications_acknowledged"]
-    assert len(seen.told) < n
+    assert len(seen.responses) < n
 
 
-async def test_staleness_and_presence_are_told(home: Home, lamp: Device) -> None:
+async def test_an_observer_sees_the_age_of_a_value_and_whether_the_device_is_online(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     lamp.tell(temperature=20)
     pack = await observe(phone, "d/lamp/temperature")
     text = await observe(phone, "d/lamp/temperature", TEXT)
     whole = await observe(phone, "d/lamp")
-    await until(lambda: -records(pack.told[-1])[0].time >= 0.5)
-    (record,) = records(pack.told[-1])
-    assert (record.value, record.update_time, max_age(pack.told[-1])) == (20, 0.5, 0)
+    await until(lambda: -records(pack.responses[-1])[0].time >= 0.5)
+    (record,) = records(pack.responses[-1])
+    assert (record.value, record.update_time, max_age(pack.responses[-1])) == (20, 0.5, 0)
     lamp.online(True)
-    await whole.told_that(lambda told: told.get("online") is True)
+    await whole.until_state(lambda state: state.get("online") is True)
     lamp.online(False)
-    await whole.told_that(lambda told: told.get("online") is False)
+    await whole.until_state(lambda state: state.get("online") is False)
     lamp.tell(temperature=22)
     await until(lambda: text.values[-1] == "22")
-    assert all(response.code == codes.CONTENT for response in text.told)
+    assert all(response.code == codes.CONTENT for response in text.responses)
 
 
-async def test_who_observes_what_was_never_told_has_it_asked_for(home: Home, lamp: Device) -> None:
+async def test_an_observation_of_an_unknown_value_reads_it_from_the_device(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     seen = await observe(phone, "d/lamp/level")
-    assert records(seen.told[0]) == ()
+    assert records(seen.responses[0]) == ()
     command = await lamp.command()
     assert wanted_of(command) == ("level", None)
     lamp.tell(level=5)
@@ -128,15 +128,15 @@ async def test_who_observes_what_was_never_told_has_it_asked_for(home: Home, lam
     await until(lambda: [*seen.values[-1].values()] == [5])
 
 
-async def test_the_end_is_told(home: Home, lamp: Device) -> None:
+async def test_an_observation_ends_with_not_found_if_its_property_or_device_is_gone(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     lamp.tell(on=True, level=1)
     on, level = await observe(phone, "d/lamp/on"), await observe(phone, "d/lamp/level")
     lamp.change(ON)
-    await until(lambda: level.told[-1].code == codes.NOT_FOUND)
-    assert on.told[-1].code == codes.CONTENT
+    await until(lambda: level.responses[-1].code == codes.NOT_FOUND)
+    assert on.responses[-1].code == codes.CONTENT
     lamp.leave()
-    await until(lambda: on.told[-1].code == codes.NOT_FOUND)
+    await until(lambda: on.responses[-1].code == codes.NOT_FOUND)
     assert not watches(home) and not watched(home)
     assert (await phone.request(get("d/lamp/on"))).code == codes.NOT_FOUND
 
@@ -186,8 +186,8 @@ async def test_a_slow_reader_gets_the_newest_state_and_no_more(home: Home, lamp:
     raw.release()
 
     def newest() -> Any:
-        told = [e.response for e in raw.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
-        return [*values(told[-1]).values()]
+        responses = [e.response for e in raw.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
+        return [*values(responses[-1]).values()]
 
     await until(lambda: newest() == [99])
 

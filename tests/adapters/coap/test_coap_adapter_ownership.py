@@ -203,7 +203,7 @@ async def test_the_link_is_judged_when_it_is_written_to(start: Start) -> None:
     await until(lambda: len(home.adapter._connections) == 1)
     assert home.far.outcome(unit) == (Outcome.DELIVERED, None)
     by_reading, by_observing, by_answer = (home.far.unit(session, n, record()) for n in (1, 2, 3))
-    await until(lambda: home.adapter._delivery._orders)
+    await until(lambda: home.adapter._delivery._unsettled)
     assert await read(worse, session) is None
     assert home.far.outcome(by_reading) == (Outcome.DROPPED, Reason.LINK)
     seen = await observed(worse, session)
@@ -241,7 +241,7 @@ async def test_a_late_acknowledgement_of_an_old_observation_counts_for_nothing(h
     await old.request(atls_client.read_request(session), observe=True)
     for n in range(3):  # ids 1 to 3 on the old association
         home.far.unit(session, n, record(seed=n))
-    await until(lambda: home.adapter.status()["notifications"] == 3 and not home.adapter._delivery._orders)
+    await until(lambda: home.adapter.status()["notifications"] == 3 and not home.adapter._delivery._unsettled)
     old.holds = True
     home.far.unit(session, 3, record(seed=3))
     await until(lambda: home.adapter.status()["notifications"] == 4)
@@ -280,7 +280,7 @@ async def test_only_a_key_that_is_known_gets_in(home: Home) -> None:
                     await client.connect()
                     await client.request(atls_client.inbox_request())
         except TimeoutError:
-            assert client.info is None  # an unknown identity is not told from a wrong key: the handshake stalls
+            assert client.info is None  # an unknown identity gets the same answer as a wrong key: the handshake stalls
         client.close()
     assert home.adapter.status()["clients"] == 0
 

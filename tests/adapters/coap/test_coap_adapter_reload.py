@@ -91,7 +91,7 @@ async def test_sessions_of_a_key_that_went_while_nobody_served_end_at_the_start(
         assert {view.session for view in home.hub.engine.all_sessions()} == {tablet}
 
 
-async def test_who_is_connected_is_told_by_claim(start) -> None:
+async def test_the_command_clients_counts_connections_by_claim(start) -> None:
     home: Home = await start()
     await home.client("phone")
     await home.client("phone")
@@ -109,15 +109,15 @@ async def test_a_client_that_comes_again_and_again_is_news_once(start, caplog) -
     assert caplog.text.count("client psk:phone connected") == 1
 
 
-async def test_a_refused_handshake_is_told_with_its_address_at_a_bounded_rate(start, caplog) -> None:
+async def test_a_refused_handshake_is_logged_with_its_address_at_a_bounded_rate(start, caplog) -> None:
     home: Home = await start()
     for port in range(40):
         home.adapter.refused(("::ffff:192.0.2.7", 4000 + port, 0, 0), "no answer; it named the PSK identity 'pho\nne'")
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert told[0] == (
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings[0] == (
         "handshake of 192.0.2.7 port 4000 refused: no answer; it named the PSK identity 'pho?ne' (1 so far)"
     )
-    assert len(told) == 10 and home.adapter.status()["refused_handshakes"] == 40
+    assert len(warnings) == 10 and home.adapter.status()["refused_handshakes"] == 40
 
 
 async def test_any_other_change_takes_a_fresh_instance(start) -> None:
@@ -129,4 +129,4 @@ async def test_any_other_change_takes_a_fresh_instance(start) -> None:
     home.write("gateway.pem", other.chain)
     home.write("gateway.key", other.key_pem, 0o600)
     assert not home.adapter.adopt(home.configure())
-    assert "phone" not in repr(home.adapter._terms)
+    assert "phone" not in repr(home.adapter._client_credentials)

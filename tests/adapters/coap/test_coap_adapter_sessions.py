@@ -27,12 +27,12 @@ from tests.harness.gateway_in_loop import record, tls_record, until
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data"])
 async def test_two_coaps_clients_talk(home: Home, kind: str) -> None:
     phone, tablet = await home.client("phone"), await home.client("tablet")
-    told: list[list[tuple[str, str | None, str | None]]] = []
-    await tablet.observe(atls_client.inbox_request(), lambda response: told.append(entries(response)))
+    inboxes: list[list[tuple[str, str | None, str | None]]] = []
+    await tablet.observe(atls_client.inbox_request(), lambda response: inboxes.append(entries(response)))
     session = await opened(phone, "tablet", kind)
-    await until(lambda: len(told) == 2)
+    await until(lambda: len(inboxes) == 2)
     formats = {"atls": "65000", "adtls": "65001", "atls-data": "65002"}
-    assert told == [[], [(session, formats[kind], "phone")]]
+    assert inboxes == [[], [(session, formats[kind], "phone")]]
     assert await inbox(phone) == []
     seen_by_tablet, seen_by_phone = await observed(tablet, session), await observed(phone, session)
     make = tls_record if kind == "atls" else record
@@ -47,8 +47,8 @@ async def test_two_coaps_clients_talk(home: Home, kind: str) -> None:
     assert await closed(tablet, session) == codes.DELETED
     await until(lambda: seen_by_phone.refusal and seen_by_tablet.refusal)
     assert seen_by_phone.refusal is not None and seen_by_phone.refusal.reason == "closed"
-    await until(lambda: len(told) == 3)
-    assert told[-1] == []
+    await until(lambda: len(inboxes) == 3)
+    assert inboxes[-1] == []
     assert await closed(phone, session) == codes.NOT_FOUND
     phone.close(), tablet.close()
     await until(lambda: not home.adapter._connections)
@@ -241,7 +241,7 @@ async def test_a_repeated_unit_does_not_acknowledge_the_answer_that_got_lost(hom
     first = await home.raw("phone")
     session = await opened(first, "lamp")
     receipt = home.far.unit(session, 0, record(seed=1))
-    await until(lambda: home.adapter._delivery._orders)
+    await until(lambda: home.adapter._delivery._unsettled)
     first.start(atls_client.send_request(session, 0, "adtls", record()))
     first.deaf = True
     await until(lambda: home.far.of(Unit))

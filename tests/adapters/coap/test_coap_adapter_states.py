@@ -55,9 +55,9 @@ async def test_a_lost_block_ends_nothing_and_the_newest_state_goes_out(home: Hom
         before = len(phone.heard(b"tok"))
         lamp.tell(level=level)
         await until(lambda before=before: len(phone.heard(b"tok")) > before)
-    for told in phone.heard(b"tok")[1:]:
-        assert told.type == CON, "what goes in blocks is confirmable"
-        assert decode_block(opt.first(told.options, opt.BLOCK2) or b"") == Block(0, True, 0)
+    for notification in phone.heard(b"tok")[1:]:
+        assert notification.type == CON, "what goes in blocks is confirmable"
+        assert decode_block(opt.first(notification.options, opt.BLOCK2) or b"") == Block(0, True, 0)
     assert watches(home) == 1 and home.adapter.status()["notifications_failed"] == 0
     blocks = [block.payload async for block in phone.fetch(get("d/lamp"), 0)]
     assert ("lamp/level", 3) in [(record.name, record.value) for record in read_json(b"".join(blocks))]

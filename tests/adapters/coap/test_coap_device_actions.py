@@ -122,8 +122,8 @@ async def test_what_is_no_action_is_refused(
 async def test_events_are_observed_and_numbered(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     seen = await observe(phone, "d/lamp/press")
-    await until(lambda: seen.told)
-    assert seen.told[0].payload == b"[]"
+    await until(lambda: seen.responses)
+    assert seen.responses[0].payload == b"[]"
     happens(home, lamp, "bell")
     happens(home, lamp, "press", "short")
     happens(home, lamp, "press", "long")
@@ -131,7 +131,7 @@ async def test_events_are_observed_and_numbered(home: Home, lamp: Device) -> Non
         {"n": 0, "event": "press", "data": "short"},
         {"n": 1, "event": "press", "data": "long"},
     ]
-    await until(lambda: json.loads(seen.told[-1].payload) == wanted)
+    await until(lambda: json.loads(seen.responses[-1].payload) == wanted)
 
 
 async def test_what_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:

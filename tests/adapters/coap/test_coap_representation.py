@@ -60,7 +60,7 @@ def check_pack(pack: Any) -> dict[str, Any]:
 
 @st.composite
 def views(draw: st.DrawFn) -> tuple[DeviceView, float]:
-    """A device with any mixture of what it has told, and the time."""
+    """A device with any mixture of reported values, and the time."""
     values = {
         DataType.BOOLEAN: st.booleans(),
         DataType.INTEGER: st.integers(-(2**63), 2**63),
@@ -103,19 +103,19 @@ def read(format: int, octets: bytes) -> Any:
 def test_every_pack_is_one(made: tuple[DeviceView, float], format: int) -> None:
     view, now = made
     base = representation.base_name(view)
-    told = {
+    reported = {
         f"{base}{name}": in_senml(sample.value) for name, sample in view.samples.items() if sample.value is not None
     }
     known = {} if view.online is None or any(p.name == "online" for p in view.properties) else {
         f"{base}online": view.online
     }  # fmt: skip
     response = representation.whole(view, format, now)
-    assert check_pack(read(format, response.payload)) == {**told, **known}
+    assert check_pack(read(format, response.payload)) == {**reported, **known}
     ours = senml.read_json if format == device_resources.SENML_JSON else senml.read_cbor
-    assert {record.name: record.value for record in ours(response.payload)} == {**told, **known}
+    assert {record.name: record.value for record in ours(response.payload)} == {**reported, **known}
     for each in view.properties:
         single = representation.one(view, each, view.samples.get(each.name), format, now)
-        value = told.get(base + each.name)
+        value = reported.get(base + each.name)
         assert check_pack(read(format, single.payload)) == ({} if value is None else {base + each.name: value})
 
 
@@ -127,13 +127,17 @@ def test_what_has_no_value_has_no_record() -> None:
     )  # fmt: skip
     assert representation.whole(view, device_resources.SENML_JSON, 1.0).payload == b'[{"n":"lamp/c","v":3,"ut":60}]'
     for name in (0, 1):
-        told = view.properties[name]
+        known_property = view.properties[name]
         assert (
-            representation.one(view, told, view.samples.get(told.name), device_resources.SENML_JSON, 1.0).payload
+            representation.one(
+                view, known_property, view.samples.get(known_property.name), device_resources.SENML_JSON, 1.0
+            ).payload
             == b"[]"
         )
         assert (
-            representation.one(view, told, view.samples.get(told.name), device_resources.SENML_CBOR, 1.0).payload
+            representation.one(
+                view, known_property, view.samples.get(known_property.name), device_resources.SENML_CBOR, 1.0
+            ).payload
             == b"\x80"
         )
 

@@ -292,7 +292,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert not len(sessions._orders) and not sessions._orders.held
+        assert not len(sessions._outbound) and not sessions._outbound.held
         assert not len(sessions._submitted) and not sessions._ends
 
 

@@ -127,4 +127,4 @@ async def settled(home: MqttHome) -> None:
     devices = home.adapter.devices
     assert devices is not None and devices._client is not None
     client = devices._client
-    await until(lambda: not client.outstanding and not devices._board.waiting)
+    await until(lambda: not client.outstanding and not devices._publisher.waiting)

@@ -180,7 +180,7 @@ async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
     await until(lambda: home.adapter.status()["held"] == 1)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not len(home.sessions._orders) and not home.hub.engine.in_flight("mqtt")
+    assert not len(home.sessions._outbound) and not home.hub.engine.in_flight("mqtt")
     await until(lambda: home.far.outcome(unit))
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
 

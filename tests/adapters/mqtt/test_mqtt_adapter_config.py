@@ -135,7 +135,7 @@ def test_files_and_names_that_can_not_be_used(folder: Path, table: dict[str, Any
     assert "ssword\n" not in str(caught.value) and "BEGIN" not in str(caught.value)
 
 
-def test_all_that_can_not_be_used_is_told(folder: Path) -> None:
+def test_each_unusable_value_and_file_is_reported_in_one_run(folder: Path) -> None:
     table = {"broker": "localhost:0", "prefix": "a/+", "ca_file": "nowhere", "user": "u", "password_file": "empty"}
     files = {"certificate_file": "text", "key_file": "good.key"}
     with pytest.raises(ExceptionGroup) as caught:

@@ -31,7 +31,7 @@ async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome
     await until(lambda: len(home.far.of(Unit, session)) == 3)
     assert len(client_of(home)._unacknowledged) == 3
     units = [order for order in home.far.orders if isinstance(order.envelope, Unit)]
-    home.far.settle(units[1])  # not the first: what came before it has to be told first (MQTT 5 section 4.6)
+    home.far.settle(units[1])  # not the first: the receipts go out in the order of the messages (MQTT 5 section 4.6)
     await until(lambda: list(client_of(home)._unacknowledged._messages.values()) == [False, True, False])
     home.adapter.receipt(Receipt(units[0].envelope.id, Outcome.HELD))
     assert list(client_of(home)._unacknowledged._messages.values()) == [False]

@@ -35,7 +35,7 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     await until(lambda: app.statuses(session))
     assert app.statuses(session) == [bodies.Status(bodies.StatusEvent.CLOSED, reason="closed")]
     assert not other.statuses(session)
-    await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._orders))
+    await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._outbound))
     home.check_empty()
 
 
@@ -89,7 +89,7 @@ async def test_a_client_of_mqtt_3_1_1_at_a_broker_that_we_speak_mqtt_5_with(home
     await until(lambda: len(home.far.of(Unit)) == 2)
 
 
-async def test_refusals_and_losses_are_told(start: Start) -> None:
+async def test_refusals_and_losses_are_published_to_the_client(start: Start) -> None:
     policy = """\
 layer: 1
 policy-version: 1
@@ -129,7 +129,7 @@ rules:
     assert not len(home.sessions._submitted)
 
 
-async def test_a_foreign_session_is_told_like_an_unknown_one(home: MqttHome) -> None:
+async def test_a_foreign_session_gets_the_answer_of_an_unknown_one(home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     mine, theirs, nobodys = await app.open("lamp"), home.far.open("app"), "0f" * 16
     probes: list[tuple[str, bytes, str | None]] = [
@@ -344,8 +344,8 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     receipt = home.far.unit(session, 0, record())
     await until(lambda: app.units(session) and home.far.outcome(receipt) == (Outcome.DELIVERED, None))
     await until(lambda: len(other.statuses("0f" * 16)) == 512 + news.MOST)
-    told = [status.n for status in other.statuses("0f" * 16)]
-    assert told == [*range(512), *range(2000 - news.MOST, 2000)]
+    numbers = [status.n for status in other.statuses("0f" * 16)]
+    assert numbers == [*range(512), *range(2000 - news.MOST, 2000)]
     assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 
@@ -357,7 +357,7 @@ async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
     assert len(home.sessions._ends) < 300 and ("app", live) in home.sessions._ends
 
 
-async def test_the_epoch_is_told(home: MqttHome) -> None:
+async def test_the_bridge_state_holds_the_epoch(home: MqttHome) -> None:
     app = await home.user("app")
     await until(app.states)
     (state,) = app.states()

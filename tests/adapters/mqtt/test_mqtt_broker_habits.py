@@ -150,7 +150,7 @@ def list_for(gateway: str) -> str:
 
 
 @pytest.mark.parametrize("version", [4, 5])
-async def test_a_list_without_the_right_to_read_is_told(start: Start, version: int) -> None:
+async def test_an_acl_without_the_right_to_read_is_a_fault_in_status(start: Start, version: int) -> None:
     """Mosquitto grants the subscription all the same, and brings nothing."""
     deaf = list_for("topic write atls/#\ntopic write home/#\ntopic write homeassistant/#")
     home = await start(policy=POLICY, acl=deaf, devices={}, version=version)
@@ -179,7 +179,7 @@ async def test_a_list_that_lets_us_not_probe_is_no_fault(start: Start) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 5])
-async def test_a_broker_that_takes_short_packets_only_is_told(start: Start, version: int) -> None:
+async def test_a_broker_with_a_small_maximum_packet_size_is_named_in_status(start: Start, version: int) -> None:
     """In MQTT 5 it says so itself; in 3.1.1 it ends the connection over a long one, which is given up then."""
     home = await start(
         policy=POLICY, acl=ACL, devices={}, broker_acl=False, version=version, lines=("max_packet_size 512",)
@@ -189,8 +189,8 @@ async def test_a_broker_that_takes_short_packets_only_is_told(start: Start, vers
     house.join("lamp", STATE, LEVEL)
     configs = (f"{config_topic('lamp')}: ", "homeassistant/device/atls_0123456789ab/config: ")
     await until(lambda: home.adapter.status()["devices"]["unsent"], 30.0)
-    told = home.adapter.status()["devices"]["unsent_last"]
-    assert told.startswith(configs) and ("takes 512" in told if version == 5 else "ends the connection" in told)
+    unsent = home.adapter.status()["devices"]["unsent_last"]
+    assert unsent.startswith(configs) and ("takes 512" in unsent if version == 5 else "ends the connection" in unsent)
     await until(lambda: last(app, "home/lamp") != "nothing" and home.state.ready)
     await put(app, "home/lamp/set/state", "ON")
     await until(lambda: house.commands)

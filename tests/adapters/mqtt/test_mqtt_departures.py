@@ -25,11 +25,11 @@ async def play(plan: list[tuple[str, str]]) -> list[int]:
     counts = []
     for step, run in plan:
         if step == "will":
-            departures.told("app", Gone(run))
+            departures.announced("app", Gone(run))
         elif step == "back":
-            departures.told("app", Gone(run, back=True))
+            departures.announced("app", Gone(run, back=True))
         elif step == "heard":
-            departures.heard("app")
+            departures.returned("app")
         elif step == "connection ends":
             departures.forget()
         else:

@@ -58,7 +58,7 @@ async def app(home: MqttHome, house: House) -> AsyncIterator[Any]:
     yield app
 
 
-async def test_an_action_is_done_and_its_output_told(app: Any, home: MqttHome, house: House) -> None:
+async def test_an_action_is_invoked_and_its_output_published(app: Any, home: MqttHome, house: House) -> None:
     await put(app, "home/lamp/action/dim", '{"input": 5}')
     await until(lambda: house.commands)
     (action,) = house.commands
@@ -109,7 +109,7 @@ async def test_what_an_action_can_be_given_is_said(
     assert not house.commands
 
 
-async def test_an_action_that_may_have_been_done_before_a_restart_is_told_so(
+async def test_an_action_interrupted_by_a_restart_fails_with_the_reason_restarted(
     app: Any, home: MqttHome, house: House
 ) -> None:
     await put(app, "home/lamp/action/toggle", '{"transaction": 7}')

@@ -265,7 +265,7 @@ async def test_the_answer_goes_where_it_was_asked_for_but_not_anywhere(home: Mqt
     app = await home.user("app", "home/#", "atls/#", subscribe=False)
     house.join("lamp", STATE)
     await settled(home)
-    for asked, told in (
+    for asked, answered_at in (
         ("home/lamp/answer/my-app/1", "home/lamp/answer/my-app/1"),
         ("home/sensor/answer/my-app", "home/lamp/answer"),
         ("home/bridge/state", "home/lamp/answer"),
@@ -276,7 +276,7 @@ async def test_the_answer_goes_where_it_was_asked_for_but_not_anywhere(home: Mqt
         await put(app, "home/lamp/set", "ON", response_topic=asked, correlation=asked.encode()[:32])
         await until(lambda: [each for each in app.messages if "answer" in each.topic or "atls" in each.topic])
         (message,) = [each for each in app.messages if each.correlation and each.topic != "home/lamp/set"]
-        assert (message.topic, message.correlation) == (told, asked.encode()[:32])
+        assert (message.topic, message.correlation) == (answered_at, asked.encode()[:32])
 
 
 async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: House) -> None:
@@ -346,7 +346,7 @@ async def test_requests(home: MqttHome, house: House) -> None:
         app.messages.clear()
 
 
-async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
+async def test_discovery_describes_a_device_to_home_assistant(home: MqttHome, house: House) -> None:
     app = await home.user("app", "homeassistant/#", subscribe=False)
     house.join("lamp", STATE, model="L1", manufacturer="Acme")
     await until(lambda: last(app, CONFIG) != "nothing")
@@ -363,7 +363,7 @@ async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
     assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature", "last_seen"}
     await put(app, "homeassistant/status", "online")
     await until(lambda: len(bodies(app, CONFIG)) == 3)
-    house.join("lamp", STATE, model="L1")  # what is left out stays in Home Assistant: it has to be told
+    house.join("lamp", STATE, model="L1")  # Home Assistant keeps what a message leaves out
     await until(lambda: len(bodies(app, CONFIG)) == 4)
     assert last(app, CONFIG)["cmps"]["temperature"] == {"p": "sensor"}
     house.join("lamp", STATE, TEMPERATURE, model="L1")
@@ -662,7 +662,7 @@ async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
 
 
 async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) -> None:
-    """Whoever comes to know a device by its discovery has no other way to hear what it told, and needs a moment."""
+    """A client that learns of a device by discovery hears its state in no other way, and subscribes a moment later."""
     home = await start(policy=POLICY, acl=ACL, devices={"retain": False}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, subscribe=False)

@@ -1,4 +1,4 @@
-"""What Home Assistant is told, against the keys that its documentation and code name (integrations/mqtt, 2026)."""
+"""The discovery messages, against the keys that its documentation and code name (integrations/mqtt, 2026)."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMappin
 
 
 @pytest.mark.parametrize(
-    ("senml", "device_class", "unit", "told"),
+    ("senml", "device_class", "unit", "expected_unit"),
     [
         ("m3", "gas", "m³", "gas"),
         ("W/m2", "irradiance", "W/m²", "irradiance"),
@@ -263,10 +263,10 @@ def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMappin
     ],
 )
 def test_units_and_classes_are_those_of_home_assistant(
-    senml: str, device_class: str, unit: str | None, told: str | None
+    senml: str, device_class: str, unit: str | None, expected_unit: str | None
 ) -> None:
     component = component_of(PropertyAffordance(name="x", type=DataType.NUMBER, unit=senml, device_class=device_class))
-    assert (component.get("unit_of_measurement"), component.get("device_class")) == (unit, told)
+    assert (component.get("unit_of_measurement"), component.get("device_class")) == (unit, expected_unit)
 
 
 def test_every_class_has_units_that_we_can_say() -> None:

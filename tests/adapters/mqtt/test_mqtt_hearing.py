@@ -22,11 +22,11 @@ class Ear(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.troubles: list[str] = []
         self.hearing = Hearing(FILTERS, self._tell, wait=0.3, again=0.3)
 
     def _tell(self, trouble: str) -> None:
-        self.told.append(trouble)
+        self.troubles.append(trouble)
         self._changed.set()
 
     def connected(self, session_present: bool) -> None:
@@ -61,18 +61,18 @@ async def test_a_right_that_comes_later_is_noticed_without_a_new_connection(tmp_
         async with running(broker.port, "ear", recorder=ear) as (client, _):
             ear.client = client
             client.subscribe(FILTERS)
-            await ear.until(lambda: len(ear.told) == 2)  # once more, since it tries again
-            assert all("home/+/get/+, home/+/set" in trouble and "right to read" in trouble for trouble in ear.told)
+            await ear.until(lambda: len(ear.troubles) == 2)  # once more, since it tries again
+            assert all("home/+/get/+, home/+/set" in trouble and "right to read" in trouble for trouble in ear.troubles)
             assert ear.hearing.deaf and not ear.messages
             acl.write_text(ALL)
             assert broker.process is not None
             broker.process.send_signal(signal.SIGHUP)
-            await ear.until(lambda: ear.told[-1] == "")
+            await ear.until(lambda: ear.troubles[-1] == "")
             assert not ear.hearing.deaf and len(ear.connections) == 1
             probe = ear.messages[-1]
             client._end("cut")
             await ear.until(lambda: len(ear.connections) == 2)
             assert not ear.hearing.back(probe)
-            await ear.until(lambda: ear.told[-2:] == ["", ""])
+            await ear.until(lambda: ear.troubles[-2:] == ["", ""])
     finally:
         broker.kill()

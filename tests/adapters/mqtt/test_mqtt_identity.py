@@ -348,7 +348,7 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
     real = DeviceTopics.published
 
     def published(devices: DeviceTopics, token: Any, code: int) -> None:
-        if devices._board._announced.get(token) == "lamp" and not lost:
+        if devices._publisher._announced.get(token) == "lamp" and not lost:
             lost.append(token)
             assert devices._client is not None
             devices._client._end("cut")
@@ -475,7 +475,7 @@ async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> Non
     assert set(await retained(home)) == {"homeassistant/device/of_another_program/config"}
 
 
-async def test_a_broker_that_refuses_discovery_is_told_by_its_topics(start: Start) -> None:
+async def test_a_refused_discovery_message_is_a_fault_that_names_its_topics(start: Start) -> None:
     acl = "user gateway\ntopic readwrite home/#\ntopic readwrite atls/#\ntopic read homeassistant/status\n"
     home = await start(policy=POLICY, acl=acl, devices={}, broker_acl=False)
     House(home.far).join("lamp", STATE)

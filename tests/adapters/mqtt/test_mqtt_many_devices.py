@@ -38,4 +38,4 @@ async def test_each_is_announced_once(start: Start) -> None:
     await settled(home)
     announced = Counter(each.topic for each in app.messages if each.topic.endswith("/config"))
     assert len(announced) == len(NAMES) + 1  # and the gateway itself
-    assert max(announced.values()) <= 2  # once more at most, where a device was told of in two turns
+    assert max(announced.values()) <= 2  # once more at most, if its device was announced in two turns

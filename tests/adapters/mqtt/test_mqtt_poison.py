@@ -52,7 +52,7 @@ async def test_a_message_that_is_too_long_costs_itself_only(
         assert (status["unread"], status["devices"]["unread"]) == (32, 2)
         assert status["unread_last"].startswith(f"atls/app/atls/{session}/up/29: 7")
         assert status["devices"]["unread_last"].startswith("home/lamp/set: 7")
-        # Whoever sent it is told.
+        # Its sender gets an answer.
         await until(lambda: len(app.statuses(session)) == 30 and len(bodies(app, "home/lamp/answer")) == 3)
         assert {(each.event.value, each.reason) for each in app.statuses(session)} == {("dropped", "too-large")}
         assert bodies(app, "home/lamp/answer")[:2] == 2 * [{"status": "failed", "reason": "too-large"}]

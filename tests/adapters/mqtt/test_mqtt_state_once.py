@@ -118,7 +118,7 @@ async def test_the_same_values_are_published_again_after_a_while(home: MqttHome,
     """With another ``last_seen``."""
     house.tell("lamp", state=False)
     assert await states(home, app) == []
-    shown = side(home)._board.shown["lamp"]
+    shown = side(home)._publisher.shown["lamp"]
     assert shown.published_at is not None
     shown.published_at -= QUIET
     house.tell("lamp", state=False)
@@ -126,7 +126,7 @@ async def test_the_same_values_are_published_again_after_a_while(home: MqttHome,
 
 
 async def test_a_value_that_was_stale_is_published_though_it_is_the_same(home: MqttHome, house: House) -> None:
-    side(home)._board.shown["lamp"].stale.add("state")
+    side(home)._publisher.shown["lamp"].stale.add("state")
     app = await home.user("app", "home/lamp", "home/end", subscribe=False)
     await until(lambda: last(app, "home/lamp") != "nothing")
     app.messages.clear()

@@ -1,4 +1,4 @@
-"""TLS with certificates on both sides, at a real Mosquitto: each fault is told clearly, and what is mended works."""
+"""TLS with certificates on both sides, at a real Mosquitto: status names each fault, and a mended file works."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_certificate_is_the_login_and_can_be_renewed_while_we_run(mutual
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ({"ca_file": "other.pem"}, "ca_file doesn't vouch for its certificate"),
         ({"server_name": "elsewhere.example"}, "its certificate is for another name: check broker or server_name"),
@@ -67,9 +67,9 @@ async def test_a_certificate_is_the_login_and_can_be_renewed_while_we_run(mutual
         ({"broker_tls": False}, "it may speak no TLS at this port: check broker and tls"),
     ],
 )
-async def test_a_fault_is_told(start: Start, table: dict[str, Any], told: str) -> None:
+async def test_a_tls_fault_is_named_in_status(start: Start, table: dict[str, Any], message: str) -> None:
     home = await start(files={"other.pem": Authority("other").pem}, **table)
-    await until(lambda: told in home.state.trouble)
+    await until(lambda: message in home.state.trouble)
     assert home.state.trouble.startswith(f"no broker at localhost:{home.broker.port}: ")
     assert home.adapter.status()["connected"] is False
 
@@ -85,9 +85,9 @@ async def test_the_broker_s_certificate_expires_and_is_replaced(start: Start) ->
     await app.open("lamp")
 
 
-def test_who_is_put_out_by_a_second_gateway_is_told_what_to_change() -> None:
-    told = no_broker("h", 1, "the broker disconnects: Session taken over")
-    assert told.endswith("; another program has our client_id, such as a second gateway: give each its own")
+def test_a_session_taken_over_advises_a_client_id_for_each_gateway() -> None:
+    message = no_broker("h", 1, "the broker disconnects: Session taken over")
+    assert message.endswith("; another program has our client_id, such as a second gateway: give each its own")
 
 
 def test_words_without_advice_stay_as_they_are() -> None:

@@ -37,7 +37,7 @@ class InMemory:
             context=self.context,
             config=config,
             sessions=self.sessions,
-            orders={},
+            unsettled={},
             counters=defaultdict(int),
             memory=TunnelStore(tmp_path, 16),
             salt=salt,

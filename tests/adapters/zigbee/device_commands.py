@@ -38,7 +38,7 @@ OTHER = PropertyAffordance(name="other", type=DataType.NUMBER, writable=True)
 
 
 class Orders:
-    """What the engine would order, and what it is told."""
+    """Gives orders as the engine would, and keeps the receipts."""
 
     def __init__(self, gateway: Any, device: ZclDevice) -> None:
         self.gateway = gateway
@@ -77,10 +77,10 @@ class Orders:
         return [receipt for receipt in self.gateway.context.receipts if receipt.id == envelope]
 
     async def final(self, envelope: EnvelopeId) -> Receipt:
-        def told() -> list[Receipt]:
+        def ended() -> list[Receipt]:
             return [each for each in self.receipts(envelope) if each.outcome is not Outcome.HELD]
 
-        return (await self.gateway.until(told))[0]
+        return (await self.gateway.until(ended))[0]
 
     def values(self) -> list[Any]:
         return [value for reading in self.gateway.context.of(Reading) for value in reading.values]

@@ -79,7 +79,7 @@ class House:
             endpoints=(endpoint,),
             tunnel_endpoints=(),
         )
-        self.semantics.up(self.air, OneDevice(device))  # type: ignore[arg-type]
+        self.semantics.up(self.air, OneDevice(device))
         if set_up:
             self.semantics._setup.clear()
             self.semantics._presence.clear()  # nobody is asked whether it is there

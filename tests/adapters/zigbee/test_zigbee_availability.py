@@ -108,7 +108,7 @@ def test_a_device_that_goes_silent_is_asked_on_and_is_back_at_its_first_answer()
     assert list(presence.news()) == [("a", False)]
     assert presence.heard("a", 700.0)
     assert list(presence.news()) == [("a", True)]
-    assert unanswered(presence, 700.0 + ON) == [1300.0, 1305.0, 1320.0, 1380.0, 1380.0 + ON]  # and is told once
+    assert unanswered(presence, 700.0 + ON) == [1300.0, 1305.0, 1320.0, 1380.0, 1380.0 + ON]  # and is reported once
     assert list(presence.news()) == [("a", False)]
 
 
@@ -151,7 +151,7 @@ def test_times_are_the_table_s_own() -> None:
     assert unanswered(presence, 0.0)[:3] == [0.0, 1.0, 1.0 + ON]
 
 
-def test_a_device_that_is_told_of_again_keeps_its_state() -> None:
+def test_a_device_that_is_added_again_keeps_its_state() -> None:
     presence = table()
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.heard("a", 0.0)

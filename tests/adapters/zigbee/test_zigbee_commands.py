@@ -41,7 +41,7 @@ async def test_on_and_off(world: Any) -> None:
             order = orders.send(value)
             receipt = await orders.final(order)
             assert receipt == Receipt(order, Outcome.DELIVERED)
-            # confirmed by the answer: told before the receipt, without a report
+            # confirmed by the answer: a reading before the receipt, without a report
             assert orders.values()[before] == ("state", value)
             assert device.commands(0x0006)[-1] == command
         assert device.commands(0x0006) == [ON, OFF, ON]

@@ -16,7 +16,7 @@ from gateway.api.errors import ConfigError
 Make = Callable[..., Awaitable[Any]]
 
 
-async def test_the_network_is_told_beside_a_running_radio_without_its_key(make_world: Make) -> None:
+async def test_facts_of_the_network_are_read_beside_a_running_radio_without_its_key(make_world: Make) -> None:
     world = await make_world()
     async with world.gateway() as gateway:
         held = gateway.adapter.status()["network"]

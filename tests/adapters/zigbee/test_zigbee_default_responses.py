@@ -49,7 +49,7 @@ def radio_address(device: ZclDevice) -> Any:
     return zigpy.types.EUI64.convert(device.eui64)
 
 
-def told(gateway: Any) -> list[tuple[str, Any]]:
+def readings(gateway: Any) -> list[tuple[str, Any]]:
     return [value for reading in gateway.context.of(Reading) for value in reading.values]
 
 
@@ -79,7 +79,7 @@ async def test_a_report_that_can_not_be_read_is_answered_in_any_case(world: Any)
             for control in ("08", "18"):  # asks for a default response, and does not
                 found = await answers(gateway, device, cluster, f"{control} d4 0a {CUT_SHORT}")
                 assert found == response(cluster, 0xD4, "0a 80")
-        assert ("state", True) not in told(gateway)
+        assert ("state", True) not in readings(gateway)
         # of a manufacturer: the answer has its code
         found = await answers(gateway, device, 0xFCC0, f"1c 5f11 d5 0a {CUT_SHORT}")
         assert found == response(0xFCC0, 0xD5, "0a 80", manufacturer=0x115F)
@@ -91,7 +91,7 @@ async def test_the_records_before_the_one_that_can_not_be_read_count(world: Any)
         device = await joined(world, gateway)
         found = await answers(gateway, device, 0x0006, f"18 d4 0a 0000 10 01 {CUT_SHORT}")
         assert found == response(0x0006, 0xD4, "0a 80")
-        assert ("state", True) in told(gateway)
+        assert ("state", True) in readings(gateway)
         counters = gateway.adapter.status()["counters"]
         assert counters["reports_malformed"] == 1 and counters["reports_unknown"] == 0
 
@@ -105,7 +105,7 @@ async def test_a_report_that_can_be_read_is_answered_where_it_asks_for_it(world:
             assert await answers(gateway, device, cluster, f"18 {sequence:02x} 0a 0100 20 01") == []
         found = await answers(gateway, device, 0x0006, "0c 5f11 07 0a 0000 10 01")
         assert found == response(0x0006, 7, "0a 00", manufacturer=0x115F)
-        assert ("state", True) not in told(gateway)  # not an attribute of the standard
+        assert ("state", True) not in readings(gateway)  # not an attribute of the standard
 
 
 async def test_zigpy_learns_from_the_reports_that_no_row_is_for(world: Any) -> None:
@@ -118,7 +118,7 @@ async def test_zigpy_learns_from_the_reports_that_no_row_is_for(world: Any) -> N
         await gateway.until(lambda: basic.get(0x0005) == "lumi.x")
         before = gateway.adapter.status()["counters"]["radio_received"]
         device.report(0x0402, "0000 29 0100")
-        await gateway.until(lambda: told(gateway)[-1] == ("temperature", 0.01))
+        await gateway.until(lambda: readings(gateway)[-1] == ("temperature", 0.01))
         assert gateway.adapter.status()["counters"]["radio_received"] == before + 1
 
 
@@ -156,7 +156,7 @@ async def test_an_answer_that_asks_for_one_gets_one(world: Any) -> None:
             device.asked.clear()
         # a default response to a command is none of these, whatever its bits say
         Orders(gateway, device).send(True)
-        await gateway.until(lambda: ("state", True) in told(gateway))
+        await gateway.until(lambda: ("state", True) in readings(gateway))
         found = await answers(gateway, device, 0x0402, "18 01 0a 0100 20 01")
         assert [frame.command for _, frame in found] == [ON]
 
@@ -188,7 +188,7 @@ async def test_groupcasts_and_broadcasts_are_read_and_never_answered(world: Any)
                 station.send_to_all(
                     profile=0x0104, cluster=cluster, endpoint=1, payload=bytes.fromhex(octets), group=group
                 )
-            await gateway.until(lambda n=number: told(gateway)[-1] == ("temperature", n / 100))
+            await gateway.until(lambda n=number: readings(gateway)[-1] == ("temperature", n / 100))
         assert await answers(gateway, device, 0x0006, "18 55 0a 0000 10 01") == []
         after = gateway.adapter.status()["counters"]
         assert after["reports_malformed"] - counters["reports_malformed"] == 4

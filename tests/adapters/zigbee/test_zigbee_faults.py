@@ -99,7 +99,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 @pytest.fixture
 async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
-    """A world, what the radio told, the radio, and one device that has joined."""
+    """A world, the readings of the radio, the radio, and one device that has joined."""
     events = Recorder()
     radio = await started(settings_of(world), events, may_form=False)
     try:
@@ -328,13 +328,13 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
 
 
 @BOTH_EZSP
-async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_dongle_ends_no_interview(on_air: Any) -> None:
     """zigpy takes a dongle without room for a device that can't be reached, and gives up after three tries within a
     fraction of a second: a burst of commands would end every interview.
     """
     _, _, radio, _ = on_air
-    monkeypatch.setattr(ezsp_application, "BUSY_WAITS", (0.0,) * 8)
     app = radio._app
+    app.busy_waits = (0.0,) * 8
     device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
     protocol = app._ezsp._protocol
     send_unicast, refused = protocol.send_unicast, 0
@@ -350,7 +350,7 @@ async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.
     status, _, endpoints = await device.zdo.Active_EP_req(device.nwk)
     assert (status, endpoints, refused) == (0, [7], 6)
     refused = 0
-    monkeypatch.setattr(ezsp_application, "BUSY_WAITS", ())
+    app.busy_waits = ()
     with pytest.raises(zigpy.exceptions.DeliveryError):  # the fault
         await device.zdo.Active_EP_req(device.nwk)
 

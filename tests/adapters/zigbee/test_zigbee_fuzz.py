@@ -73,7 +73,7 @@ async def test_the_next_good_report_counts(world: Any, caplog: pytest.LogCapture
         )
         assert gateway.adapter.status()["link"] == "up" and gateway.context.of(Leave) == []
         assert [one.name for one in gateway.context.of(Join)[-1].properties] == ["state", "temperature"]
-        gc.collect()  # tasks that ended with an exception that nobody took are told of when they are collected
+        gc.collect()  # asyncio logs the untaken exception of a task when the task is collected
         await asyncio.sleep(0)
         ours = [each for each in caplog.records if each.name.startswith("adapters") and each.levelno > logging.WARNING]
         assert [each.getMessage() for each in ours] == []

@@ -28,25 +28,25 @@ async def joined(
     return found
 
 
-def told(gateway: Any) -> list[tuple[str, Any]]:
+def readings(gateway: Any) -> list[tuple[str, Any]]:
     return [value for reading in gateway.context.of(Reading) for value in reading.values]
 
 
 async def heard(gateway: Any, *wanted: tuple[str, Any]) -> None:
     """Until these are the last values."""
-    await gateway.until(lambda: told(gateway)[-len(wanted) :] == list(wanted))
+    await gateway.until(lambda: readings(gateway)[-len(wanted) :] == list(wanted))
 
 
 async def test_sequence_numbers_of_reports_mean_nothing(world: Any) -> None:
     """Some devices never count, some go back, some start at 255; and the same report may come twice on purpose."""
     async with world.gateway() as gateway:
         (device,) = await joined(world, gateway)
-        before = len(told(gateway))
+        before = len(readings(gateway))
         values = [(0, 1), (0, 2), (0, 3), (255, 4), (255, 4), (0, 5), (7, 6), (6, 7)]
         for sequence, value in values:
             device.report(0x0402, f"0000 29 0{value}00", sequence=sequence)
         await heard(gateway, ("temperature", 0.07))
-        assert told(gateway)[before:] == [("temperature", value / 100) for _, value in values]
+        assert readings(gateway)[before:] == [("temperature", value / 100) for _, value in values]
 
 
 async def test_a_report_with_the_number_of_a_question_is_no_answer_to_it(world: Any) -> None:
@@ -68,14 +68,14 @@ async def test_a_report_with_the_number_of_a_question_is_no_answer_to_it(world: 
         device.say(0x0402, bytes((0x18, request.sequence, 0x0B, request.command, 0x00)))
         device.report(0x0402, "0000 29 0100")
         await heard(gateway, ("temperature", 0.01))
-        assert orders.receipts(order) == [] and ("state", True) not in told(gateway)
+        assert orders.receipts(order) == [] and ("state", True) not in readings(gateway)
         device.say(0x0006, bytes((0x18, request.sequence, 0x0B, request.command, 0x00)))
         assert (await orders.final(order)).outcome is Outcome.DELIVERED
-        assert ("state", True) in told(gateway)
+        assert ("state", True) in readings(gateway)
 
 
 async def test_a_device_that_comes_back_under_another_address(world: Any) -> None:
-    """It is the same one: nothing is told of it as new or gone, it is read and set as before."""
+    """It is the same one: the adapter reports it neither as new nor as gone, it is read and set as before."""
     async with world.gateway() as gateway:
         (device,) = await joined(world, gateway)
         orders = Orders(gateway, device)
@@ -84,7 +84,7 @@ async def test_a_device_that_comes_back_under_another_address(world: Any) -> Non
         assert world.network.rejoin(world.network.station(DEVICE), moved=True)
         await gateway.until(lambda: gateway.radio.device(device.eui64).nwk != nwk)
         device.report(0x0402, "0000 29 0100")
-        await gateway.until(lambda: ("temperature", 0.01) in told(gateway))  # it may be read and set up again
+        await gateway.until(lambda: ("temperature", 0.01) in readings(gateway))  # it may be read and set up again
         assert (await orders.final(orders.send(True))).outcome is Outcome.DELIVERED
         assert device.commands(0x0006) == [ON]
         assert len({join.properties for join in gateway.context.of(Join)[joins - 1 :]}) == 1
@@ -161,7 +161,7 @@ async def test_the_same_clusters_on_several_endpoints(world: Any) -> None:
         orders = Orders(gateway, second)
         assert (await orders.final(orders.send(True, "state_240"))).outcome is Outcome.DELIVERED
         assert (first.commands(0x0006), second.commands(0x0006)) == ([], [ON])
-        before = len(told(gateway))
+        before = len(readings(gateway))
         world.network.station(DEVICE).send(
             profile=0x0104,
             cluster=0x0402,
@@ -173,4 +173,4 @@ async def test_the_same_clusters_on_several_endpoints(world: Any) -> None:
         )
         first.report(0x0402, "0000 29 0400")
         await heard(gateway, ("temperature", 0.04))
-        assert told(gateway)[before:] == [("temperature", 0.04)]
+        assert readings(gateway)[before:] == [("temperature", 0.04)]

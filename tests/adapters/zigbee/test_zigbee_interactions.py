@@ -59,7 +59,7 @@ async def test_state_brightness_and_transition_are_one_frame(world: Any) -> None
         )
         ((cluster, frame),) = device.asked
         assert (cluster, frame.command, frame.payload.hex()) == (LEVEL, MOVE_TO_LEVEL_WITH_ON_OFF, "071900")
-        assert asked.told() == {"state": True, "brightness": 7}
+        assert asked.reported() == {"state": True, "brightness": 7}
 
 
 PLANS: list[tuple[dict[str, Any], list[tuple[int, int, str]], dict[str, Any]]] = [
@@ -76,12 +76,12 @@ async def test_which_frame_sets_what(world: Any) -> None:
     async with world.gateway() as gateway:
         lamp = Lamp()
         device, asked = await joined(world, gateway, lamp.switch, lamp.level)
-        for values, frames, told in PLANS:
+        for values, frames, reported in PLANS:
             device.asked.clear()
             asked.heard = len(gateway.context.of(Reading))
             assert (await asked.does(WriteProperties, values=values)).outcome is Outcome.DELIVERED, values
             sent = [(cluster, frame.command, frame.payload.hex()) for cluster, frame in device.asked]
-            assert (sent, asked.told()) == (frames, told), values
+            assert (sent, asked.reported()) == (frames, reported), values
 
 
 async def test_what_no_frame_carries_is_dropped_and_said(world: Any) -> None:
@@ -97,7 +97,7 @@ async def test_what_no_frame_carries_is_dropped_and_said(world: Any) -> None:
         assert device.commands(ON_OFF) == [1] and device.commands(LEVEL) == []
 
 
-async def test_a_refused_frame_is_told_for_its_properties_only(world: Any) -> None:
+async def test_a_refused_frame_fails_its_own_properties_only(world: Any) -> None:
     async with world.gateway() as gateway:
         lamp = Lamp()
         device, asked = await joined(world, gateway, lamp.switch, lamp.level, temperature(IDENTITY))
@@ -135,7 +135,7 @@ async def test_toggle_is_an_action_and_the_state_is_read_behind_it(world: Any) -
         for state in (True, False):
             receipt = await asked.does(InvokeAction, name="toggle", input=None)
             assert (receipt.outcome, receipt.reason) == (Outcome.DELIVERED, None)
-            assert asked.told() == {"state": state}
+            assert asked.reported() == {"state": state}
         assert device.commands(ON_OFF) == [2, 2]
         assert (await asked.does(InvokeAction, name="explode", input=None)).reason is Reason.UNKNOWN
 
@@ -210,9 +210,9 @@ async def test_a_zone_tells_its_status_by_a_command(world: Any) -> None:
         (event,) = await gateway.until(lambda: gateway.context.of(Event))
         assert event.name == "zone_status"
         assert {name for name, on in event.data.items() if on} == {"alarm_1", "tamper"}
-        assert asked.told() == {"alarm": True}
+        assert asked.reported() == {"alarm": True}
         device.say(ZONE, ZclFrame(0x00, bytes(6), 10, to_client=True).encode())
-        await gateway.until(lambda: asked.told() == {"alarm": False})
+        await gateway.until(lambda: asked.reported() == {"alarm": False})
 
 
 @pytest.mark.parametrize("sent", ["02", "00", ""])
@@ -232,8 +232,8 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
     """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
     async with world.gateway() as gateway:
         device, asked = await joined(world, gateway, on_off(IDENTITY))
-        execution = gateway.semantics._orders
-        ask, refused = execution._requests.ask, []
+        execution = gateway.semantics._commands
+        ask, refused = execution._transactions.ask, []
 
         def once(record: Any, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
             if content.command == 0x00 and not content.cluster_specific:
@@ -242,7 +242,7 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
                 return None
             return ask(record, endpoint, cluster, content, done, **options)
 
-        execution._requests.ask = once
+        execution._transactions.ask = once
         record = gateway.record(device.eui64)
         record.model.sleepy = True
         run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))

@@ -33,7 +33,7 @@ async def two_endpoints(world: Any, *, sleepy: bool = False) -> tuple[ZclDevice,
     return pair[0], pair[1]
 
 
-def told(gateway: Any) -> dict[str, Any]:
+def readings(gateway: Any) -> dict[str, Any]:
     return {name: value for reading in gateway.context.of(Reading) for name, value in reading.values}
 
 
@@ -63,20 +63,20 @@ async def test_one_bad_endpoint_spoils_no_other(world: Any, status: int, first: 
         join = await gateway.join(good)
         assert [one.name for one in join.properties] == [names[good.endpoint]]
         assert dict(join.facts)["model"] == "Z1"
-        await gateway.until(lambda: names[good.endpoint] in told(gateway))
+        await gateway.until(lambda: names[good.endpoint] in readings(gateway))
         row = await shown(gateway, good)
         assert (row["interviewed"], row["endpoints_missing"]) == (True, [bad.endpoint])
         good.report(*((0x0006, "0000 10 01") if good.endpoint == GOOD else (0x0402, "0000 29 3408")))
-        await gateway.until(lambda: told(gateway)[names[good.endpoint]] in (True, 21.0))
+        await gateway.until(lambda: readings(gateway)[names[good.endpoint]] in (True, 21.0))
 
         del device.undescribed[bad.endpoint]
         await until_it_spoke(gateway, good, lambda: not gateway.radio.device(good.eui64).missing)
-        await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
+        await gateway.until(lambda: set(readings(gateway)) == {"state", "temperature"})
         assert set(properties(gateway)) == {"state", "temperature"}
         row = await shown(gateway, good)
         assert row["endpoints_missing"] == [] and [each["id"] for each in row["endpoints"]] == [GOOD, BAD]
     async with world.gateway(times=ZigbeeTimes(first_describe=0.3)) as gateway:  # and it is in the database
-        await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
+        await gateway.until(lambda: set(readings(gateway)) == {"state", "temperature"})
         assert (await shown(gateway, good))["endpoints_missing"] == []
 
 
@@ -88,10 +88,10 @@ async def test_a_device_that_never_tells_is_asked_later_each_time_and_not_for_ev
         await gateway.join(good)
         await until_it_spoke(gateway, good, lambda: not gateway.semantics._setup.jobs)
         assert (await shown(gateway, good))["endpoints_missing"] == [BAD]
-        assert set(told(gateway)) == {"state"}
+        assert set(readings(gateway)) == {"state"}
     del device.undescribed[BAD]
     async with world.gateway(times=ZigbeeTimes(first_describe=0.0)) as gateway:  # it was remembered
-        await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
+        await gateway.until(lambda: set(readings(gateway)) == {"state", "temperature"})
 
 
 async def test_an_endpoint_about_which_a_device_is_mute_spoils_no_other(world: Any) -> None:
@@ -113,8 +113,8 @@ def test_pauses_between_questions_for_a_descriptor_grow() -> None:
     assert tries == [60, 120, 240, 480, 960, 1920, 3600]
 
 
-async def test_an_interview_that_keeps_failing_is_told_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is told of it sets the device up, each time."""
+async def test_an_interview_that_keeps_failing_is_reported_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each report of it would set the device up again."""
     monkeypatch.setattr("adapters.zigbee.device_table.interview_on", lambda device: None)  # it gets no further here
     async with world.gateway(limits={"interview": 1.0, "reconnect_first": 0.1}) as gateway:
         good, _ = await two_endpoints(world)
@@ -153,10 +153,10 @@ async def test_an_endpoint_that_is_not_listed_is_asked_what_it_is(world: Any, sl
         await gateway.join(good)
         assert properties(gateway) == ["state"]
         hidden.report(0x0402, "0000 29 3408")
-        await gateway.until(lambda: "temperature" in told(gateway))
+        await gateway.until(lambda: "temperature" in readings(gateway))
         assert properties(gateway) == ["state", "temperature"]
         hidden.report(0x0402, "0000 29 9808")
-        await gateway.until(lambda: told(gateway)["temperature"] == 22.0)
+        await gateway.until(lambda: readings(gateway)["temperature"] == 22.0)
         assert [each["id"] for each in (await shown(gateway, good))["endpoints"]] == [GOOD, BAD]
     async with world.gateway() as gateway:
         await gateway.until(lambda: gateway.context.of(Join))
@@ -179,6 +179,6 @@ async def test_an_endpoint_that_does_not_exist_is_asked_once(world: Any) -> None
             hidden.report(0x0402, f"0000 29 {number:02x}08")
             hidden.report(0x0405, f"0000 21 {number:02x}13")
         good.report(0x0006, "0000 10 01")
-        await gateway.until(lambda: told(gateway).get("state") is True)
+        await gateway.until(lambda: readings(gateway).get("state") is True)
         await settled(gateway, good)
-        assert asked == [BAD] and "temperature" not in told(gateway)
+        assert asked == [BAD] and "temperature" not in readings(gateway)

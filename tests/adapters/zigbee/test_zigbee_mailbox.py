@@ -69,7 +69,7 @@ def receipts(pair: Any, unit: Unit | Open | Close) -> list[Outcome]:
     return [receipt.outcome for receipt in pair.context.receipts if receipt.id == unit.id]
 
 
-def test_a_sleeper_whose_protocol_has_no_mailbox_is_told_in_the_log(
+def test_a_sleeper_whose_protocol_has_no_mailbox_is_logged_once(
     in_memory: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     pair = in_memory(ZigbeeConfig.model_validate({"path": "x", "protocols": {210: {"to": "cloud"}}}))
@@ -145,7 +145,7 @@ def test_a_unit_that_is_given_again_while_it_is_sent_is_delivered_once(pair: Any
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason", "told"),
+    ("outcome", "reason", "loss"),
     [
         (Outcome.EXPIRED, None, LossReason.EXPIRED),
         (Outcome.DROPPED, Reason.UNREACHABLE, LossReason.UNREACHABLE),
@@ -156,7 +156,7 @@ def test_a_unit_that_is_given_again_while_it_is_sent_is_delivered_once(pair: Any
     ],
 )
 def test_a_device_hears_which_of_its_units_was_lost(
-    pair: Any, outcome: Outcome, reason: Reason | None, told: LossReason | None
+    pair: Any, outcome: Outcome, reason: Reason | None, loss: LossReason | None
 ) -> None:
     handle, session = opened(pair)
     for n in range(3):
@@ -165,7 +165,7 @@ def test_a_device_hears_which_of_its_units_was_lost(
     lost = pair.context.of(Unit)[1]
     _, ours = pair.sessions[session]
     pair.gateway.receipt(ours, Receipt(lost.id, outcome, reason, session), pair.time)
-    expected = [] if told is None else [UnitLost(handle, 1, told)]
+    expected = [] if loss is None else [UnitLost(handle, 1, loss)]
     assert pair.run(1) == expected
     pair.gateway.receipt(ours, Receipt(lost.id, outcome, reason, session), pair.time)
     assert pair.run(1) == []  # once

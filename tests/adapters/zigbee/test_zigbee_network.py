@@ -121,7 +121,7 @@ async def test_forming_is_called_forming(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def test_a_lost_state_folder_is_told_and_members_are_learned_when_heard(
+async def test_a_lost_state_folder_is_logged_and_members_are_learned_when_heard(
     make_world: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await make_world()
@@ -162,10 +162,10 @@ async def test_children_of_the_dongle_are_asked_at_once_after_the_state_folder_w
 
 async def maintain(world: Any, command: str, **arguments: Any) -> dict[str, Any]:
     """What the commands of ``atls-gateway network`` ask the adapter's plugin for; no gateway runs."""
-    told: list[str] = []
+    progress: list[str] = []
     plugin, table = ZigbeePlugin(), world.config()
-    answer = await plugin.maintain(table, world.tmp_path, world.state_dir, command, arguments, told.append)
-    return {**answer, "told": told}
+    answer = await plugin.maintain(table, world.tmp_path, world.state_dir, command, arguments, progress.append)
+    return {**answer, "progress": progress}
 
 
 async def listed(gateway: Any) -> list[str]:
@@ -195,7 +195,7 @@ async def test_adopt_takes_the_dongles_network_and_it_can_be_undone(mixed_up: An
     answer = await maintain(world, "network-adopt", dongle=before["dongle"]["extended_pan_id"])
     (kept,) = answer["kept"]
     assert Path(kept).stat().st_mode & 0o777 == 0o600
-    assert answer["told"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on ..."]
+    assert answer["progress"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on ..."]
     assert (await maintain(world, "network"))["same"]
     assert not (await maintain(world, "network-adopt"))["changed"], "a second time does nothing"
     async with world.gateway(form="never") as gateway:
@@ -227,8 +227,8 @@ async def test_restore_writes_ours_and_it_can_be_undone(
     world = await swap(world, make_world, other, 2)
     answer = await maintain(world, "network-restore")
     (kept,) = answer["kept"]
-    assert answer["told"][0] == f"kept the dongle's network in {kept}"
-    assert "leave it plugged in" in answer["told"][1]
+    assert answer["progress"][0] == f"kept the dongle's network in {kept}"
+    assert "leave it plugged in" in answer["progress"][1]
     after = counters(world.state.read_bytes())
     assert all(new - old > 900_000 for old, new in zip(before, after, strict=True)), "devices refuse a counter twice"
     async with world.gateway(form="never") as gateway:
@@ -340,7 +340,7 @@ async def test_what_is_known_of_the_network_while_the_dongle_is_not_served(mixed
         assert "plugged in" in found["fault"]
 
 
-async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_its_devices_when_adopted(
+async def test_a_copy_of_our_network_at_another_coordinator_is_a_fault_and_keeps_its_devices_when_adopted(
     make_world: Make,
 ) -> None:
     world = await make_world()
@@ -367,7 +367,7 @@ async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_it
         assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"]
 
 
-async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_told_so(make_world: Make) -> None:
+async def test_a_dongle_whose_address_can_be_written_once_is_written_only_with_the_option(make_world: Make) -> None:
     world = await make_world()
     async with world.gateway() as gateway:
         ours = network(gateway)

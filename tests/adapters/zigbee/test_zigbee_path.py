@@ -1,4 +1,4 @@
-"""A path that can't be a dongle's is told by check-config where it can be, and in our own words at run time."""
+"""check-config refuses a path that can't be a dongle's if it can know; at run time the adapter says so."""
 
 from __future__ import annotations
 

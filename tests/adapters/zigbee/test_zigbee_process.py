@@ -48,8 +48,8 @@ async def test_against_the_simulator_process(
 ) -> None:
     """Form, join, tunnel, units both ways; then a new gateway finds all that again."""
     world = await make_world(blank=True)  # only for its gateways and devices
-    async with simulator(tmp_path, *options) as told:
-        world.path, world.socket = told["pty"], Path(told["attach"])
+    async with simulator(tmp_path, *options) as started:
+        world.path, world.socket = started["pty"], Path(started["attach"])
         device = await world.device(LAMP)
         async with world.gateway(wait=False) as gateway:
             await gateway.until(lambda: gateway.context.states == ["ready"], 60)

@@ -35,7 +35,7 @@ async def listed(gateway: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-async def test_a_device_that_is_told_to_leave_leaves_and_nothing_is_kept_of_it(world: Any, sleepy: bool) -> None:
+async def test_remove_makes_a_device_leave_and_forgets_it(world: Any, sleepy: bool) -> None:
     async with world.gateway() as gateway:
         await joined(world, gateway, sleepy=sleepy)
         assert TEXT in (world.state_dir / MEMORY).read_text()
@@ -57,11 +57,11 @@ async def test_a_device_that_refuses_to_leave_stays_unless_forced(world: Any, mo
         with pytest.raises(PeerError, match=f"{TEXT} is still in the network: it refuses to leave: NOT_AUTHORIZED"):
             await gateway.adapter.command("remove", {"eui64": TEXT})
         assert (await listed(gateway), gateway.context.of(Leave)) == ([TEXT], [])
-        told = await gateway.adapter.command("remove", {"eui64": TEXT, "force": True})
-        assert (told, await listed(gateway)) == ({"known": True, "left": False}, [])
+        answer = await gateway.adapter.command("remove", {"eui64": TEXT, "force": True})
+        assert (answer, await listed(gateway)) == ({"known": True, "left": False}, [])
 
 
-async def test_a_sleeper_that_is_not_heard_is_told_of_as_such(world: Any) -> None:
+async def test_remove_says_that_a_silent_device_sleeps(world: Any) -> None:
     async with world.gateway(times=ZigbeeTimes(leave=0.2)) as gateway:
         device = await joined(world, gateway, sleepy=True)
         world.network.station(DEVICE).device.poll_interval = 3600.0
@@ -80,8 +80,8 @@ async def test_without_the_dongle_only_force_forgets_and_the_table_follows(world
             PeerError, match=r"the dongle can't be used now: .*(no such device|disconnected|Input/output error)"
         ):
             await gateway.adapter.command("remove", {"eui64": TEXT})
-        told = await gateway.adapter.command("remove", {"eui64": TEXT, "force": True})
-        assert (told, len(gateway.context.of(Leave))) == ({"known": True, "left": False}, 1)
+        answer = await gateway.adapter.command("remove", {"eui64": TEXT, "force": True})
+        assert (answer, len(gateway.context.of(Leave))) == ({"known": True, "left": False}, 1)
         assert json.loads((world.state_dir / FILE).read_text())["gone"] == [TEXT]
         world.port.plug()
         await gateway.until(lambda: gateway.adapter.status()["link"] == "up")
@@ -94,8 +94,8 @@ async def test_the_dongle_itself_is_no_device_that_can_be_forgotten(world: Any) 
     async with world.gateway() as gateway:
         app = gateway.radio._app
         own = app.state.node_info.ieee
-        told = await gateway.adapter.command("remove", {"eui64": str(own), "force": True})
-        assert (told, own in app.devices) == ({"known": False, "left": False}, True)
+        answer = await gateway.adapter.command("remove", {"eui64": str(own), "force": True})
+        assert (answer, own in app.devices) == ({"known": False, "left": False}, True)
         assert gateway.context.of(Leave) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from adapters.zigbee import reporting_setup as steps
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_hooks import ANNOUNCED
+from adapters.zigbee.network_port import AWAY
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
@@ -35,7 +36,7 @@ async def device_of(world: Any, *clusters: Any, **options: Any) -> ZclDevice:
     return device
 
 
-def told(gateway: Any) -> dict[str, Any]:
+def readings(gateway: Any) -> dict[str, Any]:
     return {name: value for reading in gateway.context.of(Reading) for name, value in reading.values}
 
 
@@ -46,7 +47,7 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         await gateway.join(device)
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == asked(device, READ) == [0x0402, 0x0405, 0x0001]
-        assert told(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0}
+        assert readings(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0}
         reporting = device.clusters[0x0402].reporting[0]
         assert (reporting.minimum, reporting.maximum, reporting.change) == (10, 3600, 10)
         assert len(world.network.station(DEVICE).device.bindings) == 3
@@ -57,10 +58,10 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         device.asked.clear()
         # what the device has to say it says by itself from now on
         device.report(0x0402, "0000 29 3408")
-        await gateway.until(lambda: told(gateway)["temperature"] == 21.0)
+        await gateway.until(lambda: readings(gateway)["temperature"] == 21.0)
     async with world.gateway() as gateway:
         if not sleepy:
-            await gateway.until(lambda: told(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0})
+            await gateway.until(lambda: readings(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0})
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == []
         assert asked(device, READ) == ([] if sleepy else [0x0402, 0x0405, 0x0001])
@@ -81,7 +82,7 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
 
 
-async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> None:
+async def test_reporting_that_a_device_refuses_is_logged_and_not_asked_again(world: Any) -> None:
     def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
         if request.command == CONFIGURE and cluster == 0x0402:  # a default response in its place
             payload = bytes((CONFIGURE, 0x82))
@@ -106,10 +107,10 @@ async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> 
             "1/0402": "0000 UNSUP_GENERAL_COMMAND",
             "1/0405": "0000 UNREPORTABLE_ATTRIBUTE",
         }
-        assert told(gateway) == {"state": False}
+        assert readings(gateway) == {"state": False}
         # reported all the same: it counts
         device.report(0x0405, "0000 21 8813")
-        await gateway.until(lambda: told(gateway).get("humidity") == 50.0)
+        await gateway.until(lambda: readings(gateway).get("humidity") == 50.0)
         device.asked.clear()
     async with world.gateway() as gateway:
         await gateway.until(lambda: gateway.context.of(Join))
@@ -126,7 +127,7 @@ async def test_tried_again_when_it_is_heard(world: Any) -> None:
         device.answer = lambda cluster, request, own: own
         # no answer, so a ping; whose answer is heard
         await settled(gateway, device)
-        assert told(gateway) == {"temperature": 20.0}
+        assert readings(gateway) == {"temperature": 20.0}
         assert asked(device, CONFIGURE) == [0x0402, 0x0402]
 
 
@@ -178,7 +179,7 @@ async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
         device.asked.clear()
         await device.attach(world.socket)
         await device.client.rejoin(10)
-        await gateway.until(lambda: told(gateway) == {"state": True})
+        await gateway.until(lambda: readings(gateway) == {"state": True})
         assert asked(device, CONFIGURE) == []
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
 
@@ -194,7 +195,7 @@ async def after_a_power_cut(world: Any, gateway: Any, device: ZclDevice, *, forg
     device.clusters[0x0006].attributes[0].value = 1
     device.asked.clear()
     assert world.network.restart(station, forget=forget) and station.device.nwk == nwk
-    await gateway.until(lambda: told(gateway) == {"state": True})
+    await gateway.until(lambda: readings(gateway) == {"state": True})
     await settled(gateway, device)
 
 
@@ -279,7 +280,7 @@ async def test_an_announcement_of_a_sleeping_device_is_no_restart(world: Any) ->
         device.asked.clear()
         assert world.network.restart(world.network.station(DEVICE))
         device.report(0x0402, "0000 29 3408")
-        await gateway.until(lambda: told(gateway)["temperature"] == 21.0)
+        await gateway.until(lambda: readings(gateway)["temperature"] == 21.0)
         assert device.asked == []
 
 
@@ -290,7 +291,7 @@ async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -
         await gateway.join(device)
         await settled(gateway, device)
         setup, model = gateway.semantics._setup, gateway.record(device.eui64).model
-        setup._requests.sender = None
+        setup._transactions.sender = AWAY
         for number in range(1000):
             eui64 = f"{number:016x}"
             setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), joined=True)

@@ -147,7 +147,7 @@ async def test_a_copy_is_dropped(world: Any) -> None:
 
 
 async def test_what_may_come_while_the_radio_starts_is_bounded(world: Any) -> None:
-    """Of what comes later nothing waits: it is told before the radio's callback returns."""
+    """No later report waits: its reading is submitted before the radio's callback returns."""
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)

@@ -1,4 +1,4 @@
-"""Tunnels across a restart of the gateway: those of surviving sessions go on, for all others both ends are told."""
+"""Tunnels across a restart of the gateway: those of surviving sessions go on, of all others both ends hear the end."""
 
 from __future__ import annotations
 

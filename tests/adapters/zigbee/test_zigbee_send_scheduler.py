@@ -15,7 +15,7 @@ from adapters.zigbee.zcl_transactions import PER_DEVICE
 
 
 class Dongle:
-    """Takes frames and finishes them when told; counts how many it has at once."""
+    """Takes frames and finishes them when the test says so; counts how many it has at once."""
 
     def __init__(self, buffers: int = 100) -> None:
         self.buffers = buffers

@@ -106,7 +106,7 @@ def test_a_request_becomes_an_open(pair: Any) -> None:
     assert len(envelope.nonce) == 16
 
 
-def test_link_key_is_told(in_memory: Make) -> None:
+def test_an_open_with_a_link_key_names_it_as_link_protocol(in_memory: Make) -> None:
     pair = in_memory(CONFIG, link_key=True)
     opened_by_device(pair)
     (envelope,) = pair.context.of(Open)

@@ -233,7 +233,7 @@ async def test_denied(world: Any) -> None:
 
 @BOTH_EZSP
 async def test_link_key(world: Any) -> None:
-    """Protection by the APS link key is told of what comes, kept for what goes, and required where asked for."""
+    """The APS link key: reported of what comes, kept for what goes, required if the policy requires it."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP, link_key=True)
         await gateway.join(device)

@@ -35,7 +35,7 @@ async def joined(world: Any, gateway: Any, *clusters: Any, endpoint: int = 1, **
     return device
 
 
-def told(gateway: Any) -> list[tuple[str, Any]]:
+def readings(gateway: Any) -> list[tuple[str, Any]]:
     return [value for reading in gateway.context.of(Reading) for value in reading.values]
 
 
@@ -49,13 +49,13 @@ def counters(gateway: Any) -> dict[str, int]:
 
 
 async def reported(gateway: Any, device: ZclDevice, *reports: tuple[int, str]) -> list[tuple[str, Any]]:
-    """What these reports tell. A temperature that was not told yet goes behind them, so that none is waited for."""
-    before = len(told(gateway))
+    """The readings of these reports. A new temperature goes behind them, so that the test knows their end."""
+    before = len(readings(gateway))
     for cluster, payload in reports:
         device.report(cluster, payload)
     device.report(0x0402, b"\x00\x00\x29" + (5000 + before).to_bytes(2, "little"))
-    await gateway.until(lambda: told(gateway)[-1] == ("temperature", (5000 + before) / 100))
-    return told(gateway)[before:-1]
+    await gateway.until(lambda: readings(gateway)[-1] == ("temperature", (5000 + before) / 100))
+    return readings(gateway)[before:-1]
 
 
 async def test_what_is_out_of_range_is_no_value(world: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -85,7 +85,7 @@ async def test_what_is_out_of_range_is_no_value(world: Any, caplog: pytest.LogCa
         device.clusters[0x0001].attributes[0x0021].value = 0xE8
         gateway.semantics._setup.read(gateway.record(device.eui64))
         await settled(gateway, device)
-        assert ("battery", None) in told(gateway)[-3:]
+        assert ("battery", None) in readings(gateway)[-3:]
         assert counters(gateway)["values_out_of_range"] == 8
     lines = [record.getMessage() for record in caplog.records if "can't be" in record.getMessage()]
     assert lines == [
@@ -180,13 +180,13 @@ async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bo
         await settled(gateway, device)
         assert properties(gateway) == [["temperature", "battery"], ["temperature"]]
         assert [one["name"] for one in (await shown(gateway, device))["properties"]] == ["temperature"]
-        assert told(gateway) == [("temperature", 20.0)]
+        assert readings(gateway) == [("temperature", 20.0)]
     async with world.gateway() as gateway:
         await gateway.until(lambda: gateway.context.of(Join))
         await settled(gateway, device)
         assert properties(gateway) == [["temperature"]]
         device.report(0x0001, "2100 20 64")
-        await gateway.until(lambda: ("battery", 50.0) in told(gateway))
+        await gateway.until(lambda: ("battery", 50.0) in readings(gateway))
         assert properties(gateway) == [["temperature"], ["temperature", "battery"]]
         kinds = [type(each) for each in gateway.context.submitted]
         assert kinds.index(Join, kinds.index(Join) + 1) < len(kinds) - 1 - kinds[::-1].index(Reading)
@@ -209,7 +209,7 @@ async def test_one_that_says_so_while_it_starts_is_read_once_more(world: Any) ->
         device.answer = lambda cluster, request, own: own
         await asyncio.sleep(0.2)
         device.report(0x0402, "0000 29 d007")  # it is heard
-        await gateway.until(lambda: ("battery", 100.0) in told(gateway))
+        await gateway.until(lambda: ("battery", 100.0) in readings(gateway))
         assert properties(gateway)[-1] == ["temperature", "battery"]
 
 
@@ -225,7 +225,7 @@ async def test_a_device_that_joins_again_may_have_the_attribute_now(world: Any) 
         device.answer = lambda cluster, request, own: own
         join = await gateway.join(device)
         assert [each.name for each in join.properties] == ["temperature", "battery"]
-        await gateway.until(lambda: ("battery", 100.0) in told(gateway))
+        await gateway.until(lambda: ("battery", 100.0) in readings(gateway))
 
 
 async def test_one_that_can_not_report_it_has_it_all_the_same(world: Any) -> None:
@@ -241,7 +241,7 @@ async def test_one_that_can_not_report_it_has_it_all_the_same(world: Any) -> Non
         world.devices.append(device)
         await gateway.join(device)
         await settled(gateway, device)
-        assert told(gateway) == [("battery", 100.0)]
+        assert readings(gateway) == [("battery", 100.0)]
         assert properties(gateway) == [["battery"]]
         assert (await shown(gateway, device))["reporting"] == {"1/0001": "0021 UNSUPPORTED_ATTRIBUTE"}
 
@@ -306,7 +306,7 @@ async def test_good_records_of_an_answer_count(world: Any) -> None:
         world.devices.append(device)
         await gateway.join(device)
         await settled(gateway, device)
-        assert told(gateway) == [("temperature", 20.0), ("humidity", 50.0)]
+        assert readings(gateway) == [("temperature", 20.0), ("humidity", 50.0)]
         reporting = (await shown(gateway, device))["reporting"]
         assert reporting == {"1/0402": "configured", "1/0405": "0000 UNREPORTABLE_ATTRIBUTE"}
 
@@ -321,7 +321,7 @@ async def test_reports_are_configured_with_the_type_that_the_device_has(world: A
         world.devices.append(device)
         await gateway.join(device)
         await settled(gateway, device)
-        assert told(gateway) == [("state", True), ("battery", 60.0), ("temperature", 20.0)]
+        assert readings(gateway) == [("state", True), ("battery", 60.0), ("temperature", 20.0)]
         assert (relay.reporting[0].maximum, battery.reporting[0x0021].change) == (3600, 2)
         assert set((await shown(gateway, device))["reporting"].values()) == {"configured"}
         assert [cluster for cluster, frame in device.asked if frame.command == CONFIGURE].count(0x0402) == 1
@@ -350,4 +350,4 @@ async def test_a_type_that_is_refused_in_any_case_is_asked_for_twice_at_most(wor
         await settled(gateway, device)
         assert len([frame for _, frame in device.asked if frame.command == CONFIGURE]) == 2
         assert (await shown(gateway, device))["reporting"] == {"1/0001": "0021 INVALID_DATA_TYPE"}
-        assert told(gateway) == [("battery", 60.0)] * 2
+        assert readings(gateway) == [("battery", 60.0)] * 2

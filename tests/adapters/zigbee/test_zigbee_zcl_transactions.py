@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.network_port import AWAY
 from adapters.zigbee.radio_port import Frame, SendOutcome
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
@@ -38,6 +39,9 @@ class Air:
         self.waiting.remove(frame)
         return True
 
+    def listens(self, device: ZigbeeDevice) -> bool:
+        return True
+
 
 class Site:
     def __init__(self) -> None:
@@ -45,7 +49,7 @@ class Site:
         self.air = Air()
         self.records = DeviceRecords()
         self.requests = ZclTransactions(lambda: self.time, lambda: None)
-        self.requests.sender = self.air  # type: ignore[assignment]
+        self.requests.sender = self.air
         self.answers: list[Answer] = []
 
     def ask(
@@ -134,7 +138,7 @@ def test_what_is_not_answered() -> None:
     assert site.answers == [NoReply(SendOutcome.FAILED), NoReply(SendOutcome.DELIVERED)]
     assert not site.said("18 01 01 0000 86")
     assert site.said("18 03 01 0000 86")
-    assert site.said("18 04 01 0000 86")  # before its acknowledgement is told
+    assert site.said("18 04 01 0000 86")  # before its acknowledgement is reported
     fourth.done(SendOutcome.DELIVERED)
     site.requests.tick(1000.0)
     assert site.requests.next_deadline() is None
@@ -148,9 +152,17 @@ def test_bounds() -> None:
     assert site.answers == [NoReply(SendOutcome.BUSY)]
     site.ask(eui64=OTHER)
     assert len(site.air.frames) == PER_DEVICE + 1
-    site.requests.sender = None
-    site.ask(eui64=OTHER)
-    assert site.answers[-1] == NoReply(SendOutcome.FAILED)
+
+
+def test_while_the_radio_is_away_a_question_fails_at_once_and_holds_no_number() -> None:
+    site = Site()
+    flying = site.ask()
+    site.requests.sender = AWAY
+    assert not site.requests.unsent(site.records.of(LAMP), flying)
+    assert site.ask() is None and site.ask(eui64=OTHER) is None
+    assert site.answers == [NoReply(SendOutcome.FAILED)] * 2
+    assert list(site.records.of(LAMP).transactions.open) == [1]
+    assert site.said("18 01 01 0000 86")  # what was on the air is answered all the same
 
 
 def test_taken_back() -> None:

@@ -236,7 +236,7 @@ class World:
 
 
 class Gateway:
-    """An adapter and what it told its context."""
+    """An adapter and what its context recorded."""
 
     def __init__(self, adapter: ZigbeeAdapter, context: RecordingContext, task: asyncio.Task[None]) -> None:
         self.adapter = adapter
@@ -280,7 +280,7 @@ class Gateway:
         return value
 
     async def join(self, device: Device, seconds: float = 10.0) -> Join:
-        """Let a device in; what the adapter told of it."""
+        """Let a device in; the adapter's join of it."""
         before = len(self.context.of(Join))
         await self.adapter.command("permit-join", {"seconds": 60})
         await device.client.join(20)

@@ -25,7 +25,7 @@ React = Callable[["Node", Event], None]
 
 @dataclass
 class Node:
-    """One end: its connection, what it was told, and how it reacts to what it is told."""
+    """One end: its connection, the events of it, and its reaction to each."""
 
     world: World
     connection: CoapConnection

@@ -10,15 +10,15 @@ from layer.errors import PeerError
 
 
 class Recorder:
-    """A server's application: echoes POST reversed, keeps PUT, serves GET with Observe; records all it is told."""
+    """A server's application: echoes POST reversed, keeps PUT, serves GET with Observe; records each call."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
         self.stored: dict[tuple[str, ...], bytes] = {}
         self.observers: list[tuple[ServerPeer, int]] = []
 
     def connected(self, peer: ServerPeer) -> None:
-        self.told.append(("connected", peer))
+        self.calls.append(("connected", peer))
 
     def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         path = opt.strings(request.options, opt.URI_PATH)
@@ -39,16 +39,16 @@ class Recorder:
             self.observers.append((peer, exchange))
 
     def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
-        self.told.append(("acknowledged", exchange, notification))
+        self.calls.append(("acknowledged", exchange, notification))
 
     def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
-        self.told.append(("ended", exchange, reason))
+        self.calls.append(("ended", exchange, reason))
 
     def gone(self, peer: ServerPeer, reason: str) -> None:
-        self.told.append(("gone", peer, reason))
+        self.calls.append(("gone", peer, reason))
 
     def refused(self, address: object, reason: str) -> None:
-        self.told.append(("refused", reason))
+        self.calls.append(("refused", reason))
 
     def of(self, kind: str) -> list[tuple[object, ...]]:
-        return [entry[1:] for entry in self.told if entry[0] == kind]
+        return [entry[1:] for entry in self.calls if entry[0] == kind]

@@ -143,7 +143,7 @@ def test_a_message_that_bursts_a_datagram_is_settled_and_not_sent() -> None:
     assert owner.outcomes == [MessageOutcome.TOO_LARGE] and ours.to_send() == []
 
 
-def test_a_reset_of_a_non_confirmable_message_is_told() -> None:
+def test_a_reset_of_a_non_confirmable_message_is_its_outcome() -> None:
     ours, owner = layer(), Owner()
     ours.send(Message(NON, codes.CONTENT, 0, b"t", (), b"x"), owner, 0.0, confirmable=False)
     (message,) = sent(ours)

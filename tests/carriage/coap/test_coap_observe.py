@@ -279,17 +279,17 @@ def test_of_states_only_the_newest_waits_and_a_lost_block_ends_nothing(world) ->
     pair.settle()
     exchange = pair.b.of(RequestReceived)[0].exchange
 
-    def told(confirmable: bool, payload: bytes) -> object:
+    def notified(confirmable: bool, payload: bytes) -> object:
         return pair.b.connection.notify(
             exchange, Response(codes.CONTENT, (), payload), pair.now, confirmable=confirmable
         )
 
-    first = told(False, bytes(3000))
+    first = notified(False, bytes(3000))
     assert isinstance(first, int), "what goes in blocks is confirmable"
     (octets,) = pair.b.connection.to_send()
     pair.b.connection.receive(Message(ACK, 0, decode(octets).message_id).encode(), pair.now)
     for number in range(100):
-        told(number == 50, b"%d" % number)
+        notified(number == 50, b"%d" % number)
     assert pair.b.connection.to_send() == []
     pair.now += CoapConfig().fetch_patience
     pair.b.connection.tick(pair.now)

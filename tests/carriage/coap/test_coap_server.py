@@ -84,7 +84,7 @@ async def test_observation(client, served, eventually) -> None:
     assert recorder.of("ended") == [(exchange, FailureReason.DEREGISTERED)]
 
 
-async def test_the_end_of_an_observation_is_told(client, served, eventually) -> None:
+async def test_the_client_hears_the_end_of_an_observation(client, served, eventually) -> None:
     _, recorder = served
     ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
@@ -305,7 +305,7 @@ async def test_new_credentials_are_for_new_handshakes(client, served, pki) -> No
 
 
 class Relay:
-    """A UDP relay on the loopback that can be told to lose everything."""
+    """A UDP relay on the loopback that can lose everything."""
 
     def __init__(self, port: int) -> None:
         self.deaf = False
@@ -410,11 +410,11 @@ async def test_many_peers(served, pki, eventually) -> None:
 async def test_closing_the_server_tells_everybody(pki, eventually) -> None:
     from collections import deque
 
-    told: deque[str] = deque()
+    reasons: deque[str] = deque()
 
     class Quiet:
         def gone(self, peer, reason: str) -> None:
-            told.append(reason)
+            reasons.append(reason)
 
         def __getattr__(self, name):
             return lambda *arguments: None
@@ -425,7 +425,7 @@ async def test_closing_the_server_tells_everybody(pki, eventually) -> None:
     await client.connect()
     await eventually(lambda: server.peers)
     server.close()
-    assert list(told) == ["the server is closing"]
+    assert list(reasons) == ["the server is closing"]
     await eventually(lambda: lost)
 
 

@@ -106,7 +106,7 @@ async def test_tls_with_certificates_on_both_sides(start_broker: Any, client: An
 
 
 @pytest.mark.parametrize("fault", ["other authority", "other name", "no client certificate", "plain"])
-async def test_tls_faults_are_told(start_broker: Any, client: Any, authority: Any, fault: str) -> None:
+async def test_tls_faults_are_reported_as_trouble(start_broker: Any, client: Any, authority: Any, fault: str) -> None:
     ca, other = authority("ca"), authority("other")
     certificate, key = ca.issue("broker.example")
     broker = start_broker(*tls_lines(ca.file, certificate, key, mutual=fault == "no client certificate"))

@@ -54,14 +54,14 @@ async def test_messages_arrive_whole_and_in_order(open_broker: Any, client: Any,
         assert (last.content_type, last.correlation, last.expiry, last.response_topic) == (None,) * 4
 
 
-async def test_no_subscriber_is_told_by_the_broker(open_broker: Any, client: Any) -> None:
+async def test_the_broker_answers_0x10_if_there_is_no_subscriber(open_broker: Any, client: Any) -> None:
     async with client(open_broker.port, "nobody") as (sender, sent):
         token = sender.publish("nobody/listens", b"x")
         await sent.until(lambda: sent.ends)
     assert sent.ends == [(token, 0x10)]
 
 
-async def test_retained_is_told_for_kept_and_for_live_messages(open_broker: Any, client: Any) -> None:
+async def test_kept_and_live_messages_say_whether_they_are_retained(open_broker: Any, client: Any) -> None:
     async with client(open_broker.port, "keep-a") as (sender, sent):
         sender.publish("keep/old", b"1", retain=True)
         await sent.until(lambda: sent.ends)

@@ -215,7 +215,7 @@ async def test_what_nobody_can_acknowledge_ends_one_connection_and_not_the_next(
     assert sum("begins again" in each.getMessage() for each in caplog.records) == 1
 
 
-async def test_the_brokers_reason_is_told_without_its_control_characters(client: Any) -> None:
+async def test_the_brokers_reason_is_reported_without_its_control_characters(client: Any) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
         writer.write(CONNACK_5 + bytes.fromhex("e0 0a 8e 08 1f 00 05") + b"a\nb\x1b[")

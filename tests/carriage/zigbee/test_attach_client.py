@@ -148,7 +148,7 @@ async def test_bounds(tmp_path: Path) -> None:
         with pytest.raises(TransportError) as caught:
             client.send_soon(b"x", fates.append, cluster=1)
         assert caught.value.transient and client.outstanding == MAX_OUTSTANDING
-        # the connection ends: everything that was under way is told
+        # the connection ends: each frame under way is reported as failed
         client.close()
         await client.wait_closed()
         assert fates == [False] * MAX_OUTSTANDING

@@ -22,7 +22,7 @@ def ask(octets: bytes, *, length: int = 82, idle: float = 65535.0) -> tuple[list
     return [frame.octets for frame in endpoint.frames_to_send()], events
 
 
-def test_close_tunnel_timeout_is_told() -> None:
+def test_close_tunnel_timeout_can_be_read() -> None:
     answers, _ = ask(READ + bytes.fromhex("0000 fdff 0100"), idle=600.0)
     assert answers == [
         bytes.fromhex(

@@ -464,7 +464,7 @@ def test_the_same_tunnel_id_in_both_directions() -> None:
     assert rig.events() == [TunnelClosed(opened, True, CloseReason.CLOSED)]
 
 
-def test_a_partial_unit_times_out_and_is_told() -> None:
+def test_a_partial_unit_times_out_with_an_event() -> None:
     rig = Rig()
     handle = rig.served()
     rig.say(t.TransferData(0, cut(0, bytes(100), 0, 64).encode()), to_client=False)
@@ -537,7 +537,7 @@ def test_our_data_error() -> None:
 
 
 @pytest.mark.parametrize("to_client", [False, True])
-def test_unknown_tunnels_are_told_once_and_errors_are_never_answered(to_client: bool) -> None:
+def test_an_unknown_tunnel_is_answered_once_and_an_error_never(to_client: bool) -> None:
     rig = Rig()
     for command in (t.TransferData(3, b"x"), t.AckTransferData(3, 0), t.ReadyData(3, 1)):
         rig.say(command, to_client=to_client)
@@ -657,7 +657,7 @@ def test_we_stop_the_remote_and_let_it_go_on(server: bool) -> None:
     assert rig.events() == [UnitIncomplete(handle, 0)]
 
 
-def test_a_change_of_mind_is_told_in_order() -> None:
+def test_a_resume_during_a_pause_in_flight_is_sent_after_it() -> None:
     rig = Rig()
     handle = rig.opened()
     rig.endpoint.pause(handle, 0.0)
@@ -824,7 +824,7 @@ def test_decisions_out_of_place_are_our_bug() -> None:
         ("11 01 02 0000 00", "slice without data"),
     ],
 )
-def test_misbehaviour_is_told(octets: str, reason: str) -> None:
+def test_misbehaviour_is_an_event_and_gets_no_answer(octets: str, reason: str) -> None:
     rig = Rig()
     rig.served()
     rig.endpoint.receive(bytes.fromhex(octets), 0.0)

@@ -68,7 +68,7 @@ def transfers(frames: list[bytes]) -> list[Any]:
     return found
 
 
-def test_a_sleeper_without_a_mailbox_is_told_to_both_sides_once(pair: Any, link: Any) -> None:
+def test_a_sleeper_without_a_mailbox_is_reported_on_both_sides_once(pair: Any, link: Any) -> None:
     """The device asks, the gateway sends at once: neither breaks the protocol, they were configured apart."""
     both = pair(link(), 0, react=lambda pair, side, event: _accept_pushed(pair, side, event))
     device = both.a.endpoint.open(200, 0xFFFF, both.now, mode=DeliveryMode.FETCHED)
@@ -111,7 +111,7 @@ def test_an_empty_mailbox_says_so_at_once(pair: Any, link: Any) -> None:
     assert both.now - before < 0.1
 
 
-def test_delivered_is_told_by_the_next_get_or_after_a_while_by_the_stack(pair: Any, link: Any) -> None:
+def test_delivered_follows_from_the_next_get_or_later_from_the_stack(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     both.b.endpoint.send_unit(both.gateway, 0, b"unit", both.now)
 
@@ -322,8 +322,10 @@ def test_everything_comes_once_and_in_order(
             for n in range(given_out):
                 if n not in reported:
                     both.b.endpoint.send_unit(handle, n, units[n], both.now)
-        told = len(reported) + len(of(both.b, UnitSent))  # with its acknowledgement lost the next GET has to tell it
-        if told == len(units) == len(of(both.a, UnitReceived)) and turn > max(restarts, default=0):
+        settled_count = len(reported) + len(
+            of(both.b, UnitSent)
+        )  # with its acknowledgement lost the next GET has to tell it
+        if settled_count == len(units) == len(of(both.a, UnitReceived)) and turn > max(restarts, default=0):
             break
     both.run()
     received = of(both.a, UnitReceived)

@@ -99,7 +99,7 @@ def test_numbers_go_on_beyond_16_bits() -> None:
     assert reassembler.receive(cut(last - 1, b"x", 0, 64), 0.0) is None  # lower: dropped
 
 
-def test_a_gap_is_told() -> None:
+def test_a_reassembled_unit_says_whether_numbers_were_skipped() -> None:
     reassembler = Reassembler(100, 60.0)
     assert reassembler.receive(cut(1, b"b", 0, 64), 0.0) == SegmentedUnit(1, b"b", True)
     assert reassembler.receive(cut(0, b"a", 0, 64), 0.0) is None

@@ -261,7 +261,7 @@ def test_a_change_is_in_force_at_once_and_libcoap_sees_it(home: Home) -> None:
 
 
 @pytest.mark.process
-def test_a_reload_that_fails_is_told_and_the_client_stays_in(home: Home) -> None:
+def test_a_failed_reload_is_reported_and_the_client_stays_in(home: Home) -> None:
     home.key("add", "phone")
     home.start()
     home.policy.write_text(POLICY.replace("effect: permit", "effect: allow"))
@@ -288,9 +288,9 @@ def test_under_systemd_the_source_is_edited_and_a_restart_is_asked_for(home: Hom
     assert set(load_psk_file(home.keys)) == {b"phone", b"guest", b"tablet"}
     for name in ("guest", "phone"):
         home.clients("revoke", name, CREDENTIALS_DIRECTORY=str(source))
-    told = home.clients("list", CREDENTIALS_DIRECTORY=str(source)).stdout
-    assert "phone has no key here any longer, and is let in until: systemctl restart atls-gateway\n" in told
-    assert "tablet has a key here, and is not let in until: systemctl restart atls-gateway\n" in told
+    listing = home.clients("list", CREDENTIALS_DIRECTORY=str(source)).stdout
+    assert "phone has no key here any longer, and is let in until: systemctl restart atls-gateway\n" in listing
+    assert "tablet has a key here, and is not let in until: systemctl restart atls-gateway\n" in listing
     home.clients("revoke", "tablet", CREDENTIALS_DIRECTORY=str(source))
     answer = home.clients("list", CREDENTIALS_DIRECTORY=str(source))
     assert answer.stdout.splitlines()[0].startswith("No client has a key in ")
@@ -345,7 +345,7 @@ def test_a_terminal_shows_the_key_as_a_qr_code(home: Home) -> None:
     assert [[bool(cell) for cell in row] for row in rows[: len(wanted)]] == wanted
 
 
-def test_a_file_that_nobody_may_write_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_file_that_cannot_be_written_is_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.key("add", "phone")
     before = home.keys.read_bytes()
 

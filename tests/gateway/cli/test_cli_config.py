@@ -90,7 +90,7 @@ def test_what_is_called_a_secret_is_never_shown(key):
     assert effective._without_secrets(effective.Value((f"{key}_file",), "a", "x")).value == "a"
 
 
-def test_a_mistake_is_told_as_check_config_tells_it(cli, tmp_path):
+def test_config_show_reports_a_mistake_as_check_config_does(cli, tmp_path):
     (tmp_path / "gateway.yaml").write_text("layer: 1\nconfig-version: 1\npolicy: p\nadapters: {coap: {lisen: x}}\n")
     answer = cli("config", "show", "-c", str(tmp_path / "gateway.yaml"))
     assert answer.exit_code == BAD_CONFIG

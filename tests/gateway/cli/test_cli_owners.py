@@ -60,14 +60,14 @@ def test_honest_files_give_no_warning(check: Check) -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway.yaml", "policy.yaml", "gateway.pem", "ca.pem"])
-def test_a_file_that_all_may_write_is_told_with_the_remedy(home: Path, check: Check, name: str) -> None:
+def test_a_file_that_others_can_write_is_reported_with_the_remedy(home: Path, check: Check, name: str) -> None:
     (home / name).chmod(0o666)
-    refused, told = check()
+    refused, warning = check()
     assert refused == ""
-    assert told.endswith(
+    assert warning.endswith(
         f": warning: {home / name} can be written by group or others; fix it with: chmod go-w {home / name}"
     )
-    assert told.count("\n") == 0
+    assert warning.count("\n") == 0
 
 
 def test_check_config_prints_it_and_succeeds(home: Path) -> None:
@@ -78,15 +78,15 @@ def test_check_config_prints_it_and_succeeds(home: Path) -> None:
     assert f"gateway.yaml:4: policy: warning: {home / 'policy.yaml'} can be written by group or others" in done.stdout
 
 
-def test_a_folder_that_all_may_write_is_told_of_everything_in_it(home: Path, check: Check) -> None:
+def test_a_folder_that_others_can_write_is_reported_for_each_file_in_it(home: Path, check: Check) -> None:
     table = "coap: {psk_file: ../keys}"
     (home / "gateway.yaml").write_text(CONFIG[: CONFIG.index("coap:")] + table + "\n")
     (home / "keys").rename(home.parent / "keys")
     home.chmod(0o777)
-    refused, told = check()
+    refused, warning = check()
     (home.parent / "keys").unlink()
     assert refused == ""  # nobody can change where home/.. leads
-    assert told.count(f"any user who may write to {home};") == 2  # config and policy
+    assert warning.count(f"any user who may write to {home};") == 2  # config and policy
 
 
 @pytest.mark.parametrize("name", ["keys", "gateway.key"])

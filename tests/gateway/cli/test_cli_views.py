@@ -76,9 +76,9 @@ def test_the_one_line_for_monitoring():
     assert status_view.verdict({"name": "home", "healthy": True, "why": []}) == "home: healthy"
 
 
-def test_joining_is_told_while_it_is_open_with_the_time_that_is_left():
-    told = "open for new devices for 1 min 33 s; atls-gateway permit-join --close ends it"
-    assert list(status_view.lines(STATUS | {"joining": 93.4}, PLAIN))[1] == told
+def test_status_shows_the_time_left_while_joining_is_open():
+    shown = "open for new devices for 1 min 33 s; atls-gateway permit-join --close ends it"
+    assert list(status_view.lines(STATUS | {"joining": 93.4}, PLAIN))[1] == shown
     assert not any(
         "joining" in line or "new devices" in line for line in status_view.lines(STATUS | {"joining": 0.0}, PLAIN)
     )
@@ -101,9 +101,9 @@ def test_a_device_with_values():
 def test_a_switch_is_on_or_off_and_what_only_reports_is_yes_or_no():
     switch = {"name": "state", "value": False, "writable": True, "age": 1.0}
     contact = {"name": "open", "value": True, "writable": False, "age": 1.0}
-    told = "\n".join(devices_view.device_lines(SENSOR | {"properties": [switch, contact]}, PLAIN))
-    assert re.search(r"^state +off +1 s ago +fresh +yes$", told, re.MULTILINE)
-    assert re.search(r"^open +yes +1 s ago +fresh +no$", told, re.MULTILINE)
+    shown = "\n".join(devices_view.device_lines(SENSOR | {"properties": [switch, contact]}, PLAIN))
+    assert re.search(r"^state +off +1 s ago +fresh +yes$", shown, re.MULTILINE)
+    assert re.search(r"^open +yes +1 s ago +fresh +no$", shown, re.MULTILINE)
 
 
 def test_when_a_device_was_heard():
@@ -180,7 +180,7 @@ def test_what_a_device_may_do_once_it_has_its_name():
     ]
 
 
-def test_who_joins_is_told_step_by_step_and_once():
+def test_each_step_of_a_join_is_shown_once():
     seen = {"00": "is old"}
     steps = [
         ([{"address": "01", "interviewing": True, "interviewed": False}], ["01 joined, asking what it is"]),
@@ -199,8 +199,8 @@ def test_who_joins_is_told_step_by_step_and_once():
         ),
         ([{"address": "01", "name": "attic"}], []),  # its adapter is gone: that is no news of the device
     ]
-    for devices, told in steps:
-        assert list(joining.news(devices, seen, ["devices"])) == told
+    for devices, expected in steps:
+        assert list(joining.news(devices, seen, ["devices"])) == expected
 
 
 def test_a_network_that_closes_with_its_dongle_says_so_and_is_no_success(capsys: pytest.CaptureFixture[str]):

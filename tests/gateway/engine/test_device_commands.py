@@ -135,7 +135,7 @@ def test_what_nobody_settles_expires() -> None:
     assert s.engine.next_deadline() is None
 
 
-def test_a_held_command_is_stored_told_once_and_lives_longer() -> None:
+def test_a_held_command_is_stored_and_reported_once_and_lives_longer() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     assert s.transmits[2].envelope.expires_at == s.now + 3600
@@ -331,7 +331,7 @@ def test_what_the_policy_permits_no_more_does_not_survive() -> None:
     assert s.rows == kept
 
 
-def test_without_a_store_nobody_is_told_that_something_is_held() -> None:
+def test_without_a_store_held_is_reported_only_once_it_is_stored() -> None:
     s = with_lamp()
     s.engine.store_lost()
     s.wants("phone", "lamp", "state", True)
@@ -388,7 +388,7 @@ def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
 
 def test_a_device_word_is_short_and_printable() -> None:
     s = with_lamp()
-    for text, told in (("E" * 70, "E" * 64), ("a\nb", "")):
+    for text, stored_detail in (("E" * 70, "E" * 64), ("a\nb", "")):
         s.wants("phone", "lamp", "state", True)
         s.settles(max(s.transmits), "dropped", Reason.REJECTED, text)
-        assert s.commands[0].receipt.detail == told
+        assert s.commands[0].receipt.detail == stored_detail

@@ -112,12 +112,12 @@ def policies(draw: Any) -> tuple[PolicySet, frozenset[Triple]]:
 
 @dataclass
 class Seen:
-    """A device: as it is, or as a watcher has been told."""
+    """A device: as it is, or as a watcher has seen it."""
 
     properties: tuple[PropertyAffordance, ...] = ()
     online: bool | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    told: dict[str, float] = field(default_factory=dict)
+    reported_at: dict[str, float] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
 
 
@@ -172,7 +172,7 @@ class TwinsMachine(RuleBasedStateMachine):
         assert (receipt.reason is None) == (receipt.outcome is not Outcome.DROPPED)
         self.words[receipt.id, "held" if held else "final"] += 1
         assert self.words[receipt.id, "held" if held else "final"] == 1
-        assert not (held and self.words[receipt.id, "final"]), "held is told before the final word or never"
+        assert not (held and self.words[receipt.id, "final"]), "held comes before the final outcome or never"
         if receipt.id in self.echoes:
             assert self.echoes[receipt.id] == command.scheme
         else:
@@ -188,12 +188,12 @@ class TwinsMachine(RuleBasedStateMachine):
             del self.watchers[update.subscription]
             return
         if update.change is Change.GONE:
-            told = watcher.seen.pop(update.device, None)
-            assert told is not None or watcher.property, "gone what was never there"
+            gone = watcher.seen.pop(update.device, None)
+            assert gone is not None or watcher.property, "gone what was never there"
             if watcher.device:
                 del self.watchers[update.subscription]
             return
-        assert (watcher.who, update.device, Action.OBSERVE) in self.may, "told to who may not observe"
+        assert (watcher.who, update.device, Action.OBSERVE) in self.may, "an update for a party that may not observe"
         assert not watcher.device or watcher.device == update.device
         if watcher.property:
             assert update.change in (Change.VALUES, Change.STALE)
@@ -201,7 +201,7 @@ class TwinsMachine(RuleBasedStateMachine):
         seen = watcher.seen.setdefault(update.device, Seen())
         if update.change is Change.DEVICE:
             names = {spec.name for spec in self.devices[update.device].properties}
-            for table in (seen.values, seen.told):
+            for table in (seen.values, seen.reported_at):
                 for name in [name for name in table if name not in names]:
                     del table[name]
             seen.stale &= names
@@ -211,7 +211,7 @@ class TwinsMachine(RuleBasedStateMachine):
             seen.stale |= {name for name, _ in update.samples}
         else:
             for name, sample in update.samples:
-                seen.values[name], seen.told[name] = sample.value, update.at
+                seen.values[name], seen.reported_at[name] = sample.value, update.at
                 seen.stale.discard(name)
 
     def _submit(self, envelope: Any) -> Any:
@@ -248,10 +248,10 @@ class TwinsMachine(RuleBasedStateMachine):
             self.devices[who].online = online
         self._submit(Presence(**self._head(who), online=online))
 
-    @rule(who=DEVICE, told=st.lists(st.tuples(NAMES, VALUES), max_size=3))
-    def tells(self, who: str, told: list[tuple[str, Any]]) -> None:
+    @rule(who=DEVICE, reported=st.lists(st.tuples(NAMES, VALUES), max_size=3))
+    def tells(self, who: str, reported: list[tuple[str, Any]]) -> None:
         known = who in self.devices and who in self.names
-        for name, value in told if known else ():
+        for name, value in reported if known else ():
             spec = next((spec for spec in self.devices[who].properties if spec.name == name), None)
             number = spec is not None and spec.type is DataType.NUMBER
             fits = isinstance(value, int | float) and not isinstance(value, bool) and value == value if number else (
@@ -259,8 +259,8 @@ class TwinsMachine(RuleBasedStateMachine):
             )  # fmt: skip
             if spec is not None and (value is None or fits):
                 self.devices[who].values[name] = value
-                self.devices[who].told[name] = self.now
-        verdict = self._submit(Reading(**self._head(who), values=tuple(told)))
+                self.devices[who].reported_at[name] = self.now
+        verdict = self._submit(Reading(**self._head(who), values=tuple(reported)))
         assert verdict == (Accepted() if known else Refused(Reason.UNKNOWN))
 
     # Watchers
@@ -346,7 +346,7 @@ class TwinsMachine(RuleBasedStateMachine):
         self.may = policy[1]
         for name in set(self.devices) - {
             subject.name for subject in policy[0].subjects
-        }:  # a stranger again: what it told is forgotten
+        }:  # a stranger again: its values are forgotten
             self.devices[name] = Seen(properties=self.devices[name].properties, online=self.devices[name].online)
         known, self.refreshed = self.known(), set()
         self.names = {subject.name for subject in policy[0].subjects}
@@ -370,9 +370,9 @@ class TwinsMachine(RuleBasedStateMachine):
     def _true(self, name: str) -> Seen:
         device = self.devices[name]
         lifetimes = {spec.name: spec.lifetime for spec in device.properties}
-        told = {prop: at for prop, at in device.told.items() if prop in device.values}
-        stale = {prop for prop, at in told.items() if self.now - at >= lifetimes[prop]}
-        return Seen(device.properties, device.online, dict(device.values), told, stale)
+        times = {prop: at for prop, at in device.reported_at.items() if prop in device.values}
+        stale = {prop for prop, at in times.items() if self.now - at >= lifetimes[prop]}
+        return Seen(device.properties, device.online, dict(device.values), times, stale)
 
     @invariant()
     def watchers_hold_the_true_state(self) -> None:
@@ -395,10 +395,10 @@ class TwinsMachine(RuleBasedStateMachine):
             assert set(watcher.seen) == covered
             for name, seen in watcher.seen.items():
                 true = self._true(name)
-                assert (seen.online, seen.values, seen.told, seen.stale) == (
+                assert (seen.online, seen.values, seen.reported_at, seen.stale) == (
                     true.online,
                     true.values,
-                    true.told,
+                    true.reported_at,
                     true.stale,
                 )
 
@@ -415,8 +415,8 @@ class TwinsMachine(RuleBasedStateMachine):
                 if "read" not in view.may:
                     assert not view.samples
                     continue
-                told = {key: (sample.value, sample.at) for key, sample in view.samples.items()}
-                assert told == {key: (value, true.told[key]) for key, value in true.values.items()}
+                shown = {key: (sample.value, sample.at) for key, sample in view.samples.items()}
+                assert shown == {key: (value, true.reported_at[key]) for key, value in true.values.items()}
                 assert {key for key, sample in view.samples.items() if sample.stale} == true.stale
 
     @invariant()

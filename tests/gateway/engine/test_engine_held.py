@@ -34,7 +34,7 @@ def test_what_is_delivered_at_once_is_never_stored(home: Stage) -> None:
     assert home.stores() == []
 
 
-def test_a_unit_that_waits_is_stored_and_its_sender_is_told_once(home: Stage) -> None:
+def test_a_unit_that_waits_is_stored_and_its_sender_gets_held_once(home: Stage) -> None:
     home.sends("phone", "s1", 0)
     home.stores()
     assert home.waits(0.2) == []
@@ -185,7 +185,7 @@ def test_a_handshake_unit_in_the_air_is_left_alone(home: Stage) -> None:
     assert home.sends("phone", "s1", 1, a_hello()) == ["accepted s1"]
 
 
-def test_without_a_store_nobody_is_told_that_something_is_held(home: Stage) -> None:
+def test_without_a_store_held_is_reported_only_once_it_is_stored(home: Stage) -> None:
     home.engine.store_lost()
     home.sends("phone", "s1", 0)
     assert home.settles(2, "held") == []
@@ -328,7 +328,7 @@ def test_a_stream_that_can_not_be_read_on_ends_where_a_rule_reads_it() -> None:
         assert bool(made.restarts()) == ends
 
 
-def test_a_stream_is_read_on_where_its_records_can_be_told_apart() -> None:
+def test_a_stream_is_read_on_from_the_next_boundary_of_its_records() -> None:
     condition = Condition(record_types=frozenset({22, 23}))
     made = Stage(permit("p", "phone", "lamp", content=KINDS, condition=condition)).has_a_store()
     made.opens("phone", "lamp", ContentKind.ATLS)

@@ -48,7 +48,9 @@ def test_a_bucket_starts_full_refills_and_never_overflows() -> None:
     rate=st.builds(Rate, st.integers(1, 10_000), st.floats(0.1, 86400)),
     steps=st.lists(st.tuples(st.floats(0, 100), st.integers(1, 20_000)), max_size=60),
 )
-def test_no_more_than_the_rate_passes_and_waiting_as_told_suffices(rate: Rate, steps: list[tuple[float, int]]) -> None:
+def test_the_rate_is_never_exceeded_and_the_wait_it_asks_for_suffices(
+    rate: Rate, steps: list[tuple[float, int]]
+) -> None:
     bucket, now, passed, largest = Bucket(rate, 0.0), 0.0, 0, 0
     for pause, cost in steps:
         now += pause

@@ -328,7 +328,7 @@ def test_a_server_hello_from_the_client_chooses_nothing() -> None:
         assert home.session.version == ""
 
 
-def test_whoever_says_hello_is_the_client_whoever_opened() -> None:
+def test_the_sender_of_the_hello_is_the_client_whichever_side_opened() -> None:
     home = Home(Condition(versions=frozenset({"dtls1.2"})))
     assert home.lamp(hello(1)) == "passes"
     assert home.lamp(answer()) == "lost"

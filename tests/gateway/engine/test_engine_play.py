@@ -378,7 +378,7 @@ def test_a_subject_that_is_someone_else_now_loses_its_sessions(home: Any) -> Non
         "coap <- #3 close s1 denied",
         "log: closed denied talk",
     ]
-    assert home.transmits[3].to.claim == "psk:phone", "the one who had it is told"
+    assert home.transmits[3].to.claim == "psk:phone", "the earlier owner gets it"
 
 
 def test_revoking_one_direction_drops_what_waits_in_it(home: Any, a_permit: Any) -> None:

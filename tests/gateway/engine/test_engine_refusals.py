@@ -162,9 +162,9 @@ def test_refusal(name: str, stage: Any, a_permit: Any) -> None:
 
 
 def test_every_reason_that_a_verdict_can_have_is_in_the_table() -> None:
-    told = {row[3].removeprefix("refused ").partition(",")[0] for row in TABLE.values()}
+    reasons = {row[3].removeprefix("refused ").partition(",")[0] for row in TABLE.values()}
     # The first two only ever close a session or drop a unit, the third is of commands.
-    assert told == {reason.value for reason in Reason} - {"unreachable", "restarted", "rejected"}
+    assert reasons == {reason.value for reason in Reason} - {"unreachable", "restarted", "rejected"}
 
 
 def test_an_excess_may_be_dropped_instead(stage: Any, a_permit: Any) -> None:
@@ -234,7 +234,7 @@ def test_a_dropped_excess_breaks_a_tls_session(stage: Any, a_permit: Any) -> Non
     assert home.sends("lamp", "s1", 1, b"2" * 10, ContentKind.ATLS)[-1] == "log: closed broken r"
 
 
-def test_waiting_as_long_as_told_is_enough_and_the_number_is_still_free(stage: Any, a_permit: Any) -> None:
+def test_the_wait_of_a_refusal_suffices_and_the_number_is_still_free(stage: Any, a_permit: Any) -> None:
     home = opened(stage(a_permit("r", "lamp", "phone", condition=BYTES)))
     home.sends("lamp", "s1", 0, b"1" * 8)
     home.settles(2)

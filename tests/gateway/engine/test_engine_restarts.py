@@ -1,4 +1,4 @@
-"""Whatever the order of events, kills and crashes among them: what was told to be held has its final word to come."""
+"""Whatever the order of events, kills and crashes among them: each envelope reported as held gets a final outcome."""
 
 from __future__ import annotations
 

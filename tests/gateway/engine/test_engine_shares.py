@@ -108,8 +108,8 @@ def test_joins_of_strangers_push_out_the_oldest_and_refuse_nobody() -> None:
             == "accepted"
         )
     assert home.joins("lamp", STATE)[0] == "accepted"
-    told = Reading(id=home.next_id(), source=PEERS["lamp"], values=(("state", True),), received_at=home.now)
-    assert home.submit(told) == ["accepted"]
+    reading = Reading(id=home.next_id(), source=PEERS["lamp"], values=(("state", True),), received_at=home.now)
+    assert home.submit(reading) == ["accepted"]
     named = tuple(Subject(f"d{n}", "zigbee", joined[n].claims[0]) for n in (0, 3 * MAX_STRANGERS - 1))
     home.replaces(PolicySet(subjects=(*SUBJECTS, *named), rules=home.policy.rules))
     devices = {view.name for view in home.engine.all_devices(now=home.now)}

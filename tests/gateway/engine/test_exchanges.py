@@ -108,7 +108,7 @@ def test_a_denied_target_looks_like_one_that_does_not_exist() -> None:
     assert s.asks("stranger", "app", "get") == DENIED
 
 
-def test_an_alias_does_as_well_and_the_target_is_told_its_own_name() -> None:
+def test_an_alias_finds_its_target_which_sees_its_own_name() -> None:
     s = Stage(policy=PolicySet(subjects=SUBJECTS, resources=(Resource("web", "app"),), rules=(proxy(resource="web"),)))
     assert s.asks("phone", "web", "GET", "/a") == ["accepted", "mqtt <- #1 GET app /a from phone"]
 
@@ -243,7 +243,7 @@ def test_a_sealed_answer_of_another_kind_needs_a_rule_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason", "told", "log"),
+    ("outcome", "reason", "reported", "log"),
     [
         ("dropped", Reason.CONTENT, "dropped content", "dropped content"),
         ("dropped", None, "dropped unreachable", "dropped unreachable"),
@@ -252,10 +252,10 @@ def test_a_sealed_answer_of_another_kind_needs_a_rule_too() -> None:
         ("delivered", None, "dropped broken", "dropped broken"),
     ],
 )
-def test_the_final_word_of_an_adapter(outcome: str, reason: Reason | None, told: str, log: str) -> None:
+def test_the_final_word_of_an_adapter(outcome: str, reason: Reason | None, reported: str, log: str) -> None:
     s = Stage(proxy())
     s.asks("phone", "app")
-    assert s.settles(1, outcome, reason, "its own words") == [f"coap <- #1 {told}", f"log: {log} web"]
+    assert s.settles(1, outcome, reason, "its own words") == [f"coap <- #1 {reported}", f"log: {log} web"]
 
 
 def test_nothing_is_held() -> None:

@@ -99,7 +99,7 @@ def test_one_wrong_value_and_nothing_is_done(values: dict[str, Any], reason: str
     assert not s.transmits
 
 
-def test_every_type_of_a_schema_can_be_written_and_told() -> None:
+def test_a_value_of_each_schema_type_can_be_written_and_reported() -> None:
     s = with_lamp()
     s.watches("phone", "lamp")
     assert s.writes("phone", "lamp", {"mode": "heat", "colour": {"x": 0.5, "y": 0}})[0] == "accepted"
@@ -212,7 +212,7 @@ def test_a_group_cast_is_sent_and_that_is_the_final_word() -> None:
     assert s.settles(2) == []
 
 
-def test_a_result_beyond_the_bound_is_left_out_and_the_rest_told() -> None:
+def test_a_result_beyond_the_bound_is_left_out_of_the_receipt() -> None:
     s = with_lamp()
     s.invokes("phone", "lamp", "toggle")
     assert settled(s, 2, Outcome.DELIVERED, result="x" * MAX_RESULT) == [

@@ -85,7 +85,7 @@ class Home(Stage):
         self.is_committed()
 
     def is_killed(self) -> list[str]:
-        """All that is left is what was committed last. What each adapter is told when it is there again."""
+        """Only the last commit is left. Returns what each adapter gets when it is there again."""
         self.restarts()
         return [*self.resumes("zigbee"), *self.resumes("coap")]
 
@@ -116,7 +116,7 @@ def test_after_a_crash_around_the_end_of_a_lease_both_directions_go_on(kind: Con
     for n in range(taken):
         home.delivers("phone", n)
     behind = taken - home.rows["sessions", ("s1",)].up.next_out
-    assert home.is_killed() == [], "nobody is told anything"
+    assert home.is_killed() == [], "no adapter gets anything"
     (lamp,), (phone,) = home.engine.surviving("zigbee"), home.engine.surviving("coap")
     assert lamp.next_out == phone.next_in == taken - behind and 0 <= behind <= LEASE
     home.delivers("phone", taken)

@@ -1,4 +1,4 @@
-"""The judgement of the policy: what permits, what denies, and how it is told."""
+"""The judgement of the policy: what permits, what denies, and how it is explained."""
 
 from __future__ import annotations
 
@@ -186,8 +186,10 @@ def test_an_explanation_tells_what_every_rule_found() -> None:
         rule(id="g", content=frozenset({ContentKind.ATLS})),
         rule(id="h", condition=Condition(max_unit=5)),
     )
-    told = explain(ask(Action.FORWARD, "lamp", "phone", minute=100, octets=9, visible=Visible(frozenset({23}))), policy)
-    assert [(finding.rule, finding.note) for finding in told.findings] == [
+    explained = explain(
+        ask(Action.FORWARD, "lamp", "phone", minute=100, octets=9, visible=Visible(frozenset({23}))), policy
+    )
+    assert [(finding.rule, finding.note) for finding in explained.findings] == [
         ("a", "action"),
         ("b", "hours"),
         ("c", "direction"),
@@ -197,8 +199,8 @@ def test_an_explanation_tells_what_every_rule_found() -> None:
         ("g", "content"),
         ("h", "unit (too-large)"),
     ]
-    assert [finding.rule for finding in told.matched] == ["e"]
-    assert isinstance(told.decision, Permit) and told.decision.rules == ("e",)
+    assert [finding.rule for finding in explained.matched] == ["e"]
+    assert isinstance(explained.decision, Permit) and explained.decision.rules == ("e",)
 
 
 names = st.sampled_from([*NAMES, "group:home", "*", "cloud"])
@@ -258,12 +260,12 @@ def test_a_deny_that_holds_overrides_and_a_permit_never_takes_away(
 
 @given(request=requests, chosen=st.lists(rules, max_size=6, unique_by=lambda rule: rule.id))
 def test_a_permit_names_only_permits_that_hold(request: AccessRequest, chosen: list[Rule]) -> None:
-    told = explain(request, a_policy(*chosen))
-    if isinstance(told.decision, Permit):
+    explained = explain(request, a_policy(*chosen))
+    if isinstance(explained.decision, Permit):
         effects = {rule.id: rule.effect for rule in chosen}
-        assert told.decision.grants
-        assert all(effects[name] is Effect.PERMIT for name in told.decision.rules)
-        assert not any(finding.effect is Effect.DENY for finding in told.matched)
+        assert explained.decision.grants
+        assert all(effects[name] is Effect.PERMIT for name in explained.decision.rules)
+        assert not any(finding.effect is Effect.DENY for finding in explained.matched)
 
 
 @pytest.mark.parametrize("action", sorted(DEVICE_ACTIONS, key=lambda action: action.value))

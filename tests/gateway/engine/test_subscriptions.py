@@ -1,4 +1,4 @@
-"""What the gateway keeps of devices, who may ask for it, and who is told of it."""
+"""The values that the gateway keeps of devices, who may read them, and who gets updates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)
 
 
-def test_a_new_watch_is_told_the_whole_state_and_then_the_news(stage: Any) -> None:
+def test_a_new_subscription_gets_the_whole_state_and_then_the_changes(stage: Any) -> None:
     s = stage(EYES)
     assert s.joins("lamp", STATE, WARMTH) == ["accepted", "log: joined"]
     assert s.is_online("lamp") == ["accepted"]
@@ -71,7 +71,7 @@ def test_a_watch_of_everything_covers_what_comes_later(stage: Any) -> None:
         "mqtt <- news of #1: presence lamp unknown",
         "log: joined",
     ]
-    assert s.joins("lamp", STATE) == ["accepted", "log: joined"]  # what is told again is no news
+    assert s.joins("lamp", STATE) == ["accepted", "log: joined"]  # a repeated join is no news
     assert s.joins("lamp", STATE, LEVEL) == ["accepted", "mqtt <- news of #1: device lamp", "log: joined"]
     assert s.leaves("lamp") == ["accepted", "mqtt <- news of #1: gone lamp", "log: left unreachable"]
     assert s.tells("lamp", state=True) == ["refused unknown"]
@@ -231,7 +231,7 @@ def test_the_link_of_who_asks_counts(stage: Any) -> None:
     assert s.watches("app", "lamp")[0] == "accepted"
 
 
-def test_in_shadow_all_is_seen_and_told_to_the_log(stage: Any) -> None:
+def test_shadow_mode_permits_all_and_logs_each_denial(stage: Any) -> None:
     s = stage(policy=PolicySet(subjects=SUBJECTS, mode=Mode.SHADOW))
     s.joins("lamp", STATE)
     assert s.watches("app", "lamp") == [
@@ -263,7 +263,7 @@ def test_the_policy_may_come_to_know_a_device_that_is_there(stage: Any) -> None:
     assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp unknown", asked]
 
 
-def test_a_sleeper_that_has_told_nothing_is_asked_at_a_start(stage: Any) -> None:
+def test_a_sleeper_without_values_is_read_at_a_start(stage: Any) -> None:
     """The policy may have come to know it while the gateway was off, when its adapter had read it long ago."""
     asked = f"zigbee <- refresh {SUBJECTS[0].claim}"
     s = stage(EYES).has_a_store()
@@ -319,7 +319,7 @@ def test_last_values_survive_a_restart_and_age_meanwhile(stage: Any) -> None:
     assert s.stores() == ["drop samples"]
 
 
-def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
+def test_the_values_of_a_renamed_device_stay_with_it(stage: Any) -> None:
     s = stage(EYES).has_a_store()
     s.joins("lamp", STATE)
     s.tells("lamp", state=True)
@@ -329,7 +329,7 @@ def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
     )
     s.replaces(renamed)
     assert s.sample("phone", "bulb", "state") == Sample(True, 1000.0, False)
-    assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before anything else is told
+    assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before any other output
     assert s.stores() == ["put samples", "drop samples"]
     assert list(s.rows) == [("samples", ("bulb", "state"))]
 

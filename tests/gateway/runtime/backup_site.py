@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.runtime import backup, restore
 from gateway.runtime.backup_file import Manifest
+from gateway.runtime.identity import VERSION
 
 WORDS = "correct horse"
 CHEAP = (10, 8, 1)
@@ -56,8 +57,9 @@ class Site:
         (self.state / "lock").touch(0o600)
         return self
 
-    def backup(self) -> Manifest:
-        return backup.write(backup.inventory(self.config, {}), self.file, WORDS, nothing, cost=CHEAP)
+    def backup(self, program: str = VERSION) -> Manifest:
+        found = backup.inventory(self.config, {})
+        return backup.write(found, self.file, WORDS, nothing, cost=CHEAP, program=program)
 
     def prepare(self, words: str = WORDS) -> restore.Restore:
         return restore.prepare(self.file, words, self.config, {}, nothing)

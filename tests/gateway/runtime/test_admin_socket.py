@@ -64,7 +64,7 @@ async def test_an_answer_and_the_mode_of_the_socket(server, place):
     assert await asyncio.to_thread(ask, place, "echo", {"a": [1, "é"]}) == {"got": {"a": [1, "é"]}}
 
 
-async def test_a_no_and_a_fault_of_ours_are_told_apart_from_success(server, place):
+async def test_a_refusal_and_an_internal_fault_reach_the_caller_as_errors(server, place):
     with pytest.raises(PeerError, match=r"^not now$"):
         await asyncio.to_thread(ask, place, "refuse", {})
     with pytest.raises(PeerError, match=r"a fault of the gateway \(RuntimeError\); see its log"):

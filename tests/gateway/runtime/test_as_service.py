@@ -17,10 +17,10 @@ USER = as_service.DYNAMIC_USER if os.geteuid() == 0 else os.geteuid()
 
 
 @pytest.fixture
-def told(home, hop_site):
+def mistakes_for(home, hop_site):
     """The mistakes of the home's config, changed by these replacements, under a unit of these lines."""
 
-    def tell(*replaced: tuple[str, str], unit: str = "") -> list[str]:
+    def mistakes(*replaced: tuple[str, str], unit: str = "") -> list[str]:
         for old, new in replaced:
             home.config.write_text(home.config.read_text().replace(old, new, 1))
         written = home.folder / "gateway.service"
@@ -34,52 +34,52 @@ def told(home, hop_site):
     home.folder.chmod(0o755)
     for path in (home.config, home.policy):
         path.chmod(0o644)
-    return tell
+    return mistakes
 
 
-def test_a_credential_is_read_where_the_unit_has_it_from(home, told):
+def test_a_credential_is_read_where_the_unit_has_it_from(home, mistakes_for):
     (home.folder / "key").touch(mode=0o600)
-    assert told(KEYED, unit=f"LoadCredential=left-key:{home.folder}/key\n") == []
+    assert mistakes_for(KEYED, unit=f"LoadCredential=left-key:{home.folder}/key\n") == []
     (home.folder / "key").chmod(0o644)
-    [mistake] = told(unit=f"LoadCredential=left-key:{home.folder}/key\n")
+    [mistake] = mistakes_for(unit=f"LoadCredential=left-key:{home.folder}/key\n")
     assert mistake.endswith("credential file: HOME/key: is open to others: chmod 600 HOME/key")
 
 
-def test_a_credential_that_the_unit_does_not_hand_over_is_named_with_the_line_to_add(told):
-    [mistake] = told(KEYED)
+def test_a_credential_that_the_unit_does_not_hand_over_is_named_with_the_line_to_add(mistakes_for):
+    [mistake] = mistakes_for(KEYED)
     assert mistake == (
         "HOME/gateway.yaml:11: adapters.left.key_file: expected a credential that the unit hands over: "
         "add LoadCredential=left-key:/etc/atls-gateway/keys/left-key to gateway.service"
     )
 
 
-def test_a_line_of_the_unit_whose_file_is_not_there_is_named(home, told):
+def test_a_line_of_the_unit_whose_file_is_not_there_is_named(home, mistakes_for):
     """The service would end with 243/CREDENTIALS although the config doesn't name the file."""
-    [mistake] = told(unit=f"LoadCredential=left-key:{home.folder}/none\n")
+    [mistake] = mistakes_for(unit=f"LoadCredential=left-key:{home.folder}/none\n")
     assert mistake == (
         "HOME/gateway.service:3: LoadCredential: expected a file: HOME/none isn't there, so the service would not "
         "start (243/CREDENTIALS); make it, or take out the line"
     )
 
 
-def test_a_folder_hands_over_each_of_its_files(home, told):
+def test_a_folder_hands_over_each_of_its_files(home, mistakes_for):
     (home.folder / "keys").mkdir()
     (home.folder / "keys" / "key").touch(mode=0o600)
     changed = (KEYED[0], KEYED[1].replace("left-key", "all_key"))
-    assert told(changed, unit=f"LoadCredential=all:{home.folder}/keys\n") == []
+    assert mistakes_for(changed, unit=f"LoadCredential=all:{home.folder}/keys\n") == []
 
 
-def test_a_file_that_the_user_of_the_service_can_not_open_is_named_with_the_way_out(home, told):
+def test_a_file_that_the_user_of_the_service_can_not_open_is_named_with_the_way_out(home, mistakes_for):
     key = home.folder / "ca.pem"
     key.touch(mode=0o000)
-    [mistake] = told(("folder: left", "folder: left\n    key_file: ca.pem"))[:1]
+    [mistake] = mistakes_for(("folder: left", "folder: left\n    key_file: ca.pem"))[:1]
     assert mistake == (
         "HOME/gateway.yaml:11: adapters.left.key_file: expected a file that the service can read: HOME/ca.pem: "
         "can't be opened: Permission denied; let systemd hand it over: LoadCredential=ca.pem:HOME/ca.pem in the unit, "
         "$CREDENTIALS_DIRECTORY/ca.pem here"
     )
     home.policy.chmod(0o000)
-    assert any("gateway.yaml:7: policy: expected a file that the service can read" in each for each in told())
+    assert any("gateway.yaml:7: policy: expected a file that the service can read" in each for each in mistakes_for())
 
 
 def test_what_is_no_secret_is_to_lie_where_all_may_read_it():
@@ -87,8 +87,8 @@ def test_what_is_no_secret_is_to_lie_where_all_may_read_it():
     assert way == "it is no secret: put it at /etc/atls-gateway/ca.pem, mode 644"
 
 
-def test_folders_that_the_unit_hides_or_closes_are_told(told):
-    mistakes = told(unit="PrivateTmp=yes\nProtectSystem=strict\nStateDirectory=a\nRuntimeDirectory=b\n")
+def test_folders_that_the_unit_hides_or_closes_are_reported(mistakes_for):
+    mistakes = mistakes_for(unit="PrivateTmp=yes\nProtectSystem=strict\nStateDirectory=a\nRuntimeDirectory=b\n")
     assert [mistake.split(": ", 2)[1] for mistake in mistakes] == [
         "(top level)",
         "policy",
@@ -103,7 +103,7 @@ def test_folders_that_the_unit_hides_or_closes_are_told(told):
     ("device", "permitted"),
     [("/dev/ttyUSB8", True), ("/dev/ttyACM8", True), ("/dev/ttyAMA8", False), ("/dev/ttyS8", False), ("x", True)],
 )
-def test_a_device_that_the_unit_closes_is_told(device, permitted):
+def test_a_device_that_the_unit_does_not_allow_is_reported(device, permitted):
     unit = ServiceUnit("x", SHIPPED.read_text())
     source = as_service.Source(Path("/x"), {"adapters": {"zigbee": {"path": device}}}, {}, {})
     assert [mistake.key for mistake in as_service._devices(source, unit)] == (
@@ -113,9 +113,9 @@ def test_a_device_that_the_unit_closes_is_told(device, permitted):
     assert list(as_service._devices(source, with_drop_in)) == []
 
 
-def test_mistakes_of_the_config_itself_are_told_once(told):
-    """The key file that isn't there is told by who reads it, under the name that the administrator gave it."""
-    mistakes = told(("folder: right", "folder: 8"), KEYED)
+def test_mistakes_of_the_config_are_reported_once(mistakes_for):
+    """The reader of the missing key file reports it, under the name that the administrator gave it."""
+    mistakes = mistakes_for(("folder: right", "folder: 8"), KEYED)
     assert [mistake.split(": ")[1] for mistake in mistakes] == ["adapters.left.key_file", "adapters.right.folder"]
 
 

@@ -55,11 +55,11 @@ def heard_of(peer, session: str) -> dict:
 
 
 @pytest.mark.process
-def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
+def test_a_restore_ends_the_sessions_of_the_backup_at_both_ends(asleep):
     home = asleep
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert daemon.log.splitlines()[0].endswith(f" atls-gateway {VERSION}")
     lamp.say("join")
     session = asked(lamp, "open", to="app", nonce="01")["session"]
@@ -100,7 +100,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
             peer.socket.settimeout(20)
 
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     daemon.wait_log("its sessions and commands end")
     for peer in (lamp, phone):
         assert heard_of(peer, session)["kind"] == "Close", "and nothing before it"
@@ -117,7 +117,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 0
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert [end["session"] for end in asked(lamp, "surviving")["surviving"]] == [again["session"]], "it was old once"
     assert asked(lamp, "surviving")["epoch"] == status["epoch"]
 
@@ -127,7 +127,7 @@ def test_a_start_that_is_killed_before_it_stored_anything_begins_the_same_way_ag
     home = asleep
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     session = asked(lamp, "open", to="app", nonce="01")["session"]
     heard_of(phone, session)
     daemon.wait_for(
@@ -140,7 +140,7 @@ def test_a_start_that_is_killed_before_it_stored_anything_begins_the_same_way_ag
     daemon.wait_for(lambda: (home.folder / "state" / "store.db-wal").exists())
     daemon.kill()
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     for peer in (lamp, phone):
         assert heard_of(peer, session)["kind"] == "Close"
 
@@ -156,8 +156,8 @@ def test_passphrases_that_are_refused(asleep):
     words.write_bytes(b"\xff" * 12)
     assert backup(home).stderr == f"{words}: expected UTF-8 text\n"
     typed = ["backup", "-c", str(home.config), "--passphrase-file", "-", str(home.folder / "gateway.atls")]
-    told = CliRunner(catch_exceptions=False).invoke(main, typed, input=b"\xff" * 12)
-    assert (told.exit_code, told.output) == (1, "-: expected UTF-8 text\n")
+    run = CliRunner(catch_exceptions=False).invoke(main, typed, input=b"\xff" * 12)
+    assert (run.exit_code, run.output) == (1, "-: expected UTF-8 text\n")
     answer = home.cli("backup", "-c", str(home.config), str(home.folder / "gateway.atls"))
     assert (answer.returncode, answer.stdout) == (1, "")
     assert "use --passphrase-file FILE" in answer.stderr

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 
 
 def test_listing_devices_and_sessions_and_letting_devices_join(home):
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     lamp = home.peer("left", "lamp")
     home.peer("right", "phone")
     lamp.say("open", to="app", nonce="01")
@@ -107,7 +107,7 @@ def test_a_refusal_is_1(home):
     text = home.config.read_text().replace("  left:\n    folder: left\n", "")
     home.config.write_text(text)
     home.policy.write_text("layer: 1\npolicy-version: 1\n")
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     answer = home.cli("permit-join", "--seconds", "5", "-c", "gateway.yaml")
     assert answer.returncode == 1
     assert answer.stderr == (

@@ -16,7 +16,7 @@ NIGHT = """\
 """
 
 
-def test_a_permit_and_a_denial_are_told_with_their_rules(home):
+def test_explain_names_the_rule_of_a_permit_and_of_a_denial(home):
     home.policy.write_text(home.policy.read_text() + NIGHT)
     day = home.cli("explain", "lamp", "app", "--at", "12:00", "-c", "gateway.yaml")
     assert (day.returncode, day.stdout.splitlines()) == (

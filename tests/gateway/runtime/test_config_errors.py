@@ -13,7 +13,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.runtime import settings
 from gateway.runtime.config_source import InvalidConfigError
 
-# What is replaced in the config of conftest, by what, and the line that is told of it.
+# What is replaced in the config of conftest, by what, and the line of the error.
 CONFIG_MISTAKES = [
     ("layer: 1", "layer: 0", "gateway.yaml:1: layer: expected 1: the gateway reads files for layer 1 only (this file is for an endpoint, which this daemon must not serve)"),
     ("layer: 1", "layer: true", "gateway.yaml:1: layer: expected 1: the gateway reads files for layer 1 only"),
@@ -120,16 +120,16 @@ def broken(home, monkeypatch, hop_site):
 
 
 @pytest.mark.parametrize(("old", "new", "line"), CONFIG_MISTAKES)
-def test_a_mistake_in_the_config_is_told_at_its_place(home, broken, old, new, line):
+def test_a_mistake_in_the_config_is_reported_with_its_line(home, broken, old, new, line):
     assert broken(home.config, old, new)[0].startswith(line.replace("{home}", str(home.folder)))
 
 
 @pytest.mark.parametrize(("old", "new", "line"), POLICY_MISTAKES)
-def test_a_mistake_in_the_policy_is_told_at_its_place(home, broken, old, new, line):
+def test_a_mistake_in_the_policy_is_reported_with_its_line(home, broken, old, new, line):
     assert broken(home.policy, old, new)[0] == line
 
 
-def test_all_mistakes_are_told_at_once(home, broken):
+def test_all_mistakes_are_reported_at_once(home, broken):
     home.policy.write_text(home.policy.read_text().replace("layer: 1", "layer: 0"))
     lines = broken(home.config, "    folder: left", "    folder: 1\n    other: 2")
     assert [line.split(": ")[:2] for line in lines] == [
@@ -200,7 +200,7 @@ def test_the_command_prints_one_line_and_exits_with_78(home, number):
 
 
 @pytest.mark.process
-def test_a_good_config_is_told_to_be_good(home):
+def test_check_config_says_that_a_good_config_is_good(home):
     answer = home.cli("check-config", ATLS_GATEWAY_CONFIG=str(home.config))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout == f"{home.config}: good (adapters: left, right; 1 rule in policy.yaml)\n"

@@ -1,4 +1,4 @@
-"""Whatever stands in config, policy and the file of names: they are good, or their mistakes are told in lines."""
+"""Whatever stands in config, policy and the file of names: they are good, or each mistake is one line."""
 
 from __future__ import annotations
 
@@ -134,10 +134,10 @@ def test_any_tree_is_good_or_has_mistakes(folder: Path, changes: list[Any]) -> N
     written(folder, changes)
     try:
         found = settings.load(folder / "gateway.yaml", {})
-        told = [str(doubt) for doubt in doubts.every(found)]
+        reported = [str(doubt) for doubt in doubts.every(found)]
     except InvalidConfigError as error:
-        told = [str(mistake) for mistake in error.errors]
-        assert told and changes
-    for line in told:
+        reported = [str(mistake) for mistake in error.errors]
+        assert reported and changes
+    for line in reported:
         assert "\n" not in line and "Traceback" not in line and "Error(" not in line
-        line.encode()  # so that any terminal can be told
+        line.encode()  # so that any terminal can show it

@@ -146,14 +146,14 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_contradiction_is_told_with_the_lines_of_both(case: str, tmp_path: Path) -> None:
+def test_a_contradiction_is_reported_with_both_lines(case: str, tmp_path: Path) -> None:
     devices, expected = MISTAKES[case]
     assert refused(tmp_path, HEAD + devices) == expected
 
 
-def test_mistakes_of_both_files_are_told_together(tmp_path: Path) -> None:
-    told = refused(tmp_path, "layer: 1\ndevices-version: 2\n", POLICY.replace("permit", "allow"))
-    assert [mistake.split(":")[:2] for mistake in told] == [["devices.yaml", "2"], ["policy.yaml", "12"]]
+def test_mistakes_of_both_files_are_reported_together(tmp_path: Path) -> None:
+    mistakes = refused(tmp_path, "layer: 1\ndevices-version: 2\n", POLICY.replace("permit", "allow"))
+    assert [mistake.split(":")[:2] for mistake in mistakes] == [["devices.yaml", "2"], ["policy.yaml", "12"]]
 
 
 @pytest.mark.parametrize("text", ["layer: 0\n", "- 1\n", "layer: 1\nrules: []\n", "a: &b 1\n"])
@@ -162,7 +162,7 @@ def test_anything_else_is_no_file_of_names(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "told"),
+    ("groups", "message"),
     [
         ("devices: lamp", "policy.yaml:7: groups.devices: expected a list of names, or a table with members and"),
         (
@@ -173,9 +173,9 @@ def test_anything_else_is_no_file_of_names(text: str, tmp_path: Path) -> None:
         ("devices: {members: [moon]}", "policy.yaml:7: groups.devices: expected names of subjects, 'moon' is none"),
     ],
 )
-def test_mistakes_in_a_group(groups: str, told: str, tmp_path: Path) -> None:
+def test_mistakes_in_a_group(groups: str, message: str, tmp_path: Path) -> None:
     policy = POLICY.replace("devices: {members: [lamp], assignable: true}", groups)
-    assert refused(tmp_path, "layer: 1\ndevices-version: 1\n", policy)[0].startswith(told)
+    assert refused(tmp_path, "layer: 1\ndevices-version: 1\n", policy)[0].startswith(message)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -265,11 +265,11 @@ def test_a_broken_file_of_names_ends_no_daemon_and_starts_none(named: Any) -> No
     """A policy with devices left out is another policy: a deny that names one of them would be gone with it."""
     path = named.folder / "state/devices.yaml"
     daemon = named.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     path.write_text(NAMES.replace("devices]", "people]"))
-    told = f"{path}:4: devices.attic.groups.0: expected a group that the policy marks assignable: 'people' is none"
+    message = f"{path}:4: devices.attic.groups.0: expected a group that the policy marks assignable: 'people' is none"
     reloaded = named.cli("reload", "-c", "gateway.yaml")
-    assert (reloaded.returncode, reloaded.stderr.startswith(told)) == (78, True), reloaded.stderr
+    assert (reloaded.returncode, reloaded.stderr.startswith(message)) == (78, True), reloaded.stderr
     path.write_text(NAMES.replace("attic", "roof"))
     assert named.cli("reload", "-c", "gateway.yaml").stdout.split("\n")[1].split() == ["policy", "now"]
     daemon.signal(signal.SIGTERM)

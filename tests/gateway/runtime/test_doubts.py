@@ -1,4 +1,4 @@
-"""What is right in form and can't work: told behind "good", with exit code 0, each at its place."""
+"""Settings that are right in form and can't work: warnings behind "good", with exit code 0, each with its line."""
 
 # ruff: noqa: E501 - the tables read better in rows
 
@@ -71,7 +71,7 @@ def test_a_config_that_works_has_no_warning(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WARNINGS)
-def test_what_can_not_work_is_told(name: str, folder: Path) -> None:
+def test_a_setting_that_cannot_work_is_a_warning(name: str, folder: Path) -> None:
     (path, old, new), lines = WARNINGS[name]
     break_it(folder, path, old, new)
     assert warned(folder) == lines
@@ -96,7 +96,7 @@ def test_rules_that_can_apply_are_left_alone(text: str, folder: Path) -> None:
     assert warned(folder) == []
 
 
-def test_a_state_folder_that_nobody_can_make_or_that_is_open_is_told(folder: Path) -> None:
+def test_a_state_folder_that_cannot_be_made_or_that_others_can_read_is_a_warning(folder: Path) -> None:
     break_it(folder, C, "state_dir: state", "state_dir: coap-keys/state")
     place = f"{C}:5: gateway.state_dir: warning: {folder}/coap-keys/state"
     assert warned(folder) == [f"{place} isn't there, and this user can't make it in {folder}/coap-keys"]
@@ -109,7 +109,7 @@ def test_a_state_folder_that_nobody_can_make_or_that_is_open_is_told(folder: Pat
     ]
 
 
-def test_a_socket_that_nobody_can_bind_is_told(folder: Path) -> None:
+def test_a_socket_that_cannot_be_bound_is_a_warning(folder: Path) -> None:
     place = f"{C}:6: gateway.admin_socket: warning: {folder}"
     for socket, why in (
         ("coap-keys/admin.sock", "/coap-keys is no folder"),
@@ -132,8 +132,8 @@ def test_check_config_prints_them_behind_good_and_succeeds(folder: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
     assert first == f"{folder / C}: good (adapters: zigbee, coap, mqtt; 2 rules in policy.yaml)"
-    told = "keys of k0, k1, k2, k3, k4 and 2 more, which the policy does not name: they may do nothing"
-    assert second == f"{folder / C}:17: adapters.coap.psk_file: warning: {told}"
+    message = "keys of k0, k1, k2, k3, k4 and 2 more, which the policy does not name: they may do nothing"
+    assert second == f"{folder / C}:17: adapters.coap.psk_file: warning: {message}"
     assert json.loads(check("--json").stdout)["warnings"] == [second]
 
 
@@ -144,7 +144,7 @@ def test_the_daemon_logs_them_once_and_tells_them_until_they_are_gone(home) -> N
     good = home.policy.read_text()
     home.policy.write_text(good.replace("resource: app", "resource: lamp"))
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     why = f"{home.policy}:9: rules.lamp-out: warning: this rule never applies: both of its parties are the same"
     assert daemon.log.count("WARNING") == 1
     assert f"WARNING gateway.runtime.doubts: {why.replace('warning: ', '')}" in daemon.log

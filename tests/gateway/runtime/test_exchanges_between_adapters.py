@@ -26,7 +26,7 @@ RULES = """\
 def pair(home):
     home.policy.write_text(home.policy.read_text() + RULES)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     return daemon, home.peer("right", "phone"), home.peer("left", "lamp")
 
 
@@ -97,13 +97,13 @@ def test_an_adapter_that_crashes_leaves_no_request_without_its_end(pair):
     lamp.hear()
     lamp.say("crash")
     assert phone.hear() == {"receipt": number, "outcome": "dropped", "reason": "unreachable"}
-    daemon.told("all adapters ready")
+    daemon.wait_notify("all adapters ready")
     ask(phone, "GET", "/state")
     phone.hear()
     number = lamp.hear()["envelope"]
     phone.say("crash")  # who asked is gone: its request is withdrawn, and an answer finds nobody
     daemon.wait_log("adapter right stopped")
-    daemon.told("all adapters ready")
+    daemon.wait_notify("all adapters ready")
     lamp.say("say", envelope=number, code="2.05", body="00")
     ask(phone, "GET", "/state")
     number = phone.hear()["accepted"]

@@ -100,7 +100,7 @@ async def test_it_passes_the_conformance_suite(installed):
 
 def test_its_claims_links_and_contents_are_enforced_and_shown(house):
     daemon = house.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     door, guard, lamp = house.peer("wire", DOOR), house.peer("wire", GUARD), house.peer("left", "lamp")
     for peer in (door, guard):
         peer.say("join", link="wire-buried")
@@ -156,7 +156,7 @@ def test_explain_knows_its_words(house):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("badge: 0A-0B-0C-0D", "bagde: 0A-0B-0C-0D", "5: subjects.door.bagde: expected link or a claim that an adapter "
          "declares: psk_identity, spki_sha256, san, user, broker, eui64, badge (did you mean badge?)"),
@@ -168,11 +168,11 @@ def test_explain_knows_its_words(house):
          "'edhoc' or 'telegrams' (did you mean telegrams?)"),
     ],
 )  # fmt: skip
-def test_a_slip_in_its_words_is_told_with_what_was_meant(house, old, new, told):
+def test_a_misspelt_word_of_the_plug_in_is_reported_with_the_right_one(house, old, new, message):
     house.policy.write_text(POLICY.replace(old, new))
     answer = house.cli("check-config", "-c", str(house.config))
     assert answer.returncode == 78
-    assert f"{house.policy}:{told}" in answer.stderr
+    assert f"{house.policy}:{message}" in answer.stderr
 
 
 def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(house, installed):
@@ -188,7 +188,7 @@ def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(ho
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('key="badge"', 'key="my badge"', "expected an adapter that loads: wire_adapter:WirePlugin: a claim's key has "
          "at most 32 of a-z, 0-9 and '_', and is not link: 'my badge'"),
@@ -199,7 +199,7 @@ def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(ho
          "wire_adapter.py:LINE"),
     ],
 )  # fmt: skip
-def test_a_fault_of_the_plug_in_is_told_as_its_own(house, installed, old, new, told):
+def test_a_fault_of_the_plug_in_is_reported_as_the_plug_ins(house, installed, old, new, message):
     """In one line, which offers no other name for the adapter: it is spelled right."""
     source = installed / "wire_adapter.py"
     text = source.read_text()
@@ -208,12 +208,12 @@ def test_a_fault_of_the_plug_in_is_told_as_its_own(house, installed, old, new, t
     answer = house.cli("check-config", "-c", str(house.config))
     line = text[: text.index(old)].count("\n") + 1
     assert answer.returncode == 78
-    assert answer.stderr.splitlines()[0] == f"{house.config}:7: adapters.wire: {told.replace('LINE', str(line))}"
+    assert answer.stderr.splitlines()[0] == f"{house.config}:7: adapters.wire: {message.replace('LINE', str(line))}"
 
 
-def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and_told(house, installed):
+def test_stored_sessions_of_a_kind_no_longer_declared_are_dropped_and_logged(house, installed):
     daemon = house.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     door, guard = house.peer("wire", DOOR), house.peer("wire", GUARD)
     guard.say("join", link="wire-buried")
     guard.hear()
@@ -226,7 +226,7 @@ def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and
     source.write_text(source.read_text().replace('KindWord(name="telegrams"', 'KindWord(name="cables"'))
     house.policy.write_text(POLICY.replace("[telegrams]", "[cables]"))
     again = house.start()
-    again.told("READY=1")
+    again.wait_notify("READY=1")
     again.wait_log("1 stored session dropped: no adapter declares its kind of content now (telegrams)")
     assert asked(house, "sessions")["sessions"] == []
     again.process.terminate()
@@ -344,5 +344,5 @@ def test_the_words_of_our_adapters_need_none_of_their_libraries():
         "import sys\nfrom gateway.runtime import vocabularies\nprint(*sorted(vocabularies.built_in().plugins))\n"
         "print([name for name in ('zigpy', 'bellows', 'paho', 'OpenSSL') if name in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["coap mqtt zigbee", "[]"]
+    printed = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["coap mqtt zigbee", "[]"]

@@ -71,7 +71,7 @@ def test_a_folder_is_made_for_us_only(tmp_path):
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_the_service_is_refused_to_another_user_who_is_told_whose_it_is(tmp_path, monkeypatch):
+def test_another_user_is_refused_the_services_folder_and_learns_its_owner(tmp_path, monkeypatch):
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     with pytest.raises(

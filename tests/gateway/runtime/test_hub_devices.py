@@ -166,7 +166,7 @@ class Bench:
         return adapter.context.submit(envelope)
 
     def store(self) -> None:
-        """What is to be stored is stored: only then somebody is told that it is held."""
+        """The command is stored first: only then its sender gets "held"."""
         self.engine.stored(self.engine.changes(samples=True), now=self.hub.now())
         self.hub.touch()
 
@@ -192,7 +192,7 @@ async def test_news_reach_who_watches(bench: Bench) -> None:
     bench.submit(Reading, LAMP, values=(("state", True),))
     await bench.turns()
     assert [update.change for update in bench.net.updates] == [Change.DEVICE, Change.PRESENCE, Change.VALUES]
-    assert [(name, told.value) for name, told in bench.net.updates[-1].samples] == [("state", True)]
+    assert [(name, shown.value) for name, shown in bench.net.updates[-1].samples] == [("state", True)]
     assert bench.net.context is not None
     (view,) = bench.net.context.devices(APP)
     assert view.samples["state"].value is True
@@ -365,7 +365,7 @@ async def test_who_tells_of_the_gateway_hears_that_joining_opens_and_closes(tmp_
 
 @pytest.mark.parametrize("ends", ["a fault of its link", "the end of the instance"])
 async def test_joining_is_over_when_the_adapter_that_opened_it_loses_its_link(tmp_path: Path, ends: str) -> None:
-    """A dongle that comes back has a closed network, whatever it was told before."""
+    """A dongle that comes back has a closed network, whatever was open before."""
     bench = Bench(tmp_path)
     context = bench.net.context
     assert context is not None and bench.radio.context is not None

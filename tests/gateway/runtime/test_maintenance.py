@@ -19,7 +19,7 @@ OWNER = 12345
 
 
 class Plugin:
-    """Writes a file below its state folder; fails where it is told to."""
+    """Writes a file below its state folder; fails if its arguments say so."""
 
     async def maintain(
         self,
@@ -62,9 +62,9 @@ def folder(tmp_path: Path) -> Path:
 def test_what_root_makes_belongs_to_the_owner_of_the_folder(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(folder, OWNER, OWNER)
-    told: list[str] = []
-    maintained(folder).carry_out("write", {}, told.append, looks=False)
-    assert told == ["write"]
+    reported: list[str] = []
+    maintained(folder).carry_out("write", {}, reported.append, looks=False)
+    assert reported == ["write"]
     made = [*folder.rglob("*")]
     assert len(made) == 4
     assert {path.stat().st_uid for path in made} == {folder.stat().st_uid}
@@ -89,6 +89,6 @@ def test_who_only_looks_makes_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_an_error_of_the_system_is_told_with_its_file(folder: Path) -> None:
+def test_an_error_of_the_system_names_its_file(folder: Path) -> None:
     with pytest.raises(PeerError, match="new/below: Not a directory"):
         maintained(folder).carry_out("fail", {}, print, looks=False)

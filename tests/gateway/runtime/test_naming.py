@@ -108,14 +108,14 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refusal_says_what_to_do(case: str, tmp_path: Path) -> None:
-    change, policy, told = REFUSALS[case]
+    change, policy, message = REFUSALS[case]
     with pytest.raises(PeerError) as caught:
         names = NAMED if policy is not NO_GROUP else ""
         changed(tmp_path, change, policy, names)
-    assert told.replace("FOLDER", str(tmp_path)) in str(caught.value)
+    assert message.replace("FOLDER", str(tmp_path)) in str(caught.value)
 
 
-def test_the_rules_that_reach_a_device_are_told_with_who_may_what(tmp_path: Path) -> None:
+def test_the_rules_that_reach_a_device_are_listed_with_their_parties_and_actions(tmp_path: Path) -> None:
     rules, names = files(tmp_path, names=NAMED)
     assert naming.reaching("attic", rules.with_names(names)) == [
         {"id": "use", "effect": "permit", "actions": ["read", "write"], "from": ["broker", "phone"], "to": ["attic"]},
@@ -157,8 +157,8 @@ def test_a_name_whose_group_is_not_assignable_any_more_can_be_taken_away(home: A
     (state / "devices.yaml").write_text(f"layer: 1\ndevices-version: 1\ndevices:\n{NAMED}")
     (state / "devices.yaml").chmod(0o600)
     assert home.cli("check-config", *here).returncode == 78
-    told = home.cli("devices", "remove", *here, "attic", "--force")
-    assert told.returncode == 0, told.stderr
+    forced = home.cli("devices", "remove", *here, "attic", "--force")
+    assert forced.returncode == 0, forced.stderr
     assert home.cli("check-config", *here).returncode == 0
 
 
@@ -172,7 +172,7 @@ RULE = "  - {id: see, effect: permit, subject: phone, resource: roof, action: re
 def test_in_the_daemon(home: Any) -> None:
     home.policy.write_text(home.policy.read_text() + HOME)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     path = home.folder / "state/devices.yaml"
 
     def do(command: str, **arguments: Any) -> Any:
@@ -201,9 +201,9 @@ def test_in_the_daemon(home: Any) -> None:
     assert do("rename-device", **{"from": "attic", "to": "roof"})["name"] == "roof"
     home.policy.write_text(text.replace("rules:\n", f"rules:\n{RULE}"))
     assert do("reload")["ok"]
-    told = "policy.yaml:9: rules.see.resource: expected names that the policy defines"
-    assert told in refused("rename-device", **{"from": "roof", "to": "attic"})
-    assert told in refused("remove-device", device="roof", force=True)
+    message = "policy.yaml:9: rules.see.resource: expected names that the policy defines"
+    assert message in refused("rename-device", **{"from": "roof", "to": "attic"})
+    assert message in refused("remove-device", device="roof", force=True)
 
     before = path.read_text()
     path.write_text(before.replace("eui64", "eui"))  # somebody's edit
@@ -224,7 +224,7 @@ def test_without_a_daemon_names_are_changed_for_the_next_start(home: Any) -> Non
     done = home.cli("devices", "name", ATTIC, "attic", *here)
     assert (done.returncode, "no gateway has ever run from this state folder" in done.stderr) == (1, True), done.stderr
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 0
 

@@ -82,7 +82,7 @@ def test_what_is_no_eui64(eui64: str, more: str, tmp_path: Path) -> None:
     assert [str(error) for error in caught.value.errors] == [f"{path}:4: subjects.x.eui64: {expected}"]
 
 
-def test_one_device_in_two_spellings_is_told(tmp_path: Path) -> None:
+def test_one_device_in_two_spellings_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(
         f'{HEAD}{{link: zigbee, eui64: "0x000D6F000B5DE3B6"}}\n  y: {{link: zigbee, eui64: 00:0d:6f:00:0b:5d:e3:b6}}\n'

@@ -1,4 +1,4 @@
-"""Reload: what each key comes to, in a plan and in the real daemon; all or nothing; told by command and status."""
+"""Reload: what each key comes to, in a plan and in the real daemon; all or nothing; reported by command and status."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_can_change_does_and_the_rest_is_named(home):
     home.config.write_text(home.config.read_text().replace("folder: left", "folder: left\n    key_file: key"))
     (home.folder / "key").touch(mode=0o600)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     lamp.say("open", to="app", nonce="01")
     session = lamp.hear_until("session")["session"]
@@ -95,8 +95,8 @@ def test_what_can_change_does_and_the_rest_is_named(home):
         ["gateway.name", "needs a restart"],
     ]
     assert answer.stdout.endswith("atls-gateway restart\n")
-    daemon.told("RELOADING=1")
-    assert "STATUS=waiting for a restart: gateway.name" in daemon.told("READY=1")
+    daemon.wait_notify("RELOADING=1")
+    assert "STATUS=waiting for a restart: gateway.name" in daemon.wait_notify("READY=1")
     daemon.wait_log("adapter left is restarted")
     phone.say("unit", session=session, n=0, payload="16fefd")  # the session is still there, and the limit holds
     assert phone.hear() == {"refused": "too-large"}
@@ -109,9 +109,9 @@ def test_what_can_change_does_and_the_rest_is_named(home):
 
 
 @pytest.mark.process
-def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
+def test_a_mistake_changes_nothing_and_is_reported_with_its_line(home):
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     good = home.config.read_text()
     home.policy.write_text("layer: 1\npolicy-version: 1\n")
     home.config.write_text(good.replace("folder: right", "folder: 8"))
@@ -119,18 +119,20 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     assert (answer.returncode, answer.stdout) == (78, "")
     assert answer.stderr.startswith(f"{home.config}:12: adapters.right.folder: expected a string")
     assert "old config is in force" in answer.stderr
-    assert f"STATUS=the last reload failed, the old config is in force: {home.config}:12: " in daemon.told("READY=1")
+    assert f"STATUS=the last reload failed, the old config is in force: {home.config}:12: " in daemon.wait_notify(
+        "READY=1"
+    )
     lamp = home.peer("left", "lamp")
     lamp.say("targets")
     assert lamp.hear() == {"targets": ["app", "phone"]}
-    told = json.loads(home.cli("reload", "--json", *HERE).stdout)
-    assert (told["ok"], len(told["mistakes"]), told["changes"]) == (False, 1, [])
+    report = json.loads(home.cli("reload", "--json", *HERE).stdout)
+    assert (report["ok"], len(report["mistakes"]), report["changes"]) == (False, 1, [])
     assert "the old config is in force" in home.cli("status", *HERE).stdout
 
     home.config.write_text(good)
     daemon.signal(signal.SIGHUP)
     daemon.wait_log("policy has changed: in force at once")
-    daemon.told("STATUS=all adapters ready")
+    daemon.wait_notify("STATUS=all adapters ready")
     lamp.say("targets")
     assert lamp.hear() == {"targets": []}
     assert home.cli("reload", *HERE).stdout == "reloaded; nothing has changed\n"
@@ -139,7 +141,7 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
 @pytest.mark.process
 def test_a_reload_that_sees_nothing_says_that_systemd_gave_copies_of_the_key_files(home):
     daemon = home.start(CREDENTIALS_DIRECTORY=str(home.folder))
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert home.cli("reload", *HERE).stdout == (
         "reloaded; nothing has changed\n"
         "Key files are copies that systemd made at the start: a new one takes systemctl restart atls-gateway\n"

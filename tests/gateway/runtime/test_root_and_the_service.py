@@ -131,7 +131,7 @@ def test_without_links_root_works_there(site: Site) -> None:
     assert harden.link_in(site.state) is None
 
 
-def test_a_lock_that_is_a_link_is_told_to_who_makes_a_backup(site: Site, victim: Path) -> None:
+def test_a_backup_refuses_a_lock_that_is_a_link(site: Site, victim: Path) -> None:
     (site.state / "lock").unlink()
     (site.state / "lock").symlink_to(victim)
     with pytest.raises(BackupError, match="lock: expected a folder that can be written to: Too many levels"):

@@ -21,7 +21,7 @@ def listener(request, tmp_path):
         yield found, name
 
 
-def test_what_the_service_manager_is_told(listener):
+def test_the_daemon_notifies_the_service_manager(listener):
     heard, name = listener
     service = ServiceManager({"NOTIFY_SOCKET": name})
     service.ready("all\nwell")

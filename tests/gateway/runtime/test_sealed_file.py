@@ -54,9 +54,9 @@ def test_every_octet_counts() -> None:
     for at in range(len(octets)):
         altered = bytearray(octets)
         altered[at] ^= 0x01
-        with pytest.raises(SealedFileError) as told:
+        with pytest.raises(SealedFileError) as refused:
             opened(bytes(altered))
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_file_that_is_cut_short_at_any_octet_is_refused() -> None:
@@ -85,7 +85,7 @@ def test_a_chunk_of_another_file_is_refused() -> None:
         opened(first[: HEADER + SEALED] + second[HEADER + SEALED :])
 
 
-def test_a_wrong_passphrase_is_told_from_damage() -> None:
+def test_a_wrong_passphrase_is_distinguished_from_damage() -> None:
     with pytest.raises(WrongPassphraseError):
         opened(sealed(b"x"), "battery staple")
 

@@ -73,7 +73,7 @@ def test_a_newer_program_with_the_same_form_is_taken_over_and_kept(home, state) 
     write_version(state, state_folder.STATE, "99.1.0")
     (state / "gateway-id").write_text("5a" * 16 + "\n")
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert f"the state is that of version 99.1.0; a copy of it is kept in before-{VERSION}" in daemon.log
     assert (state / f"before-{VERSION}" / "gateway-id").read_text() == "5a" * 16 + "\n"
     assert json.loads((state / "version").read_text()) == {"state": state_folder.STATE, "program": VERSION}
@@ -81,7 +81,7 @@ def test_a_newer_program_with_the_same_form_is_taken_over_and_kept(home, state) 
 
 def test_a_fresh_folder_has_nothing_to_keep(home) -> None:
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     daemon.signal(signal.SIGTERM)
     daemon.ended()
     state = home.folder / "state"
@@ -117,12 +117,12 @@ def test_a_disk_without_room_for_the_version_is_a_warning(state, caplog) -> None
     assert not (state / "version").exists()
 
 
-def test_a_disk_without_room_for_the_id_is_told_in_a_sentence(home, state) -> None:
+def test_an_id_that_cannot_be_written_is_reported_without_a_traceback(home, state) -> None:
     (state / ".gateway-id.new").mkdir()
     answer = home.cli("run", "-c", str(home.config))
     assert answer.returncode == 78
-    told = "gateway.state_dir: expected a folder that the gateway's id can be written to: Is a directory"
-    assert told in answer.stderr and "Traceback" not in answer.stderr
+    message = "gateway.state_dir: expected a folder that the gateway's id can be written to: Is a directory"
+    assert message in answer.stderr and "Traceback" not in answer.stderr
 
 
 def test_the_changelog_begins_with_the_version() -> None:
@@ -131,7 +131,7 @@ def test_the_changelog_begins_with_the_version() -> None:
     assert headings[0].startswith(f"## [{ours}]")
 
 
-def test_a_file_that_its_user_can_not_open_is_told_and_not_begun_anew(
+def test_a_file_that_its_user_cannot_open_is_reported_and_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where root copied a state into the folder of the service by hand."""

@@ -125,13 +125,13 @@ def test_traffic_without_a_pause_costs_less(tmp_path, sessions: int) -> None:
         async with Counted(tmp_path, ATLS_DATA) as bench:
             names = [bench.session, *(bench.open(b"%d" % n) for n in range(2, sessions + 1))]
             await asyncio.sleep(1.0)
-            before, told = bench.commits, bench.delivered()
+            before, delivered_before = bench.commits, bench.delivered()
             for n in range(400):
                 for bench.session in names:
                     bench.sends(n)
                 await asyncio.sleep(0.001)
             await asyncio.sleep(1.0)
-            assert bench.delivered() - told == 400 * sessions
+            assert bench.delivered() - delivered_before == 400 * sessions
             assert 0 < bench.commits - before <= 0.02 * 400
 
     runs(work)

@@ -38,7 +38,7 @@ class Ear:
                 return  # closed
 
     def hear(self, patience: float = PATIENCE) -> dict:
-        """The next thing that it is told. queue.Empty: there is none in so many seconds."""
+        """The next message to it. queue.Empty: there is none within so many seconds."""
         return self.heard.get(timeout=patience)
 
     def until(self, key: str) -> dict:
@@ -56,7 +56,7 @@ class Lamp(Ear):
         self.numbers: dict[int, int] = {}
         """Envelope to n."""
         self.fate: dict[int, str] = {}
-        """n to the last outcome that was told."""
+        """n to the last outcome reported."""
 
     def opens(self) -> None:
         self.peer.say("open", to="app", nonce="01")
@@ -67,7 +67,7 @@ class Lamp(Ear):
         self.peer.say("unit", session=self.session, n=n, payload=f"16fefd{n:06x}")
 
     def hears(self, patience: float = PATIENCE) -> None:
-        """One more thing that it is told."""
+        """One more message to it."""
         heard = self.hear(patience)
         if "accepted" in heard:
             if not heard["duplicate"]:
@@ -129,7 +129,7 @@ def status(home) -> dict:
 def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_on(home, sleepy):
     the_right_side(home, settle=False, sleepy=sleepy)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     epoch = phone.surviving()["epoch"]
@@ -142,7 +142,7 @@ def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_
 
     the_right_side(home)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert phone.units(7) == list(range(8))
     found = phone.surviving()
     assert found["epoch"] == epoch
@@ -157,7 +157,7 @@ def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_
 def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
     the_right_side(home, one_in=3)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     stop, last = threading.Event(), 40
@@ -184,7 +184,7 @@ def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
     assert "delivered" in lamp.fate.values()
 
     the_right_side(home)
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     for n in range(last + 1):  # the last one was not sent before, so that it comes in this run
         if n not in acknowledged:
             assert "accepted" in lamp.asks(n)
@@ -199,7 +199,7 @@ def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
 def test_an_orderly_stop_keeps_even_what_was_just_accepted(home):
     the_right_side(home, settle=False)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     for n in range(6):
@@ -214,14 +214,14 @@ def test_an_orderly_stop_keeps_even_what_was_just_accepted(home):
         assert connection.execute("SELECT count(*) FROM units").fetchone() == (6,)
     phone.units(3)
     the_right_side(home)
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     assert phone.units(5) == list(range(6))
     assert lamp.asks(5)["duplicate"]
 
 
 def test_a_policy_that_forbids_a_session_after_a_restart_ends_it_at_both_ends(home):
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     lamp.sends(0)
@@ -229,7 +229,7 @@ def test_a_policy_that_forbids_a_session_after_a_restart_ends_it_at_both_ends(ho
     daemon.wait_for(lambda: status(home)["store"]["rows"] == 1)
     daemon.kill()
     home.policy.write_text(home.policy.read_text().replace("effect: permit", "effect: deny"))
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     assert phone.until("kind") == {"kind": "Close", "session": lamp.session}
     assert lamp.until("kind") == {"kind": "Close", "session": lamp.session}
 
@@ -237,7 +237,7 @@ def test_a_policy_that_forbids_a_session_after_a_restart_ends_it_at_both_ends(ho
 @pytest.mark.parametrize("damage", ["garbage", "version", "truncated", "rows", "folder", "other"])
 def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     epoch = phone.surviving()["epoch"]
@@ -263,7 +263,7 @@ def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
                 "PRAGMA user_version = 0" if damage == "version" else "UPDATE sessions SET link = 'smoke'"
             )
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     daemon.wait_log("the store can't be read")
     assert len([path for path in (home.folder / "state").iterdir() if ".bad-" in path.name]) == 1
     found = phone.surviving()
@@ -283,7 +283,7 @@ def set_room(daemon, octets: int) -> None:
 def test_a_disk_without_room_costs_promises_only(home, killed):
     the_right_side(home, settle=False, sleepy=True)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     lamp.sends(0)
@@ -306,7 +306,7 @@ def test_a_disk_without_room_costs_promises_only(home, killed):
         daemon.wait_for(lambda: status(home)["queues"]["stored"] == n + 2)
         daemon.kill()
     the_right_side(home)
-    home.start().told("READY=1")
+    home.start().wait_notify("READY=1")
     if killed:
         again = [number for number in range(n + 2) if not lamp.asks(number)["duplicate"]]
         assert 0 not in again and n + 1 in again
@@ -318,17 +318,17 @@ def test_a_disk_without_room_costs_promises_only(home, killed):
 def test_log_lines_that_can_not_be_written_end_nothing(home):
     with Path("/dev/full").open("ab") as full:
         daemon = home.start(log=full)
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     phone, lamp = Phone(home), Lamp(home)
     for _ in range(3):
         lamp.peer.say("open", to="nobody", nonce="02")
         assert lamp.hear() == {"refused": "denied"}
     phone.peer.say("crash")
-    daemon.told("right: stopped")
-    daemon.told("all adapters ready")
+    daemon.wait_notify("right: stopped")
+    daemon.wait_notify("all adapters ready")
     lamp.opens()
     daemon.signal(signal.SIGTERM)
-    daemon.told("STOPPING=1")
+    daemon.wait_notify("STOPPING=1")
     assert daemon.ended() == 0
     assert daemon.log == ""
 
@@ -336,13 +336,13 @@ def test_log_lines_that_can_not_be_written_end_nothing(home):
 def test_status_tells_queues_store_and_faults(home):
     the_right_side(home, settle=False, sleepy=True)
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     lamp, phone = Lamp(home), Phone(home)
     lamp.opens()
     lamp.sends(0)
     lamp.hears_of(0)
     phone.peer.say("fault")
-    daemon.told("the cable is out")
+    daemon.wait_notify("the cable is out")
     found = status(home)
     assert found["queues"] == {
         "units": 1, "octets": 6, "asleep": 1, "stored": 1, "commands": 0, "commands_held": 0, "exchanges": 0

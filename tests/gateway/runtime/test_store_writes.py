@@ -104,7 +104,7 @@ async def test_sessions_that_come_and_go_between_two_transactions_write_the_memo
 
 @pytest.mark.parametrize("at_once", [1, 16])
 async def test_what_is_held_one_by_one_costs_no_more_transactions_than_the_pace_allows(tmp_path, at_once):
-    """A client that has each unit held, and sends the next when it is told so, can't make the disk its own."""
+    """A client that has each unit held, and sends the next at its receipt, can't take the whole disk."""
     async with Stored(tmp_path, EngineLimits(hold_after=0.0001, queue_units=10_000)) as bench:
         session = bench.open()
         await until(lambda: bench.left.receipts)
@@ -114,6 +114,6 @@ async def test_what_is_held_one_by_one_costs_no_more_transactions_than_the_pace_
         for n in range(0, 16 * at_once, at_once):
             for k in range(at_once):
                 bench.unit(session, n + k)
-            await until(lambda told=n + at_once: held() == told)
+            await until(lambda count=n + at_once: held() == count)
         passed = time.monotonic() - begun
         assert len(bench.store.written) - before <= passed / store_keeper.PACE + 2

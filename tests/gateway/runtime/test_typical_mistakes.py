@@ -1,4 +1,4 @@
-"""Mistakes that people make when they write a config or a policy, and the words that they are told, in full.
+"""Mistakes that people make when they write a config or a policy, and the messages for them, in full.
 
 All through the real adapters. No message has a regular expression or the name of an exception, and each has its place.
 """
@@ -17,7 +17,7 @@ from gateway.runtime.config_source import InvalidConfigError
 from gateway.runtime.identity import VERSION
 from tests.harness.config_folder import KEYS, C, P, break_it
 
-# What is replaced in which file, by what, and all that is told then.
+# What is replaced in which file, by what, and all messages then.
 MISTAKES = {
     "tab as indent": (C, "    form: if-blank", "\tform: if-blank", ["gateway.yaml:11: (top level): expected spaces, not a tab"]),
     "a misspelt key": (C, "channel: 15", "chanel: 15", ["gateway.yaml:12: adapters.zigbee.chanel: expected no such key here (did you mean channel?)"]),
@@ -73,7 +73,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def told(folder: Path) -> list[str]:
+def reported(folder: Path) -> list[str]:
     with pytest.raises(InvalidConfigError) as caught:
         settings.load(folder / C, {})
     return [str(error).replace(f"{folder}/{C}:", f"{C}:").replace(f"{folder}/{P}:", f"{P}:").replace(str(folder), "{home}") for error in caught.value.errors]  # fmt: skip
@@ -84,10 +84,10 @@ def test_the_files_are_good_before(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_what_is_told_of_a_mistake(name: str, folder: Path) -> None:
+def test_each_mistake_has_its_full_message(name: str, folder: Path) -> None:
     path, old, new, lines = MISTAKES[name]
     break_it(folder, path, old, new)
-    assert told(folder) == lines
+    assert reported(folder) == lines
     for line in lines:
         assert re.match(r"[\w.]+:\d+: (\(top level\)|[\w.-]+): ", line), "a place"
         assert not re.search(r"\w(Error|Exception)\b|\^\(|\[\w-\w\]|\$\)|\?P<", line)
@@ -99,7 +99,7 @@ def test_an_address_is_taken_as_other_programs_print_it(eui64: str, folder: Path
     assert settings.load(folder / C, {}).policy.by_name["lamp"].claim == "eui64:00:0d:6f:00:0b:5d:e3:b6"
 
 
-def test_the_mistakes_of_all_tables_and_files_are_told_in_one_run(folder: Path) -> None:
+def test_the_mistakes_of_all_tables_and_files_are_reported_in_one_run(folder: Path) -> None:
     """Mistakes of form in one table hide neither the meaning of the rest nor what is wrong with the files."""
     (folder / "coap-keys").write_text("phone:00\n")
     for path, old, new in (
@@ -118,7 +118,7 @@ def test_the_mistakes_of_all_tables_and_files_are_told_in_one_run(folder: Path) 
         (P, "action: [read, observe]", "action: [read, open]"),
     ):
         break_it(folder, path, old, new)
-    assert [line.split(": expected")[0].split(": {home}")[0] for line in told(folder)] == [
+    assert [line.split(": expected")[0].split(": {home}")[0] for line in reported(folder)] == [
         "gateway.yaml:6: gateway.log_level",
         "gateway.yaml:26: limits.idle",
         "gateway.yaml:11: adapters.zigbee.form",

@@ -25,7 +25,7 @@ LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
 
 
 class Ear:
-    """Hears all the time what a peer is told; each thing is looked at once, in any order."""
+    """Hears all messages to a peer all the time; each is looked at once, in any order."""
 
     def __init__(self, peer) -> None:
         self.peer = peer
@@ -36,20 +36,22 @@ class Ear:
     def _hears(self) -> None:
         while True:
             try:
-                told = self.peer.hear()
+                message = self.peer.hear()
             except TimeoutError:
                 continue
             except (OSError, ValueError):
                 return  # closed
             with self._news:
-                self._told.append(told)
+                self._told.append(message)
                 self._news.notify_all()
 
     def until(self, *keys: str) -> dict:
-        """The first thing that it was told with one of these keys."""
+        """The first message with one of these keys."""
         with self._news:
-            assert self._news.wait_for(lambda: any(set(keys) & told.keys() for told in self._told), PATIENCE), keys
-            found = next(told for told in self._told if set(keys) & told.keys())
+            assert self._news.wait_for(lambda: any(set(keys) & message.keys() for message in self._told), PATIENCE), (
+                keys
+            )
+            found = next(message for message in self._told if set(keys) & message.keys())
             self._told.remove(found)
             return found
 
@@ -86,7 +88,7 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     lamp, meter, phone = (Ear(home.peer(scheme, name)) for scheme, name in
                           (("left", "lamp"), ("left", "meter"), ("right", "phone")))  # fmt: skip
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert not list((home.folder / "state").glob("store.db.bad*")), daemon.log
     sessions = dict(rows("SELECT id, opener FROM sessions"))
     listed = {each["session"]: each for each in asked(home, "sessions")["sessions"]}
@@ -96,8 +98,8 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     units = rows("SELECT session, n, payload FROM units ORDER BY n")
     assert len(units) == 6
     for session, n, payload in units:
-        told = phone.until("n")
-        assert (told["session"], told["n"], told["payload"]) == (session, n, payload.hex())
+        unit = phone.until("n")
+        assert (unit["session"], unit["n"], unit["payload"]) == (session, n, payload.hex())
     session = units[0][0]
     assert lamp.asks("unit", session=session, n=0, payload="16fefd")["duplicate"]
     assert not lamp.asks("unit", session=session, n=6, payload=f"17fefd0001{9:012x}0004{9:08x}")["duplicate"]
@@ -108,11 +110,11 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     for ear in (lamp, meter):
         ear.peer.say("join")
 
-    def told() -> dict[str, object]:
+    def states() -> dict[str, object]:
         found = {each["name"]: each.get("properties") for each in asked(home, "devices")["devices"]}
         return {name: one["value"] for name, (one, *_) in ((n, p) for n, p in found.items() if p)}
 
-    daemon.wait_for(lambda: told() == {"lamp": True, "meter": False}, "the values of before")
+    daemon.wait_for(lambda: states() == {"lamp": True, "meter": False}, "the values of before")
     again = phone.asks("command", to="lamp", property="state", value=False, transaction="t1")
     assert again["duplicate"], "its outcome is remembered"
 
@@ -130,7 +132,7 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     assert daemon.ended() == 0
     at = kept.stat().st_mtime_ns
     again = home.start()
-    again.told("READY=1")
+    again.wait_notify("READY=1")
     assert sessions.keys() < {each["session"] for each in asked(home, "sessions")["sessions"]}
     assert kept.stat().st_mtime_ns == at
 
@@ -148,7 +150,7 @@ def test_its_state_is_backed_up_before_the_first_start_of_this_version(upgraded)
     assert home.cli("restore", "--replace", *more).returncode == 0
     peers = [Ear(home.peer(scheme, name)) for scheme, name in (("left", "lamp"), ("left", "meter"), ("right", "phone"))]
     daemon = home.start()
-    daemon.told("READY=1")
+    daemon.wait_notify("READY=1")
     assert not list((home.folder / "state").glob("store.db.bad*")), daemon.log
     assert asked(home, "sessions")["sessions"] == []
     lamp, _, phone = peers

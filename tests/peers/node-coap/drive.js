@@ -11,8 +11,8 @@ CoapClient.setSecurityParams(new URL(origin).hostname, { psk: { [identity]: key 
 async function carryOut({ id, method, path, payload, blocks }) {
   const options = blocks ? { preferredBlockSize: blocks } : {};
   if (method === "observe") {
-    const told = (answer) => say({ id, code: String(answer.code), payload: String(answer.payload ?? "") });
-    return CoapClient.observe(`${origin}${path}`, "get", told, undefined, options);
+    const report = (answer) => say({ id, code: String(answer.code), payload: String(answer.payload ?? "") });
+    return CoapClient.observe(`${origin}${path}`, "get", report, undefined, options);
   }
   const body = payload === undefined ? undefined : Buffer.from(payload);
   const answer = await CoapClient.request(`${origin}${path}`, method, body, options);

@@ -224,7 +224,7 @@ def test_incoming_unicast(ready: Any, network: Any) -> None:
     assert [(number, octets.hex()) for number, octets in ready.callbacks] == [(INCOMING, expected)]
 
 
-def test_the_senders_eui64_is_told_once(ready: Any, network: Any) -> None:
+def test_the_senders_eui64_is_sent_once(ready: Any, network: Any) -> None:
     for eui64 in (DEVICE, DEVICE, DEVICE + 1):
         network.say(0x4321, frame(), eui64=eui64)
     ready.pump()

@@ -1,4 +1,4 @@
-"""A network under a clock that the test turns, and a coordinator that remembers what it's told."""
+"""A network under a clock that the test turns, and a coordinator that remembers what it hears."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def test_what_cannot_run_says_why(tmp_path: Path) -> None:
     assert "No such file" in runner.invoke(main, ["ctl", str(tmp_path / "air"), "devices"]).stderr
 
 
-def test_a_machine_without_pseudo_terminals_is_told_what_to_mount(tmp_path: Path) -> None:
+def test_the_error_without_pseudo_terminals_says_what_to_mount(tmp_path: Path) -> None:
     """As a bare chroot is: /dev/pts hidden in a mount namespace of its own."""
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     command = f"mount -t tmpfs none /dev/pts && exec {sys.executable} -m simulator.cli run --pty {tmp_path / 'tty'}"

@@ -75,7 +75,7 @@ def test_leave_request_removes_the_device(world: World) -> None:
     fate = world.send(LAMP, b"\x01\x01\x00")
     world.run(1)
     assert fate == [False]
-    # it was removed: it does not come back by itself, but when told to
+    # it was removed: it does not come back by itself, but when its user has it join
     world.network.permit_joining(60)
     world.run(1)
     assert world.network.nwk_of(LAMP) is None

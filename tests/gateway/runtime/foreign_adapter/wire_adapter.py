@@ -126,12 +126,12 @@ class WireAdapter:
         elif not LINKS.meets(self.links.get(holder, LinkSecurity(protocol="unknown")), transmit.require):
             reason = Reason.LINK
         else:
-            told = {"kind": type(envelope).__name__, "session": envelope.session}
+            facts = {"kind": type(envelope).__name__, "session": envelope.session}
             if isinstance(envelope, Open | Unit):
-                told["content"] = envelope.content.value
+                facts["content"] = envelope.content.value
             if isinstance(envelope, Unit):
-                told["payload"] = envelope.payload.octets.hex()
-            if self._tell(holder, told):
+                facts["payload"] = envelope.payload.octets.hex()
+            if self._tell(holder, facts):
                 outcome, reason = Outcome.DELIVERED, None
         self.context.settle(Receipt(envelope.id, outcome, reason))
 

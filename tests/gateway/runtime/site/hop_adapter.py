@@ -62,7 +62,7 @@ class HopTable(BaseModel):
     sleepy: bool = Field(default=False, description="Whether its peers sleep: what is not settled is held.")
     one_in: int = Field(default=1, description="Of how many units one is settled, where units are.")
     ready: bool = Field(default=True, description="Whether it says that it's ready.")
-    stubborn: bool = Field(default=False, description="Whether it holds on when told to end.")
+    stubborn: bool = Field(default=False, description="Whether it goes on when the gateway ends it.")
     inner: Inner = Field(default=Inner(), description="A table in the table.")
 
 
@@ -246,12 +246,12 @@ class HopAdapter:
             message |= {"n": envelope.n, "payload": envelope.payload.octets.hex()}
         if isinstance(envelope, Open):
             message |= {"sender": envelope.sender}
-        told = self._tell(name, message)
+        sent = self._tell(name, message)
         settle = not isinstance(envelope, Unit) or (self.table.settle and envelope.n % self.table.one_in == 0)
         if not settle and self.table.sleepy:
             self.context.settle(Receipt(envelope.id, Outcome.HELD, None, envelope.session))
         elif settle:
-            outcome, reason = (Outcome.DELIVERED, None) if told else (Outcome.DROPPED, Reason.UNREACHABLE)
+            outcome, reason = (Outcome.DELIVERED, None) if sent else (Outcome.DROPPED, Reason.UNREACHABLE)
             self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
 
     def _carry_out(self, command, name):
