@@ -87,7 +87,7 @@ def losses(runs: Runs) -> Iterator[str]:
     for row, hubs in runs.items():
         for name, turns in hubs.items():
             lost = [each["lost"] for each in turns if "lost" in each]
-            if any(lost):
+            if any(each > 0 for each in lost):
                 yield f"{row}, {name}: {', '.join(f'{each:.0f}' for each in lost)} sets did not reach their lamps"
             shares = [each["published"] for each in turns if "published" in each]
             if any(abs(share - 1) > 0.001 for share in shares):
@@ -103,8 +103,12 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"load average {load[0]:.1f} before and {load[1]:.1f} after, {report['repeats']} turns"
 
 
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def _cells(line: Line) -> tuple[str, ...]:
-    values = [f"{line.values[name]:.4g}" if name in line.values else "" for name in (OURS, THEIRS, LIBRARY)]
+    values = [_number(line.values[name]) if name in line.values else "" for name in (OURS, THEIRS, LIBRARY)]
     middle, least, most = line.ratio
     spread = f"{middle:.2f}" if least == most else f"{middle:.2f} ({least:.2f}-{most:.2f})"
     return (line.goal.row, line.goal.unit, *values, spread, line.goal.text, line.verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from bench import peers, peers_report, plot
 from bench.peers_measure import _latency
 from bench.peers_report import GOALS, Goal, losses, table
 
+ROOT = Path(__file__).parents[2]
 NAME = "peers-2-core"
 
 
@@ -97,3 +99,14 @@ def test_a_saved_result_is_shown_and_drawn(tmp_path: Any, capsys: Any) -> None:
     assert (tmp_path / "one.svg").read_text().startswith("<svg")
     assert plot.main([], tmp_path) == 2
     assert "\n".join(peers_report.lines(report))
+
+
+def test_the_page_has_the_table_of_the_saved_run_and_every_row_is_explained() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    saved = json.loads((ROOT / "bench" / "results" / f"{NAME}.json").read_text())
+    _, table_of_page = "\n".join(peers_report.page(saved)).split("\n\n", 1)
+    assert table_of_page in page
+    words = " ".join(page.split())
+    for key in ("cpu", "kernel", "python", "node", "zigbee2mqtt", "zigpy", "bellows", "mosquitto", "commit"):
+        assert str(saved["machine"][key]) in words, key
+    assert (ROOT / "bench" / "results" / f"{NAME}.svg").read_text() == plot.svg(table(saved["runs"]))
