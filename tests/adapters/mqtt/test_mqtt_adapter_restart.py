@@ -24,21 +24,21 @@ def client_of(home: MqttHome) -> MqttClient:
 async def test_the_broker_gets_the_acknowledgement_when_a_unit_is_done_or_safe(home: MqttHome) -> None:
     app = await home.user("app")
     session = await app.open("lamp")
-    await until(lambda: home.far.of(Open, session) and not client_of(home)._unacknowledged)
+    await until(lambda: home.far.of(Open, session) and not client_of(home).receiver.unacknowledged)
     home.far.takes = False
     for n in range(3):
         await app.say(f"{session}/up/{n}", record(seed=n), ADTLS)
     await until(lambda: len(home.far.of(Unit, session)) == 3)
-    assert len(client_of(home)._unacknowledged) == 3
+    assert len(client_of(home).receiver.unacknowledged) == 3
     units = [order for order in home.far.orders if isinstance(order.envelope, Unit)]
     home.far.settle(units[1])  # not the first: the receipts go out in the order of the messages (MQTT 5 section 4.6)
-    await until(lambda: list(client_of(home)._unacknowledged._messages.values()) == [False, True, False])
+    await until(lambda: list(client_of(home).receiver.unacknowledged._messages.values()) == [False, True, False])
     home.adapter.receipt(Receipt(units[0].envelope.id, Outcome.HELD))
-    assert list(client_of(home)._unacknowledged._messages.values()) == [False]
+    assert list(client_of(home).receiver.unacknowledged._messages.values()) == [False]
     home.far.settle(units[2], Outcome.DROPPED, Reason.TOO_LARGE)
     home.far.settle(units[0], Outcome.DROPPED, Reason.UNREACHABLE)
     await until(lambda: len(app.statuses(session)) == 2)
-    assert not client_of(home)._unacknowledged
+    assert not client_of(home).receiver.unacknowledged
     assert [(each.n, each.reason) for each in app.statuses(session)] == [(2, "too-large"), (0, "unreachable")]
     assert not len(home.sessions._submitted) and not home.sessions._submitted._messages.waiting
 
@@ -49,7 +49,7 @@ async def test_all_else_is_acknowledged_at_once(home: MqttHome) -> None:
         await app.say(place, payload, ADTLS if "up" in place else None)
     await app.say("status", b"", retain=True)
     await until(lambda: home.sessions.status()["received"] >= 4)
-    await until(lambda: not client_of(home)._unacknowledged)
+    await until(lambda: not client_of(home).receiver.unacknowledged)
 
 
 async def test_a_lost_connection_loses_no_unit_and_doubles_none(home: MqttHome) -> None:
@@ -62,10 +62,10 @@ async def test_a_lost_connection_loses_no_unit_and_doubles_none(home: MqttHome) 
     await until(lambda: home.far.of(Unit, session))
     client_of(home)._end("cut")
     await app.say(f"{session}/up/1", tls_record(seed=1), bodies.CONTENT_TYPES["atls"])
-    await until(lambda: len(home.far.of(Unit, session)) == 2 and len(client_of(home)._unacknowledged) >= 2)
+    await until(lambda: len(home.far.of(Unit, session)) == 2 and len(client_of(home).receiver.unacknowledged) >= 2)
     for order in [order for order in home.far.orders if isinstance(order.envelope, Unit)]:
         home.far.settle(order)
-    await until(lambda: not client_of(home)._unacknowledged)
+    await until(lambda: not client_of(home).receiver.unacknowledged)
     assert [unit.n for unit in home.far.of(Unit, session)] == [0, 1]
     assert not app.statuses(session)
 

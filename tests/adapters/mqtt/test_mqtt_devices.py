@@ -519,7 +519,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
         assert bodies(app, "home/sensor/answer") == [answer]
         client = side(home)._client
         assert client is not None
-        await until(lambda: not client._unacknowledged)
+        await until(lambda: not client.receiver.unacknowledged)
         home.tasks["mqtt"].cancel()
 
 
@@ -639,7 +639,7 @@ async def test_a_flood_of_commands_is_bounded(start: Start, topic: str, waiting:
     await until(lambda: len(app.messages) == 3000 - waiting, 30.0)
     home.far.takes = True
     house.settle(house.commands[0].id)
-    await until(lambda: not devices.status()["commands"] and not client._unacknowledged)
+    await until(lambda: not devices.status()["commands"] and not client.receiver.unacknowledged)
     await until(lambda: not client.outstanding and len(app.messages) == 3000)
     answers = bodies(app, "home/lamp/answer")
     assert Counter(each["status"] for each in answers) == {"delivered": waiting, end: 3000 - waiting}
