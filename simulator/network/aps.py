@@ -35,6 +35,8 @@ class AirOptions:
     #: whether receivers drop what they have by (source, APS counter); real tables are small, too
     aps_dedup: bool = True
     dedup_size: int = 64
+    #: how long they know it, for the counter comes round; longer than any repetition takes, a sleeper's included
+    dedup_age: float = 8.0
     #: how long a parent keeps a frame for a sleeper, and how many
     indirect_expiry: float = 7.68
     indirect_queue: int = 16
@@ -286,27 +288,34 @@ def _counter(frame: ApsFrame) -> int:
 
 
 class DuplicateTable:
-    """The last frames that a stack took in, by (source, APS counter). Bounded; the oldest goes first.
+    """The frames that a stack took in by ``age`` seconds ago, by (source, APS counter). Bounded; the oldest goes first.
 
-    A table of fewer than 256 entries can't mistake a counter that came round for a repeat: the 256 frames in
-    between have pushed it out.
+    The source's counter comes round after 256 frames to whomever it sends: without an age a new frame would be taken
+    for one that came long ago, and the 255 in between went to others.
     """
 
-    __slots__ = ("_entries", "_size")
+    __slots__ = ("_age", "_entries", "_now", "_size")
 
-    def __init__(self, size: int) -> None:
-        self._entries: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._size = size
+    def __init__(self, size: int, age: float, now: Callable[[], float]) -> None:
+        self._entries: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._size, self._age, self._now = size, age, now
 
     def holds(self, source: int, sequence: int) -> bool:
         """Whether the frame was there before; if not, it's now."""
-        key = (source, sequence)
-        if key in self._entries:
+        key, now = (source, sequence), self._now()
+        came = self._entries.get(key)
+        if came is not None and now - came <= self._age:
             return True
-        self._entries[key] = None
+        self._entries[key] = now
+        self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
         return False
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def duplicate_table(options: AirOptions, now: Callable[[], float]) -> DuplicateTable | None:
+    """The one that a stack with these options has; ``now`` is the network's clock."""
+    return DuplicateTable(options.dedup_size, options.dedup_age, now) if options.aps_dedup else None

@@ -22,6 +22,7 @@ from simulator.network.aps import (
     NwkLeave,
     Receiver,
     Sender,
+    duplicate_table,
     ignore,
 )
 from simulator.network.radio import DOWN, UP, Conditions, Link
@@ -83,7 +84,7 @@ class Hop:
         self._down_carrier = down
         self.down = Sender(agenda, down, self.down_link, self.up_link, options)
         self.up = Sender(agenda, self._up_air, self.up_link, self.down_link, options)
-        self._device_table = DuplicateTable(options.dedup_size) if options.aps_dedup else None
+        self._device_table = duplicate_table(options, agenda.now)
         self._device_receiver = Receiver(
             self._up_air, self.down_link, self._device_table, 0, ends.device_accepts, ends.at_device
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from layer.errors import PeerError
 from simulator.air import COORDINATOR_NWK, ApsFrame, Coordinator, JoinKind, NetworkParameters, Reach
 from simulator.network import zdo
-from simulator.network.aps import AirOptions, DuplicateTable
+from simulator.network.aps import AirOptions, duplicate_table
 from simulator.network.device import Device, Membership
 from simulator.network.joining import Joining
 from simulator.network.radio import Conditions
@@ -59,7 +59,7 @@ class VirtualNetwork:
         self._coordinator: Coordinator | None = None
         self._parameters: NetworkParameters | None = None
         self._fingerprint = ""
-        self._table = DuplicateTable(self.options.dedup_size) if self.options.aps_dedup else None
+        self._table = duplicate_table(self.options, agenda.now)
         self._joining = Joining(
             agenda,
             self.options,
