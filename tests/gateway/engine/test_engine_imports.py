@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gateway
+
 FORBIDDEN = {
     "asyncio",
     "socket",
@@ -20,7 +22,7 @@ FORBIDDEN = {
     "endpoint",
 }
 PACKAGES = ("gateway.engine", "gateway.api")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(str(gateway.__file__)).parents[1]
 
 PROGRAM = """
 import sys
