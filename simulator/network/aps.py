@@ -288,8 +288,9 @@ def _counter(frame: ApsFrame) -> int:
 class DuplicateTable:
     """The last frames that a stack took in, by (source, APS counter). Bounded; the oldest goes first.
 
-    A table of fewer than 256 entries can't mistake a counter that came round for a repeat: the 256 frames in
-    between have pushed it out.
+    A table of fewer than 256 entries can't mistake a counter that came round for a repeat if it sees all frames of the
+    sender: the 256 in between have pushed it out. The coordinator has one counter for all devices, and a device sees
+    its own frames only: of some hundreds in a short time one now and then is dropped as a repeat, as entries don't age.
     """
 
     __slots__ = ("_entries", "_size")
