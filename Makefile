@@ -9,7 +9,7 @@ RUN     = $(VENV)/bin
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
-	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS"
+	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS; zigbee2mqtt"
 	@echo "make test-compiled  compile the hot modules, then run the tests of gateway, carriages and adapters on that build"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"

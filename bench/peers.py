@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,8 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     if chosen.show:
         print("\n".join(peers_report.page(json.loads((results / f"{chosen.show}.json").read_text()))))
         return 0
+    # SIGTERM too is to unwind to where the processes are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     before = machine.load_average()
     found: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")}
     try:
