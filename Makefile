@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers test-compiled image-test boot-test test-debian13 lint coverage mutants bench counts schemas clean
+.PHONY: help demo test test-peers test-compiled image-test boot-test test-debian13 lint coverage mutants
+.PHONY: bench bench-peers counts schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
@@ -17,6 +18,7 @@ help:
 	@echo "make coverage    which lines and branches the unit tests run, and whether they are still as many (two minutes)"
 	@echo "make mutants     change one small thing at a time; do the tests notice? MUTANTS_ARGS=--help lists the choices"
 	@echo "make bench       measure the forwarding path beside its peers and commit e976080; prints ratios (ten minutes)"
+	@echo "make bench-peers measure the gateway beside zigbee2mqtt and bellows at equal virtual dongles (a quarter of an hour)"
 	@echo "make counts      count Python calls and objects per message; COUNTS_ARGS=--write puts them into docs/bench.md"
 	@echo "make schemas     write config/*.schema.json again from the models"
 	@echo "make clean       remove $(VENV) and the caches"
@@ -55,6 +57,10 @@ lint:
 bench:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@$(RUN)/python -m bench $(BENCH_ARGS)
+
+bench-peers:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@$(RUN)/python -m bench.peers $(BENCH_ARGS)
 
 coverage:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test

@@ -67,7 +67,7 @@ def _config(dongle: str, directory: str) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _up(kind: Any, dongle: str, directory: str, *, form: bool = False) -> AsyncIterator[Any]:
+async def up(kind: Any, dongle: str, directory: str, *, form: bool = False) -> AsyncIterator[Any]:
     application = kind(_config(dongle, directory))
     await application._load_db()
     await application.startup(auto_form=form)
@@ -79,9 +79,9 @@ async def _up(kind: Any, dongle: str, directory: str, *, form: bool = False) -> 
 
 async def prepare(dongle: str, directory: str, count: str) -> None:
     # Forming registers bellows' callback twice with one EZSP object, so what forms goes no further.
-    async with _up(Hook, dongle, directory, form=True):
+    async with up(Hook, dongle, directory, form=True):
         pass
-    async with _up(Hook, dongle, directory) as application:
+    async with up(Hook, dongle, directory) as application:
         say(event="formed")
         ends = time.monotonic() + INTERVIEW_LIMIT
         opened = float("-inf")
@@ -100,12 +100,12 @@ async def prepare(dongle: str, directory: str, count: str) -> None:
 
 
 async def hook(dongle: str, directory: str) -> None:
-    async with _up(Hook, dongle, directory) as application:
+    async with up(Hook, dongle, directory) as application:
         await _count(application)
 
 
 async def attributes(dongle: str, directory: str) -> None:
-    async with _up(Attributes, dongle, directory) as application:
+    async with up(Attributes, dongle, directory) as application:
         application.listen()
         await _count(application)
 
@@ -119,7 +119,7 @@ async def _count(application: Any) -> None:
 
 async def call(dongle: str, directory: str, socket: str) -> None:
     control = await Control.connect(socket)
-    async with _up(Hook, dongle, directory) as application:
+    async with up(Hook, dongle, directory) as application:
         ours = application.state.node_info.ieee
         others = [device for device in application.devices.values() if device.ieee != ours]
         lamp = next(device for device in others if ON_OFF in device.endpoints[1].in_clusters)

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapters.zigbee.path import checked
 from carriage.zigbee.events import DeliveryMode
@@ -83,10 +83,11 @@ class IncomingTable(_Table):
 class TunnelTimes(_Table):
     """Bounds of tables, queues and times; times in seconds."""
 
-    in_flight: Annotated[int, Field(ge=2, le=32)] = 8
+    in_flight: Annotated[int, Field(ge=2, le=32)] = 10
     """Unicasts in the dongle at once; a dongle has some 10 buffers for them."""
-    sleepy_in_flight: Annotated[int, Field(ge=1, le=16)] = 2
-    """How many of those are for sleeping devices, and for no others."""
+    sleepy_in_flight: Annotated[int, Field(ge=1, le=16)] = 4
+    """How many of those are for sleeping devices, and for no others; half of ``in_flight`` if only that is given, and
+    is less than 8."""
     awake: Annotated[float, Field(gt=0, le=60)] = 1.0
     """A sleeping device is sent to only for so long after it was heard."""
     device_window: Annotated[int, Field(ge=1, le=8)] = 2
@@ -107,6 +108,14 @@ class TunnelTimes(_Table):
     """Longest wait before the dongle is tried again."""
     start: Annotated[float, Field(ge=5)] = 90.0
     """A dongle that isn't up by then is tried again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_for_sleepers(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "sleepy_in_flight" in given or type(given.get("in_flight")) is not int:
+            return given
+        default = cls.model_fields["sleepy_in_flight"].default
+        return {**given, "sleepy_in_flight": max(1, min(default, given["in_flight"] // 2))}
 
 
 class PresenceTimes(_Table):

@@ -39,7 +39,9 @@ _FOR_SLEEPER: Final = ContextVar("for_sleeper", default=False)
 """Whether the packet that this task is sending goes to a device that sleeps."""
 EARLY: Final = 1024
 """Frames that are kept while a dongle starts, the newest ones: some seconds of all that a network can send."""
-_ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow
+_ZIGPY_CONCURRENCY: Final = 64
+"""Frames of zigpy's, those that wait for a slot included: if few could, some for devices that sleep would keep out
+those for all others, and interviews with them."""
 NO_ROOM: Final = frozenset(
     {
         ezsp_types.sl_Status.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED,

@@ -34,8 +34,9 @@ from gateway.api.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
 
-AT_ONCE: Final = 2
-"""Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
+AT_ONCE: Final = 8
+"""Devices that are always on and under way at once, each with one question. How many of these are in the dongle is the
+scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 DESCRIBED: Final = 8
 """Requests for a descriptor that a device doesn't give, until the next start."""

@@ -12,9 +12,10 @@ answers, in the order in which they are ready::
 
 ``device`` is a name of the network file or an EUI64. What can be done (optional arguments in brackets):
 
-``devices``                       all devices with address, state, values, frames waiting for a sleeper; ``commands``
-                                  counts the commands of clusters that came, ``commanded`` is when the last one did,
-                                  on the monotonic clock
+``devices``                       [device]; all devices, or one, with address, state, values, frames that wait for it;
+                                  ``reporting`` counts the attributes whose reports are configured, ``commands`` the
+                                  commands of clusters that came, ``commanded`` is when the last one did, on the
+                                  monotonic clock
 ``join``, ``rejoin``, ``leave``,  device; membership as the device itself would change it, ``reset`` is to factory
 ``reset``                         state
 ``restart``                       device, [forget]; it was without power and announces itself, under its old address;
@@ -116,6 +117,7 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
     servers = [server for server in device.endpoints.values() if isinstance(server, HostedEndpoint)]
     found["commanded"] = max((each.commanded for each in servers if each.commanded is not None), default=None)
     found["commands"] = sum(each.commands for each in servers)
+    found["reporting"] = sum(len(cluster.reporting) for each in servers for cluster in each.clusters.values())
     values: dict[str, float] = {}
     for number, server in device.endpoints.items():
         for name, row in MEASURES.items():
@@ -128,8 +130,10 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
 
 
 def _devices(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
+    named = [_station(simulation, arguments)] if arguments.has("device") else None
     arguments.end()
-    answer([describe(simulation, station) for station in simulation.population.network.stations.values()])
+    stations = simulation.population.network.stations.values() if named is None else named
+    answer([describe(simulation, station) for station in stations])
 
 
 def _join(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:

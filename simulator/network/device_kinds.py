@@ -162,6 +162,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             endpoints=(HostedRow(1, 0x0002, (BASIC, ON_OFF)), HostedRow(2, 0x0002, (ON_OFF,))),
         ),
         Kind(name="thermometer", sleepy=True, endpoints=(HostedRow(1, 0x0302, (BASIC, POWER, TEMPERATURE, HUMIDITY)),)),
+        # a thermometer that is on all the time, as one for the wall of a room with mains power
+        Kind(name="climate", mains=True, endpoints=(HostedRow(1, 0x0302, (BASIC, TEMPERATURE, HUMIDITY)),)),
         # what stands behind its endpoint is another process, which says the rest when it attaches
         Kind(name="atls", mains=True, router=True, endpoints=()),
     )

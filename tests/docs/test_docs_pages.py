@@ -123,7 +123,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"{GROW_AFTER} taken frames in a row"),
     ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
-    ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
+    ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("8", "Eight")),
     ("zigbee.md", f"after {ZIGBEE_TIMES.first_retry:g} s at the soonest, doubling up to one hour"),
     ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
     ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),

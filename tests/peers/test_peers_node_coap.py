@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from adapters.coap.plugin import CoapPlugin
+from demo.node_packages import NODE, installed
 from gateway.api.model import Outcome
 from gateway.engine.limits import EngineLimits
 from tests.harness.coap_devices import POLICY, Device
 from tests.harness.coap_gateway import PSKS, Home
 from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
-from tests.harness.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "node-coap"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from demo.node_packages import NODE, installed
 from demo.process import Process
 from demo.stack import Stack, running
 from simulator.ctl import ask
-from tests.harness.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "herdsman"
 LAMP, SENSOR = "00:0d:6f:00:0f:00:00:01", "00:0d:6f:00:0f:00:00:02"

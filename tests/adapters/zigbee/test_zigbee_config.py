@@ -38,7 +38,7 @@ def test_defaults_form_nothing() -> None:
     assert table.form == "never"
     assert table.protocols == {}
     assert table.manufacturer_code == 0xFFFF
-    assert table.limits.in_flight == 8
+    assert table.limits.in_flight == 10
 
 
 def test_routes_of_a_device_lie_over_those_of_all() -> None:
@@ -98,6 +98,11 @@ def test_plugin() -> None:
     assert isinstance(adapter, ZigbeeAdapter)
     assert adapter.window >= 1
     assert adapter.status()["link"] == "down"
+
+
+@pytest.mark.parametrize(("in_flight", "slots"), [(2, 1), (4, 2), (8, 4), (32, 4)])
+def test_a_config_that_bounds_what_is_in_flight_alone_leaves_half_for_sleepers(in_flight: int, slots: int) -> None:
+    assert config(limits={"in_flight": in_flight}).limits.sleepy_in_flight == slots
 
 
 def test_slots_for_sleepers_leave_some_for_the_others() -> None:

@@ -147,7 +147,7 @@ async def test_only_a_few_devices_at_once(world: Any) -> None:
     most = 0
     async with world.gateway() as gateway:
         devices = []
-        for number in range(5):
+        for number in range(steps.AT_ONCE + 2):
             device = ZclDevice(DEVICE + number, on_off(IDENTITY))
             await device.attach(world.socket)
             world.devices.append(device)

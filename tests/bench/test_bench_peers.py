@@ -1,0 +1,112 @@
+"""The table and the chart of ``make bench-peers``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import peers, peers_report, plot
+from bench.peers_measure import _latency
+from bench.peers_report import GOALS, Goal, losses, table
+
+ROOT = Path(__file__).parents[2]
+NAME = "peers-2-core"
+
+
+def turn(rate: float, published: float = 1.0) -> dict[str, float]:
+    return {"rate": rate, "cpu": 1 / rate, "published": published}
+
+
+FACTS = (
+    "cpu",
+    "cores",
+    "kernel",
+    "python",
+    "node",
+    "zigbee2mqtt",
+    "zigbee-herdsman",
+    "zigpy",
+    "bellows",
+    "paho-mqtt",
+    "mosquitto",
+    "commit",
+)
+TURNS = {
+    "gateway": [turn(40.0), turn(60.0), turn(44.0)],
+    "zigbee2mqtt": [turn(20.0), turn(20.0, 0.9), turn(22.0)],
+    "bellows": [turn(70.0), turn(70.0), turn(70.0)],
+}
+RUNS: dict[str, Any] = {"reports, 10 devices, full": TURNS}
+
+
+def test_a_ratio_is_taken_turn_by_turn_and_its_median_judged() -> None:
+    (line,) = (each for each in table(RUNS) if each.goal.key == "rate")
+    assert line.ratio == (2.0, 2.0, 3.0)
+    assert (line.values["gateway"], line.verdict) == (44.0, "yes")
+
+
+@pytest.mark.parametrize(
+    ("bound", "least", "ratio", "met"),
+    [
+        (1.5, False, 1.6, False),
+        (1.5, False, 1.5, True),
+        (1.8, True, 1.7, False),
+        (1.8, True, 1.8, True),
+        (None, False, 9, None),
+    ],
+)
+def test_a_goal_is_a_bound_from_one_side(bound: float | None, least: bool, ratio: float, met: bool | None) -> None:
+    assert Goal("row", "key", "s", 1, bound, least=least).met(ratio) is met
+
+
+def test_what_was_lost_is_said() -> None:
+    lost = {"set": {"gateway": [{"rate": 1.0, "lost": 0}, {"rate": 1.0, "lost": 3}]}}
+    assert list(losses(lost)) == ["set, gateway: 0, 3 sets did not reach their lamps"]
+    (line,) = losses(RUNS)
+    assert line.startswith("reports, 10 devices, full, zigbee2mqtt: 0.900 to 1.000 publications")
+
+
+def test_the_time_of_a_stamped_report_comes_round_after_two_seconds() -> None:
+    assert _latency(100.0015, 0.0) == pytest.approx(0.0015)
+    assert _latency(102.0005, 199.95) == pytest.approx(0.001)  # sent at 101.9995
+
+
+def test_every_goal_has_another_line() -> None:
+    assert len({(goal.row, goal.key) for goal in GOALS}) == len(GOALS)
+
+
+def test_a_chart_has_a_bar_for_each_line_and_a_mark_for_each_goal() -> None:
+    lines = [each for each in table(dict.fromkeys(RUNS, TURNS)) if each.goal.bound]
+    tree = ElementTree.fromstring(plot.svg(lines))  # noqa: S314 - our own text
+    kinds = [each.tag.rpartition("}")[2] for each in tree.iter()]
+    assert kinds.count("rect") == len(lines) and kinds.count("line") == len(lines) + 1
+
+
+def test_a_saved_result_is_shown_and_drawn(tmp_path: Any, capsys: Any) -> None:
+    facts = dict.fromkeys([*FACTS], "x")
+    report = {"machine": facts, "load_average": [0.0, 0.0], "repeats": 3, "runs": RUNS}
+    (tmp_path / "one.json").write_text(json.dumps(report))
+    assert peers.main(["--show", "one"], tmp_path) == 0
+    assert (
+        "| reports, 10 devices, full | /s | 44 | 20 | 70 | 2.00 (2.00-3.00) | >= 1.80 | yes |"
+        in capsys.readouterr().out
+    )
+    assert plot.main(["one"], tmp_path) == 0
+    assert (tmp_path / "one.svg").read_text().startswith("<svg")
+    assert plot.main([], tmp_path) == 2
+    assert "\n".join(peers_report.lines(report))
+
+
+def test_the_page_has_the_table_of_the_saved_run_and_every_row_is_explained() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    saved = json.loads((ROOT / "bench" / "results" / f"{NAME}.json").read_text())
+    _, table_of_page = "\n".join(peers_report.page(saved)).split("\n\n", 1)
+    assert table_of_page in page
+    words = " ".join(page.split())
+    for key in ("cpu", "kernel", "python", "node", "zigbee2mqtt", "zigpy", "bellows", "mosquitto", "commit"):
+        assert str(saved["machine"][key]) in words, key
+    assert (ROOT / "bench" / "results" / f"{NAME}.svg").read_text() == plot.svg(table(saved["runs"]))
