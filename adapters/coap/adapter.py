@@ -64,22 +64,30 @@ _LOG = logging.getLogger(__name__)
 
 _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
+WINDOW: Final = 2
+
 Serve = Callable[["CoapAdapter", Callable[[], None]], AbstractAsyncContextManager[CoapsServer]]
 """Runs the listener for a handler; it calls the second to get a flush. TransportError: the port can't be had."""
 
 
 class CoapAdapter:
-    """All coaps clients of one listener. ``serve`` is the listener's life; it calls back into this handler."""
+    """All coaps clients of one listener. ``serve`` is the listener's life; it calls back into this handler.
 
-    window = 1
+    ``window``: units of one session that wait here. With 2 the next one goes out in the turn in which the client
+    acknowledges the one before. A third would go no sooner: an observer is sent one at a time.
+    """
+
     _context: AdapterContext
     """Set before anything else is called."""
 
-    def __init__(self, serve: Serve, timeouts: Timeouts, client_credentials: ClientCredentials) -> None:
+    def __init__(
+        self, serve: Serve, timeouts: Timeouts, client_credentials: ClientCredentials, window: int = WINDOW
+    ) -> None:
+        self.window = window
         self._serve = serve
         self._listen_again = timeouts.listen_again
         self._client_credentials = client_credentials
-        limits = MailboxLimits(window=self.window, reply_window=timeouts.reply_window, absence=timeouts.absence)
+        limits = MailboxLimits(window=window, reply_window=timeouts.reply_window, absence=timeouts.absence)
         self._mailboxes = ClientMailboxes(SCHEME, FORMATS, limits, lambda box: self._inboxes.changed(box))
         self._inboxes = Inboxes(self._mailboxes.table)
         self._devices = DeviceResources(timeouts.answer_within, timeouts.pacing)

@@ -1,7 +1,7 @@
 """The state of CoAP clients: their associations, and the requests and observations by which they get units.
 
-What waits for them, and for how long, is in the mailboxes of ``gateway.kit``. The adapter's window is 1, so what a
-client reads, re-reads and acknowledges is always the lowest unit that it hasn't acknowledged.
+What waits for them, and for how long, is in the mailboxes of ``gateway.kit``: what a client reads, re-reads and
+acknowledges is always the lowest unit that it hasn't acknowledged, however many wait.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from adapters.coap.adapter import CoapAdapter
+from adapters.coap.adapter import WINDOW, CoapAdapter
 from adapters.coap.client_credentials import ClientCredentials
 from adapters.coap.identity import SCHEME
 from adapters.coap.timeouts import TIMEOUTS, Timeouts
@@ -115,16 +115,20 @@ class CoapTable(BaseModel):
 
 
 class CoapPlugin:
-    """Entry point ``coap``. ``timeouts``: those that the config has no keys for; ``connection``: of each client."""
+    """Entry point ``coap``. ``timeouts``: those that the config has no keys for; ``connection``: of each client;
+    ``window``: of the adapter."""
 
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = CoapTable
     vocabulary: ClassVar[Vocabulary] = VOCABULARY
 
-    def __init__(self, timeouts: Timeouts = TIMEOUTS, connection: CoapConfig = CONNECTION) -> None:
+    def __init__(
+        self, timeouts: Timeouts = TIMEOUTS, connection: CoapConfig = CONNECTION, window: int = WINDOW
+    ) -> None:
         self._timeouts = timeouts
         self._connection = connection
+        self._window = window
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
@@ -162,7 +166,7 @@ class CoapPlugin:
         timeouts = replace(
             self._timeouts, reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within
         )
-        return CoapAdapter(serve, timeouts, client_credentials)
+        return CoapAdapter(serve, timeouts, client_credentials, self._window)
 
 
 def _parts(table: CoapTable, base: Path) -> tuple[str, int, ClientCredentials]:

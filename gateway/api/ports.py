@@ -131,6 +131,7 @@ class Adapter(Protocol):
     def withdraw(self, envelope: EnvelopeId) -> None:
         """The engine gave up on a transmit (expired, session closed): drop it if it still can be; no receipt.
 
+        Of several units of one session and direction the last comes first: none must be begun since another one went.
         One that was ``HELD`` may be given again under the same id with another requirement: that is another transmit.
         No client waits for the answer to a withdrawn ``Exchange``.
         """

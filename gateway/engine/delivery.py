@@ -6,8 +6,7 @@ This file decides nothing. It keeps the promise of one final receipt for every a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
 
 from gateway.api.errors import UsageError
 from gateway.api.model import (
@@ -194,10 +193,12 @@ class Delivery:
 
     def _supersede(self, flow: Flow, flight: Flight) -> None:
         """Drop the handshake units that wait and that one with ``flight`` repeats, so that they don't pile up."""
-        for old in list(flow.pending.values()):
+        overtaken = []
+        for old in flow.pending.values():
             waits = old.asleep or (not old.sent and (flow.asleep or old.kept))
             if old.flight and waits and repeats(flight, old.flight):
-                self._give_up(old, Reason.EXPIRED, "superseded")
+                overtaken.append(old)
+        self.abandon(overtaken, Reason.EXPIRED, "superseded")
 
     def _sleeps(self, pending: QueuedUnit) -> None:
         """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
@@ -322,20 +323,21 @@ class Delivery:
             self._unsend(pending)
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
-    def abandon(self, pending: QueuedUnit, reason: Reason) -> None:
-        """Give up on a unit that its adapter has not settled."""
-        self._give_up(pending, reason, "")
+    def abandon(self, units: Collection[QueuedUnit], reason: Reason, detail: str = "") -> None:
+        """Give up on units of a flow that have no receipt yet.
 
-    def _give_up(self, pending: QueuedUnit, reason: Reason, detail: str) -> None:
-        unit, flow = pending.unit, pending.flow
-        if pending.sent:
-            self._outbox.withdraw(flow.to.scheme, unit.id)
-        self._forget(pending)
-        receipt = final(unit.id, reason, flow.session.id)
-        if detail:
-            receipt = replace(receipt, detail=detail)
-        self._outbox.notify(unit.source.scheme, receipt)
-        self._outbox.lose(receipt, reason, pending.grant.rule, flow.sender)
+        Their adapter gives back the last one first, so that it doesn't begin with one that it is about to lose.
+        """
+        lost = tuple(units)
+        for pending in reversed(lost):
+            if pending.sent:
+                self._outbox.withdraw(pending.flow.to.scheme, pending.unit.id)
+            self._forget(pending)
+        for pending in lost:
+            unit, flow = pending.unit, pending.flow
+            receipt = final(unit.id, reason, flow.session.id, detail)
+            self._outbox.notify(unit.source.scheme, receipt)
+            self._outbox.lose(receipt, reason, pending.grant.rule, flow.sender)
 
     def _forget(self, pending: QueuedUnit) -> None:
         unit, flow = pending.unit, pending.flow
@@ -353,10 +355,6 @@ class Delivery:
             if allowance.starved:
                 self._feed(allowance)
 
-    def _abandon_all(self, flow: Flow, reason: Reason) -> None:
-        for pending in list(flow.pending.values()):
-            self.abandon(pending, reason)
-
     # Closes and ends
 
     def close(self, asked: Close, flow: Flow, now: float) -> None:
@@ -367,7 +365,7 @@ class Delivery:
         if flow is session.from_target:
             session.from_opener.blocked = False
         self.write_behind.touch(session)
-        self._abandon_all(session.other(flow), Reason.CLOSED)
+        self.abandon(session.other(flow).pending.values(), Reason.CLOSED)
         self.pump(flow, now)
 
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
@@ -375,7 +373,7 @@ class Delivery:
         if session.closing is not flow and session.closing is not None:
             # The end that the rest drains to leaves too: no end is left to receive it.
             session.closing.blocked = False
-            self._abandon_all(session.closing, Reason.CLOSED)
+            self.abandon(session.closing.pending.values(), Reason.CLOSED)
             self.pump(session.closing, now)
 
     def _finish(self, session: Session, now: float) -> None:
@@ -395,8 +393,8 @@ class Delivery:
             return
         self.sessions.remove(session, now)
         up, down, outbox = session.from_opener, session.from_target, self._outbox
-        self._abandon_all(up, reason)
-        self._abandon_all(down, reason)
+        for flow in (up, down):
+            self.abandon(flow.pending.values(), reason)
         asked, close, closing = session.open, session.close, session.closing
         session.open = session.close = session.closing = None
         if asked is not None:
@@ -541,8 +539,7 @@ class Delivery:
     def _look_at(self, session: Session, now: float) -> None:
         for flow in (session.from_opener, session.from_target):
             late = [pending for pending in flow.pending.values() if pending.expires_at <= now]
-            for pending in late:
-                self.abandon(pending, Reason.EXPIRED)
+            self.abandon(late, Reason.EXPIRED)
             if late and session.content is ContentKind.ATLS:
                 self.end(session, Reason.BROKEN, now)
             elif late:

@@ -53,17 +53,20 @@ class SessionJudging:
             return
         decision = self._authorizer.judge_flow(flow, flow.link)
         grants = decision.grants if isinstance(decision, Permit) else ()
-        for pending in list(flow.pending.values()):
+        denied = []
+        for pending in flow.pending.values():
             # The rule that took the unit, or one that takes any: the others would have to judge it as it came.
             octets = len(pending.unit.payload.octets)
             grant = next((grant for grant in grants if _takes_on(grant, pending.grant.rule, octets)), None)
             if grant is not None:
                 self._delivery.regrant(pending, grant)
-                continue
-            self._delivery.abandon(pending, Reason.DENIED)
-            if flow.session.content is ContentKind.ATLS:
-                self._delivery.end(flow.session, Reason.BROKEN, now)
-                return
+            else:
+                denied.append(pending)
+        if denied and flow.session.content is ContentKind.ATLS:
+            self._delivery.abandon(denied[:1], Reason.DENIED)
+            self._delivery.end(flow.session, Reason.BROKEN, now)
+            return
+        self._delivery.abandon(denied, Reason.DENIED)
         self._delivery.pump(flow, now)
 
     def restored(self, session: Session, now: float) -> None:

@@ -5,7 +5,9 @@ A unit is *waiting* (no peer was sent it), *pushed* (to the observer) or *shown*
 was shown the absence timer does too. When the observation ends, a pushed one is *waiting* again. A unit that no peer
 fetched by ``MailboxLimits.absence``, or for which there is no room left, is dropped and the session closed in the
 peer's name, so that the other end is notified. An open is *offered* until a peer connects, or that timer drops it.
-``withdraw`` ends each state without a receipt.
+``withdraw`` ends each state without a receipt. Of several units of a session only the lowest is ever pushed or shown;
+those behind it wait. If it is lost and its session ends with it, they go without a receipt, for the engine gave them
+theirs.
 
 A carriage brings what it answers by: ``Reader``, ``StandingReader`` and its own ``MailboxConnection``.
 """
@@ -67,7 +69,7 @@ class Mailboxes(Generic[C, R]):
         self._waits: dict[R, Downlink[C, R]] = {}
         self._unsettled: dict[EnvelopeId, Downlink[C, R]] = {}
         self._holding: dict[Downlink[C, R], None] = {}
-        """Sessions with a unit here; the one whose unit has waited longest is the first."""
+        """Sessions with a unit here; the one whose lowest unit has been that for longest is the first."""
         self.octets = 0
         self.counters = dict.fromkeys(("notifications", "unreachable", "evicted", "readers_evicted"), 0)
 
@@ -133,7 +135,7 @@ class Mailboxes(Generic[C, R]):
         else:
             first = downlink.units[0].envelope.id == envelope
             self._clear(downlink, next(each for each in downlink.units if each.envelope.id == envelope))
-            if first:
+            if first and self._lives(downlink):  # else the others are taken back as well
                 self._go_on(downlink)
 
     def _offer(self, downlink: Downlink[C, R], transmit: Transmit, envelope: Open) -> None:
@@ -267,15 +269,20 @@ class Mailboxes(Generic[C, R]):
     def acknowledge(self, downlink: Downlink[C, R]) -> None:
         """The peer has the lowest unit."""
         if downlink.units:
-            transmit = downlink.units[0]
-            self._clear(downlink, transmit)
-            self._settle(transmit, downlink.session, Outcome.DELIVERED)
+            self._delivered(downlink)
             self._go_on(downlink)
 
     def acknowledge_below(self, downlink: Downlink[C, R], n: int) -> None:
-        """The peer asks for unit ``n``: it has all before it."""
-        while downlink.units and cast(Unit, downlink.units[0].envelope).n < n:
-            self.acknowledge(downlink)
+        """The peer asks for unit ``n``: it has all before it, and is sent none of those again."""
+        if downlink.units and cast(Unit, downlink.units[0].envelope).n < n:
+            while downlink.units and cast(Unit, downlink.units[0].envelope).n < n:
+                self._delivered(downlink)
+            self._go_on(downlink)
+
+    def _delivered(self, downlink: Downlink[C, R]) -> None:
+        transmit = downlink.units[0]
+        self._clear(downlink, transmit)
+        self._settle(transmit, downlink.session, Outcome.DELIVERED)
 
     def _unit_for(self, link: LinkSecurity, downlink: Downlink[C, R]) -> Unit | None:
         """The lowest unit. Those that ask for a better link than this are dropped."""
@@ -283,8 +290,7 @@ class Mailboxes(Generic[C, R]):
             transmit = downlink.units[0]
             if transmit.require is ANY_LINK or meets(link, transmit.require):
                 return cast(Unit, transmit.envelope)
-            self._clear(downlink, transmit)
-            self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.LINK)
+            self._lose(downlink, Reason.LINK)
         return None
 
     # Ends
@@ -340,12 +346,24 @@ class Mailboxes(Generic[C, R]):
         self.drop(downlink, reason)
 
     def _settle_all(self, downlink: Downlink[C, R], reason: Reason) -> None:
-        offer = () if downlink.offer is None else (downlink.offer,)
-        unsettled = (*offer, *downlink.units)
+        offer = downlink.offer
         self._clear_offer(downlink)
-        self._clear_all(downlink)
-        for transmit in unsettled:
-            self._settle(transmit, downlink.session, Outcome.DROPPED, reason)
+        if offer is not None:
+            self._settle(offer, downlink.session, Outcome.DROPPED, reason)
+        while downlink.units:
+            self._lose(downlink, reason)
+
+    def _lose(self, downlink: Downlink[C, R], reason: Reason) -> None:
+        """Drop the lowest unit. A session that ends with it, such as one of TLS, has taken back those behind it."""
+        transmit = downlink.units[0]
+        self._clear(downlink, transmit)
+        self._settle(transmit, downlink.session, Outcome.DROPPED, reason)
+        if downlink.units and not self._lives(downlink):
+            self._clear_all(downlink)
+
+    def _lives(self, downlink: Downlink[C, R]) -> bool:
+        """Whether the engine still has the session. What is on its way in one that has ended has its receipt."""
+        return self.context.owns(downlink.box.holder, downlink.session)
 
     def _clear_all(self, downlink: Downlink[C, R]) -> None:
         for transmit in tuple(downlink.units):
@@ -353,12 +371,14 @@ class Mailboxes(Generic[C, R]):
 
     def _clear(self, downlink: Downlink[C, R], transmit: Transmit) -> None:
         units = downlink.units
-        if transmit is units[0]:
-            downlink.shown = False
+        lowest = transmit is units[0]
         units.remove(transmit)
         self.octets -= len(cast(Unit, transmit.envelope).payload.octets)
         self._unsettled.pop(transmit.envelope.id, None)
-        self._holding.pop(downlink, None)
+        if not lowest:
+            return
+        downlink.shown = False
+        del self._holding[downlink]
         if units:
             self._holding[downlink] = None
         elif downlink.offer is None:

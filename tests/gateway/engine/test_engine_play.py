@@ -71,6 +71,20 @@ def test_a_window_bounds_what_is_on_its_way_and_order_is_kept(home: Any) -> None
     assert home.settles(2) == ["zigbee <- #2 s1 delivered", "coap <- #5 unit s1 n=3"]
 
 
+def test_units_that_are_taken_back_together_come_last_first_and_their_receipts_in_order(home: Any) -> None:
+    """An adapter that sends one at a time must not begin with one that is about to be taken back."""
+    home.engine.set_window("coap", 3)
+    home.opens("lamp", "phone")
+    home.settles(1)
+    for n in range(4):
+        home.sends("lamp", "s1", n)
+    lines = home.closes("phone", "s1")
+    assert [line for line in lines if "withdraw" in line] == [f"coap <- withdraw #{unit}" for unit in (4, 3, 2)]
+    assert [line for line in lines if line.startswith("zigbee <- #")][:4] == [
+        f"zigbee <- #{unit} s1 dropped closed" for unit in (2, 3, 4, 5)
+    ]
+
+
 def test_a_repeated_unit_is_acknowledged_and_not_forwarded_again(home: Any) -> None:
     home.opens("lamp", "phone")
     home.settles(1)
