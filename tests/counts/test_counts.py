@@ -13,7 +13,9 @@ import pytest
 from bench import counts
 from bench.counts import ALONE, FULL, PAGE, REPORT, ROWS, SET, Count
 
-TOLERANCE = 0.1
+TOLERANCE = {"turns": 0.3}
+"""Of the page's number; a tenth of all others. A turn of the loop takes what has come, so a busy machine makes fewer
+or more of the same work."""
 SAME_PYTHON = sys.version_info[:2] == (3, 11)
 """Of the page's counts. A later one makes fewer calls of the same code (comprehensions are no functions there)."""
 
@@ -30,12 +32,12 @@ async def test_a_message_costs_what_the_page_says(part: str, tmp_path: Path) -> 
 
 
 def _differences(name: str, named: Count, found: Count) -> list[str]:
-    """In words, for each number that is further than a tenth from the page's."""
+    """In words, for each number that is further from the page's than it may be."""
     return [
         f"{name}: {_text(number)} {what}, {_text(page)} in docs/bench.md"
         for what, page, number in zip(counts.HEAD[1:], named.numbers(), found.numbers(), strict=True)
         if (page is None) is not (number is None)
-        or (page is not None and number is not None and not _within(page, number))
+        or (page is not None and number is not None and not _within(page, number, TOLERANCE.get(what, 0.1)))
     ]
 
 
@@ -43,15 +45,15 @@ def _text(number: float | None) -> str:
     return "no" if number is None else f"{number:.1f}"
 
 
-def _within(page: float, number: float) -> bool:
-    return number <= page * (1 + TOLERANCE) and (number >= page * (1 - TOLERANCE) or not SAME_PYTHON)
+def _within(page: float, number: float, tolerance: float) -> bool:
+    return number <= page * (1 + tolerance) and (number >= page * (1 - tolerance) or not SAME_PYTHON)
 
 
 def test_a_count_a_tenth_away_is_a_difference() -> None:
     page = Count(200.0, 20.0, 4.0, 1.0)
     assert _differences("x", page, Count(219.0, 20.0, 4.0, 1.0)) == []
     assert _differences("x", page, Count(221.0, 20.0, 4.0, 1.0)) == ["x: 221.0 calls, 200.0 in docs/bench.md"]
-    assert len(_differences("x", page, Count(200.0, 23.0, 5.0, 2.0))) == 3
+    assert len(_differences("x", page, Count(200.0, 23.0, 5.3, 2.0))) == 3
     assert len(_differences("x", page, Count(200.0, 20.0))) == 2
 
 
