@@ -19,8 +19,10 @@ from gateway.api.model import (
     Address,
     Close,
     ContentKind,
+    LinkSecurity,
     Open,
     Outcome,
+    Peer,
     Reason,
     Sealed,
     SessionId,
@@ -30,6 +32,7 @@ from gateway.api.model import (
 )
 
 LAMP = 0x000D6F000B5DE3B6
+PHONE = Peer(scheme="coap", claims=("psk:phone",), link=LinkSecurity(protocol="dtls1.2", authenticated=True))
 CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b6"
 OTHER = SessionId("ee" * 16)
 
@@ -164,7 +167,7 @@ def survivor(session: SessionId, *, opened: bool = True, next_in: int, next_out:
 def order(gateway: Any, session: SessionId, n: int, octets: bytes) -> Unit:
     unit = Unit(
         id=gateway.context.next_id(),
-        source=None,  # type: ignore[arg-type] # it is never read
+        source=PHONE,
         session=session,
         content=ContentKind.ADTLS,
         n=n,
@@ -199,7 +202,7 @@ async def test_a_tunnel_of_a_surviving_session_goes_on(world: Any, by_device: bo
             session = OTHER
             an_open = Open(
                 id=gateway.context.next_id(),
-                source=None,  # type: ignore[arg-type]
+                source=PHONE,
                 to="lamp",
                 content=ContentKind.ADTLS,
                 nonce=b"n",
