@@ -134,9 +134,8 @@ class Mailboxes(Generic[C, R]):
         else:
             first = downlink.units[0].envelope.id == envelope
             self._clear(downlink, next(each for each in downlink.units if each.envelope.id == envelope))
-            if first and self.context.owns(
-                downlink.box.holder, downlink.session
-            ):  # else the others are taken back as well
+            # In a session that is over the others are taken back as well.
+            if first and self.context.owns(downlink.box.holder, downlink.session):
                 self._go_on(downlink)
 
     def _offer(self, downlink: Downlink[C, R], transmit: Transmit, envelope: Open) -> None:
