@@ -5,9 +5,8 @@ A unit is *waiting* (no peer was sent it), *pushed* (to the observer) or *shown*
 was shown the absence timer does too. When the observation ends, a pushed one is *waiting* again. A unit that no peer
 fetched by ``MailboxLimits.absence``, or for which there is no room left, is dropped and the session closed in the
 peer's name, so that the other end is notified. An open is *offered* until a peer connects, or that timer drops it.
-``withdraw`` ends each state without a receipt. Of several units of a session only the lowest is ever pushed or shown;
-those behind it wait. If it is lost and its session ends with it, they go without a receipt, for the engine gave them
-theirs.
+``withdraw`` ends each state without a receipt. Of the units of a session only the lowest is ever pushed or shown; if it
+is lost and the session ends with that, those behind it go without a receipt, for the engine gave them theirs.
 
 A carriage brings what it answers by: ``Reader``, ``StandingReader`` and its own ``MailboxConnection``.
 """
@@ -135,7 +134,8 @@ class Mailboxes(Generic[C, R]):
         else:
             first = downlink.units[0].envelope.id == envelope
             self._clear(downlink, next(each for each in downlink.units if each.envelope.id == envelope))
-            if first and self._lives(downlink):  # else the others are taken back as well
+            # In a session that is over the others are taken back as well.
+            if first and self.context.owns(downlink.box.holder, downlink.session):
                 self._go_on(downlink)
 
     def _offer(self, downlink: Downlink[C, R], transmit: Transmit, envelope: Open) -> None:
@@ -346,9 +346,8 @@ class Mailboxes(Generic[C, R]):
         self.drop(downlink, reason)
 
     def _settle_all(self, downlink: Downlink[C, R], reason: Reason) -> None:
-        offer = downlink.offer
-        self._clear_offer(downlink)
-        if offer is not None:
+        if (offer := downlink.offer) is not None:
+            self._clear_offer(downlink)
             self._settle(offer, downlink.session, Outcome.DROPPED, reason)
         while downlink.units:
             self._lose(downlink, reason)
@@ -358,12 +357,8 @@ class Mailboxes(Generic[C, R]):
         transmit = downlink.units[0]
         self._clear(downlink, transmit)
         self._settle(transmit, downlink.session, Outcome.DROPPED, reason)
-        if downlink.units and not self._lives(downlink):
+        if downlink.units and not self.context.owns(downlink.box.holder, downlink.session):
             self._clear_all(downlink)
-
-    def _lives(self, downlink: Downlink[C, R]) -> bool:
-        """Whether the engine still has the session. What is on its way in one that has ended has its receipt."""
-        return self.context.owns(downlink.box.holder, downlink.session)
 
     def _clear_all(self, downlink: Downlink[C, R]) -> None:
         for transmit in tuple(downlink.units):
