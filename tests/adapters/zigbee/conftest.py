@@ -32,7 +32,7 @@ class InMemory:
     def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False, salt: str = "salt") -> None:
         self.time = 1000.0
         self.context = AcceptingContext(tmp_path, lambda: self.time)
-        self.sessions: dict[SessionId, tuple[BridgeKey, Handle]] = {}
+        self.sessions: dict[SessionId, dict[str, tuple[BridgeKey, Handle]]] = {}
         self.shared = TunnelMapping(
             context=self.context,
             config=config,
