@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.node_packages import NODE, installed
 from tests.harness.broker_process import BrokerProcess
 from tests.harness.free_port import free_port
 from tests.harness.mqtt_recorder import running
-from tests.harness.node_packages import NODE, installed
 from tests.harness.rabbitmq_nats import nats, rabbitmq
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
@@ -38,7 +38,7 @@ def _process(command: Callable[[int], list[str]]) -> Callable[[Path], AbstractCo
     @contextmanager
     def started(folder: Path) -> Iterator[BrokerProcess]:
         port = free_port()
-        broker = BrokerProcess(command(port), port, folder)
+        broker = BrokerProcess(command(port), port, folder / "broker.log")
         try:
             yield broker
         finally:
