@@ -103,7 +103,8 @@ async def test_what_is_kept_comes_marked_and_is_gone_when_emptied(port: int) -> 
         keeper.publish("kept/x", b"state", retain=True)
         await kept.until(lambda: kept.ends, 60)
         keeper.subscribe(["kept/x"])  # RabbitMQ brings what it keeps for a filter without wildcards
-        await kept.until(lambda: kept.messages, 60)
-        assert [(each.payload, each.retained) for each in kept.messages] == [(b"state", True)]
+        # Aedes acknowledges a message before it hands it on: it may come by itself, too.
+        await kept.until(lambda: [each for each in kept.messages if each.retained], 60)
+        assert {each.payload for each in kept.messages} == {b"state"}
         keeper.publish("kept/x", b"", retain=True)
         await kept.until(lambda: len(kept.ends) == 2, 60)
