@@ -35,8 +35,8 @@ class Running:
 
 
 class MqttAdapter:
-    """One broker, as it is configured: ``sessions`` None: it has none; ``devices`` None: no topics of devices. The
-    adapter runs once."""
+    """One broker, as it is configured; ``sessions`` None: no sessions, ``devices`` None: no topics of devices. See
+    ``gateway.api.ports.Adapter``. It runs once."""
 
     window = 16
 

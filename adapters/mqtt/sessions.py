@@ -53,14 +53,14 @@ the quarter of a second until the gateway has it in its store."""
 
 _CONTENTS: Final = frozenset(map(ContentKind, bodies.CONTENT_TYPES))
 _COUNTS: Final = (
-    *("users", "sessions", "in_flight", "window", "malformed", "leaving", "stale_wills", "answers_lost"),
-    *("published", "retained", "received", "no_subscribers"),
-)
+    "users", "sessions", "in_flight", "window", "malformed", "leaving", "stale_wills", "answers_lost", "published",
+    "retained", "received", "no_subscribers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredSessions:
-    """The sessions as the config gives them; of their run only the link is known before it.
+    """The sessions as the config gives them. ``options``: of their connection.
 
     ``return_within``: seconds within which a user whose will came must send something again.
     """
@@ -71,7 +71,7 @@ class ConfiguredSessions:
     times: MqttTimes
 
     def status(self) -> Mapping[str, Any]:
-        """Before the run; its keys are those of ``Sessions.status``."""
+        """Before the run: that of ``Sessions``, but for what only a client can count."""
         return {**before(self.options), "link": NO_LINK.protocol, **dict.fromkeys(_COUNTS, 0)}
 
     def begin(self, context: AdapterContext, health: Callable[[str], None]) -> Sessions:
@@ -79,10 +79,7 @@ class ConfiguredSessions:
 
 
 class Sessions:
-    """The sessions behind one broker in one run, on a separate connection. ``health`` takes the connection's trouble.
-
-    The ends of the earlier run are here from the start.
-    """
+    """The sessions behind one broker in one run, on a separate connection. ``health`` takes that one's trouble."""
 
     def __init__(self, config: ConfiguredSessions, context: AdapterContext, health: Callable[[str], None]) -> None:
         self._times = config.times

@@ -56,7 +56,8 @@ _COUNTERS: Final = ("received", "retained", "repeated", "answers", "events")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredDevices:
-    """The topics of devices as the config gives them. ``claim``: the broker's, as a peer.
+    """The topics of devices as the config gives them. ``options``: of their connection. ``claim``: the broker's, as a
+    peer.
 
     ``discovery_prefix`` None: nothing is published for Home Assistant.
     """
@@ -69,7 +70,7 @@ class ConfiguredDevices:
     times: MqttTimes
 
     def status(self) -> Mapping[str, Any]:
-        """Before the run; its keys are those of ``DeviceTopics.status``."""
+        """Before the run: that of ``DeviceTopics``, but for what only a client can count."""
         counts = dict.fromkeys((*_COUNTS, *PUBLISHER_COUNTERS, *_COUNTERS), 0)
         return {**before(self.options), "watching": False, **counts}
 
@@ -111,8 +112,8 @@ class DeviceTopics:
         """None: there was no connection yet."""
         self._watch = DeviceWatch(context, self._peer, self._publisher, self._roster, self._later, times.forget_after)
         self._bridge = Bridge(topics, context, self._news, discovery)
-        self._commands = Commands(topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
-        self._requests = AdminRequests(topics, self._tell)
+        self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
+        self._requests = AdminRequests(context, topics, self._tell)
         self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._early = EarlyCommands(self._carry_out_early)
@@ -319,7 +320,7 @@ class DeviceTopics:
             return False
         topic = self._topics.parse(message.topic)
         if isinstance(topic, TopicRequest):
-            self._requests.take(topic, message, self._context, self._peer)
+            self._requests.take(topic, message, self._peer)
             return False
         lost = message.again and self._fresh
         known = topic.device in self._publisher.shown
@@ -329,9 +330,9 @@ class DeviceTopics:
 
     def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
         if isinstance(topic, InvokeTopic):
-            self._commands.invoke(topic, message, self._context, self._peer, lost)
+            self._commands.invoke(topic, message, self._peer, lost)
         else:
-            self._commands.take(topic, message, self._context, self._peer, lost)
+            self._commands.take(topic, message, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:
         try:
