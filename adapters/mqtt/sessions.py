@@ -97,7 +97,7 @@ class Sessions:
         self._client = client = MqttClient(options, self, wake=context.touch)
         self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(config.return_within, self._reset)
-        self._hearing = Hearing(topics.gateway_filters(), self._hears)
+        self._hearing = Hearing(client, topics.gateway_filters(), self._hears)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
         self._complaints = MalformedLog()
@@ -201,7 +201,7 @@ class Sessions:
 
     def connected(self, session_present: bool) -> None:
         self._users.connected(link_of(self._client.tls_facts()))
-        self._hearing.connected(self._client)
+        self._hearing.connected()
         self._end_away()
         self._lost = self._unauthorized = False
         self._outbound.pause()

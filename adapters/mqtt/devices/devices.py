@@ -117,7 +117,7 @@ class DeviceTopics:
         self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._early = EarlyCommands(self._carry_out_early)
-        self._hearing = Hearing(self._filters(), self._hears)
+        self._hearing = Hearing(client, self._filters(), self._hears)
         client.receiver.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._refusal = ""
@@ -210,7 +210,7 @@ class DeviceTopics:
         self._once.connected(session_present, self._context.now())
         if not session_present:
             self._fresh = False
-        self._hearing.connected(self._client)
+        self._hearing.connected()
         link = link_of(self._client.tls_facts())
         if link != self._link:  # a peer carries the link that it came over
             self._link = link

@@ -376,7 +376,7 @@ async def test_an_acl_that_does_not_fit(start: Start) -> None:
 async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) -> None:
     """What other brokers than Mosquitto say."""
     filters = home.sessions._topics.gateway_filters()
-    home.sessions._hearing.connected(home.sessions._client)
+    home.sessions._hearing.connected()
     context = home.state.context
     assert context is not None
     context.fault("before")
