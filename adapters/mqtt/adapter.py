@@ -7,9 +7,9 @@ Both are parts that a config may go without, and whose modules are loaded by the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
@@ -21,104 +21,116 @@ from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Pee
 from gateway.api.ports import AdapterContext
 
 if TYPE_CHECKING:
-    from adapters.mqtt.devices.devices import DeviceTopics
-    from adapters.mqtt.sessions import Sessions
+    from adapters.mqtt.devices.devices import ConfiguredDevices, DeviceTopics
+    from adapters.mqtt.sessions import ConfiguredSessions, Sessions
 
-Report = Callable[[str], None]
-"""Takes the trouble of a connection; an empty text says that it serves."""
 
-SUFFIX: Final = "-devices"
-"""The end of the client identifier of the devices' connection: each connection has its own."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A run of the adapter, with the parts that the config has."""
+
+    context: AdapterContext
+    sessions: Sessions | None
+    devices: DeviceTopics | None
 
 
 class MqttAdapter:
-    """``sessions`` and ``devices`` make a part, of the options of its connection and of whom to tell its trouble. None:
-    no sessions, no topics of devices."""
+    """One broker, as it is configured; ``sessions`` None: no sessions, ``devices`` None: no topics of devices. See
+    ``gateway.api.ports.Adapter``. It runs once."""
 
     window = 16
 
     def __init__(
-        self,
-        options: MqttOptions,
-        sessions: Callable[[MqttOptions, Report], Sessions] | None,
-        devices: Callable[[MqttOptions, Report], DeviceTopics] | None,
+        self, options: MqttOptions, sessions: ConfiguredSessions | None, devices: ConfiguredDevices | None
     ) -> None:
         self._options = options
-        self._context: AdapterContext | None = None
-        health = Health(self._ready, self._fault)
-        self.sessions = None if sessions is None else sessions(options, health.part("sessions"))
-        self.devices = (
-            None
-            if devices is None
-            else devices(replace(options, client_id=options.client_id + SUFFIX), health.part("devices"))
-        )
+        self._sessions = sessions
+        self._devices = devices
+        self._early: list[Transmit] = []
+        """Transmits that came before the run."""
+        self.running: Running | None = None
+        """None: it was not started."""
 
     async def run(self, context: AdapterContext) -> None:
-        self._context = context
-        if self.sessions is None:  # they can't go on, and both ends must learn that
+        if self._sessions is None:  # they can't go on, and both ends must learn that
             for end in context.surviving():
                 source = Peer(scheme=SCHEME, claims=(end.claim,), link=NO_LINK)
                 identifier, now = context.next_id(), context.now()
                 context.submit(
                     Close(id=identifier, source=source, session=end.session, reason=Reason.RESTARTED, received_at=now)
                 )
+        health = Health(context.ready, context.fault)
+        sessions = None if self._sessions is None else self._sessions.begin(context, health.part("sessions"))
+        devices = None if self._devices is None else self._devices.begin(context, health.part("devices"))
+        self.running = Running(context, sessions, devices)
+        early, self._early = self._early, []
+        for transmit in early:
+            self.send(transmit)
         async with asyncio.TaskGroup() as tasks:
-            for part in (self.sessions, self.devices):
+            for part in (sessions, devices):
                 if part is not None:
-                    tasks.create_task(part.run(context))
+                    tasks.create_task(part.run())
 
     def send(self, transmit: Transmit) -> None:
-        if self.sessions is not None:
-            self.sessions.send(transmit)
-        elif self._context is not None:
+        running = self.running
+        if running is None:
+            self._early.append(transmit)
+        elif running.sessions is not None:
+            running.sessions.send(transmit)
+        else:
             reason = Reason.CONTENT if isinstance(transmit.envelope, Exchange) else Reason.UNREACHABLE
-            self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, reason))
+            running.context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, reason))
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        if self.sessions is not None:
-            self.sessions.withdraw(envelope)
+        running = self.running
+        if running is None:
+            self._early = [transmit for transmit in self._early if transmit.envelope.id != envelope]
+        elif running.sessions is not None:
+            running.sessions.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        for part in (self.sessions, self.devices):
-            if part is not None:
-                part.receipt(receipt)
+        running = self.running
+        if running is not None:
+            if running.sessions is not None:
+                running.sessions.receipt(receipt)
+            if running.devices is not None:
+                running.devices.receipt(receipt)
 
     def update(self, update: Update) -> None:
-        if self.devices is not None:
-            self.devices.update(update)
+        running = self.running
+        if running is not None and running.devices is not None:
+            running.devices.update(update)
 
     def refresh(self, device: Address) -> None:
         """No device of this carriage reports values."""
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
-        parts = {"sessions": self.sessions is not None, "devices": self.devices is not None}
+        parts = {"sessions": self._sessions is not None, "devices": self._devices is not None}
         return doubts(facts, self._options.host, **parts)
 
     def gateway_changed(self) -> None:
-        if self.devices is not None:
-            self.devices.gateway_changed()
+        if self.running is not None and self.running.devices is not None:
+            self.running.devices.gateway_changed()
 
     def flush(self) -> None:
-        for part in (self.sessions, self.devices):
-            if part is not None:
-                part.flush()
+        running = self.running
+        if running is not None:
+            if running.sessions is not None:
+                running.sessions.flush()
+            if running.devices is not None:
+                running.devices.flush()
 
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}
-        if self.sessions is not None:
-            found |= self.sessions.status()
-        if self.devices is not None:
-            found["devices"] = dict(self.devices.status())
+        running = self.running
+        sessions = self._sessions if running is None else running.sessions
+        devices = self._devices if running is None else running.devices
+        if sessions is not None:
+            found |= sessions.status()
+        if devices is not None:
+            found["devices"] = dict(devices.status())
         return found
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         del arguments
         raise NoCommandError(f"mqtt has no command {name}")
-
-    def _ready(self) -> None:
-        assert self._context is not None
-        self._context.ready()
-
-    def _fault(self, text: str) -> None:
-        assert self._context is not None
-        self._context.fault(text)

@@ -38,8 +38,15 @@ class Hearing:
     """
 
     def __init__(
-        self, filters: Sequence[str], report: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
+        self,
+        client: MqttClient,
+        filters: Sequence[str],
+        report: Callable[[str], None],
+        *,
+        wait: float = WAIT,
+        again: float = AGAIN,
     ) -> None:
+        self._client = client
         self._filters = filters
         self._report = report
         self._wait = wait
@@ -47,7 +54,6 @@ class Hearing:
         self.probes = {probe_topic(each): each for each in filters if _ANY in each}
         """Topic to filter; what comes on one of them is no client's message."""
         self.deaf = False
-        self._client: MqttClient | None = None
         self._unanswered: set[str] = set()
         self._missing: set[str] = set()
         self._unsent: list[str] = []
@@ -57,8 +63,7 @@ class Hearing:
         """Probes that the broker hasn't acknowledged, with their topics."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def connected(self, client: MqttClient) -> None:
-        self._client = client
+    def connected(self) -> None:
         self._word = secrets.token_hex(8).encode()
         self._unanswered = set(self._filters)
 
@@ -113,7 +118,6 @@ class Hearing:
         self._report("")
 
     def _probe(self) -> None:
-        assert self._client is not None
         self._stop_timer()
         self._missing = set(self.probes)
         self._unsent = list(self.probes)
@@ -122,7 +126,6 @@ class Hearing:
 
     def _next(self) -> None:
         """One by one, so that a broker that ends the connection over a probe shows over which."""
-        assert self._client is not None
         while self._unsent:
             topic = self._unsent.pop(0)
             try:
@@ -132,7 +135,6 @@ class Hearing:
                 self._came(topic)
 
     def _late(self) -> None:
-        assert self._client is not None
         self._timer = asyncio.get_running_loop().call_later(self._again, self._probe)
         self.deaf = True
         filters = ", ".join(sorted(self.probes[topic] for topic in self._missing))

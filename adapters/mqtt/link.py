@@ -20,13 +20,16 @@ def link_of(facts: TlsFacts | None) -> LinkSecurity:
     return LinkSecurity(protocol=protocol, suite=facts.cipher, authenticated=True)
 
 
-def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]:
+def before(options: MqttOptions) -> dict[str, Any]:
+    """What ``of_client`` says while there is no client yet."""
+    return {"connected": False, "attempts": 0, "version": reason_codes.VERSIONS[options.version]}
+
+
+def of_client(client: MqttClient) -> dict[str, Any]:
     """``unread``: messages that were read past (too long, malformed); ``unsent``: longer than the broker takes.
 
     ``given_up``: topics that the broker ends the connection over.
     """
-    if client is None:
-        return {"connected": False, "attempts": 0, "version": reason_codes.VERSIONS[options.version]}
     found: dict[str, Any] = {
         "connected": client.is_connected,
         "attempts": client.attempts,

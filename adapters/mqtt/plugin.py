@@ -6,14 +6,13 @@ Sessions and the topics of devices are imported by ``_sessions`` and ``_devices`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from adapters.mqtt.adapter import MqttAdapter, Report
+from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.link import SCHEME
 from adapters.mqtt.times import TIMES, MqttTimes
 from adapters.mqtt.vocabulary import VOCABULARY
@@ -26,12 +25,14 @@ from gateway.api.vocabulary import Vocabulary
 from layer.secret_file import read_secret, with_remedy
 
 if TYPE_CHECKING:
-    from adapters.mqtt.devices.devices import DeviceTopics
-    from adapters.mqtt.sessions import Sessions
+    from adapters.mqtt.devices.devices import ConfiguredDevices
+    from adapters.mqtt.sessions import ConfiguredSessions
 
 _PLAIN_PORT = 1883
 _TLS_PORT = 8883
 _BROKER_SETUP = "atls-gateway broker-setup makes one"
+_DEVICES_CLIENT = "-devices"
+"""The end of the client identifier of the devices' connection: each connection has its own."""
 _FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
 _TEXT = {"type": "string"}
@@ -139,18 +140,17 @@ class MqttPlugin:
         with found:
             if not 0 < port < 65536:
                 raise ConfigError("broker", "expected a port from 1 to 65535")
-        topics, devices, password, tls = None, None, None, None
+        topics, password, tls = None, None, None
         with found:
             topics = _topics(table.prefix)
         if table.devices is not None:
-            devices = self._devices(table.devices, table.prefix, host, found)
+            _check_topics(table.devices, table.prefix, found)
         with found:
             password = _password(base, table.password_file)
         if table.tls:
             tls = _tls(table, base, found)
         found.tell()
         assert topics is not None
-        sessions = self._sessions(topics, table.return_within) if table.broker_acl else None
         options = MqttOptions(
             host=host,
             port=port,
@@ -168,37 +168,28 @@ class MqttPlugin:
             backoff_first=self._times.backoff_first,
             backoff_limit=self._times.backoff_limit,
         )
-        return MqttAdapter(options, sessions, devices)
+        return MqttAdapter(
+            options,
+            self._sessions(options, topics, table.return_within) if table.broker_acl else None,
+            None if table.devices is None else self._devices(options, table.devices),
+        )
 
-    def _sessions(self, topics: TopicSpace, return_within: float) -> Callable[[MqttOptions, Report], Sessions]:
-        from adapters.mqtt.sessions import Sessions
+    def _sessions(self, options: MqttOptions, topics: TopicSpace, return_within: float) -> ConfiguredSessions:
+        from adapters.mqtt.sessions import ConfiguredSessions
 
-        return lambda options, report: Sessions(options, topics, report, return_within=return_within, times=self._times)
+        return ConfiguredSessions(options=options, topics=topics, return_within=return_within, times=self._times)
 
-    def _devices(
-        self, table: DevicesConfig, prefix: str, host: str, found: Gathered
-    ) -> Callable[[MqttOptions, Report], DeviceTopics]:
-        """``found`` takes what is wrong with the topics. ``prefix``: that of sessions."""
-        from adapters.mqtt.devices.devices import DeviceOptions, DeviceTopics
-        from adapters.mqtt.devices.topics import check
+    def _devices(self, options: MqttOptions, table: DevicesConfig) -> ConfiguredDevices:
+        from adapters.mqtt.devices.devices import ConfiguredDevices
 
-        sessions = {"the prefix of sessions": prefix}
-        for key, base, others in (
-            ("base", table.base, sessions),
-            ("discovery_prefix", table.discovery_prefix, sessions | {"the devices' base": table.base}),
-        ):
-            with found:
-                try:
-                    check(base, others)
-                except UsageError as error:
-                    raise ConfigError(f"devices.{key}", f"expected {error}") from None
-        devices = DeviceOptions(
+        return ConfiguredDevices(
+            options=replace(options, client_id=options.client_id + _DEVICES_CLIENT),
             base=table.base,
             discovery_prefix=table.discovery_prefix if table.home_assistant else None,
             retain=table.retain,
-            claim=f"broker:{host}",
+            claim=f"broker:{options.host}",
+            times=self._times,
         )
-        return lambda options, report: DeviceTopics(options, devices, report, self._times)
 
 
 def _topics(prefix: str) -> TopicSpace:
@@ -206,6 +197,22 @@ def _topics(prefix: str) -> TopicSpace:
         return TopicSpace(prefix)
     except UsageError as error:
         raise ConfigError("prefix", f"expected {error}") from None
+
+
+def _check_topics(table: DevicesConfig, prefix: str, found: Gathered) -> None:
+    """``prefix``: that of sessions. ``found`` takes what is wrong."""
+    from adapters.mqtt.devices.topics import check
+
+    sessions = {"the prefix of sessions": prefix}
+    for key, base, others in (
+        ("base", table.base, sessions),
+        ("discovery_prefix", table.discovery_prefix, sessions | {"the devices' base": table.base}),
+    ):
+        with found:
+            try:
+                check(base, others)
+            except UsageError as error:
+                raise ConfigError(f"devices.{key}", f"expected {error}") from None
 
 
 def _password(base: Path, name: str | None) -> str | None:

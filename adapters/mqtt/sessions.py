@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import payloads, reason_codes
@@ -16,7 +16,7 @@ from adapters.mqtt.departures import Departures
 from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.inbound import Inbound
-from adapters.mqtt.link import link_of, of_client
+from adapters.mqtt.link import NO_LINK, before, link_of, of_client
 from adapters.mqtt.news import News
 from adapters.mqtt.outbound import Outbound
 from adapters.mqtt.pending_acks import PendingAcks
@@ -52,65 +52,58 @@ RECEIVE_MAXIMUM: Final = 1024
 the quarter of a second until the gateway has it in its store."""
 
 _CONTENTS: Final = frozenset(map(ContentKind, bodies.CONTENT_TYPES))
+_COUNTS: Final = (
+    "users", "sessions", "in_flight", "window", "malformed", "leaving", "stale_wills", "answers_lost", "published",
+    "retained", "received", "no_subscribers",
+)  # fmt: skip
 
 
-class Sessions:
-    """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredSessions:
+    """The sessions as the config gives them. ``options``: of their connection.
 
     ``return_within``: seconds within which a user whose will came must send something again.
     """
 
-    def __init__(
-        self,
-        options: MqttOptions,
-        topics: t.TopicSpace,
-        health: Callable[[str], None],
-        *,
-        return_within: float,
-        times: MqttTimes,
-    ) -> None:
-        self._times = times
-        self._options = options
-        self._topics = topics
+    options: MqttOptions
+    topics: t.TopicSpace
+    return_within: float
+    times: MqttTimes
+
+    def status(self) -> Mapping[str, Any]:
+        """Before the run: that of ``Sessions``, but for what only a client can count."""
+        return {**before(self.options), "link": NO_LINK.protocol, **dict.fromkeys(_COUNTS, 0)}
+
+    def begin(self, context: AdapterContext, health: Callable[[str], None]) -> Sessions:
+        return Sessions(self, context, health)
+
+
+class Sessions:
+    """The sessions behind one broker in one run, on a separate connection. ``health`` takes that one's trouble."""
+
+    def __init__(self, config: ConfiguredSessions, context: AdapterContext, health: Callable[[str], None]) -> None:
+        self._times = config.times
+        self._topics = topics = config.topics
+        self._context = context
         self._health = health
-        self._client: MqttClient | None = None
-        self._context: AdapterContext | None = None
-        self._inbound: Inbound | None = None
-        self._outbound: Outbound | None = None
-        self._early: list[Transmit] = []
-        """Transmits that came before ``run``."""
         self._users = Users()
         self._ends = UserEnds(topics, self._owns)
-        self._epoch: Epoch | None = None
-        """Changes each time that all sessions are given up, by which clients learn of it."""
-        self._submitted = PendingAcks(self._acknowledge)
-        self._departures = Departures(return_within, self._reset)
-        self._hearing = Hearing(topics.gateway_filters(), self._hears)
-        self._news: News | None = None
-        self._refusal = ""
-        self._unauthorized = False
-        self._known = False
-        """The broker has accepted us before."""
-        self._comeback: asyncio.TimerHandle | None = None
-        self._away: asyncio.TimerHandle | None = None
-        self._lost = False
-        """The broker has been away for so long that its sessions were given up."""
-        self._complaints = MalformedLog()
-        self._counters = {"received": 0, "no_subscribers": 0}
-
-    # What the adapter passes on: see gateway.api.ports.Adapter
-
-    async def run(self, context: AdapterContext) -> None:
-        self._context = context
         self._epoch = Epoch(context.state_dir, context.epoch)
+        """Changes each time that all sessions are given up, by which clients learn of it."""
         self._take_up()
-        options = replace(self._options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
-        client = self._client = MqttClient(options, self, wake=context.touch)
+        self._options = options = replace(
+            config.options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM
+        )
+        self._client = client = MqttClient(options, self, wake=context.touch)
+        self._submitted = PendingAcks(self._acknowledge)
+        self._departures = Departures(config.return_within, self._reset)
+        self._hearing = Hearing(client, topics.gateway_filters(), self._hears)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
+        self._complaints = MalformedLog()
         self._inbound = Inbound(
             context,
-            self._topics,
+            topics,
             self._users,
             self._ends,
             self._submitted,
@@ -120,19 +113,24 @@ class Sessions:
             self._complaints,
         )
         client.receiver.on_too_long = self._inbound.too_long
-        client.subscribe(self._topics.gateway_filters())
+        client.subscribe(topics.gateway_filters())
         self._outbound = Outbound(
-            context,
-            client,
-            self._topics,
-            self._ends,
-            self._times.grace,
-            lost=self._not_taken,
-            stalled=self._stalled,
+            context, client, topics, self._ends, self._times.grace, lost=self._not_taken, stalled=self._stalled
         )
-        early, self._early = self._early, []
-        for transmit in early:
-            self.send(transmit)
+        self._refusal = ""
+        self._unauthorized = False
+        self._known = False
+        """The broker has accepted us before."""
+        self._comeback: asyncio.TimerHandle | None = None
+        self._away: asyncio.TimerHandle | None = None
+        self._lost = False
+        """The broker has been away for so long that its sessions were given up."""
+        self._counters = {"received": 0, "no_subscribers": 0}
+
+    # What the adapter passes on: see gateway.api.ports.Adapter
+
+    async def run(self) -> None:
+        client = self._client
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
@@ -147,13 +145,10 @@ class Sessions:
                 self._outbound.close()
 
     def send(self, transmit: Transmit) -> None:
-        envelope, outbound = transmit.envelope, self._outbound
-        if outbound is None:
-            self._early.append(transmit)
-            return
+        envelope = transmit.envelope
         user = self._users.by_claim.get(transmit.to.claim)
         if user is not None and type(envelope) is Unit and not self._lost:
-            outbound.send(transmit, user)
+            self._outbound.send(transmit, user)
             return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
@@ -169,12 +164,10 @@ class Sessions:
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
             self._ends.enter(user, envelope.session, envelope.content)
-        outbound.send(transmit, user)
+        self._outbound.send(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        if self._outbound is not None:
-            self._outbound.withdraw(envelope)
-        self._early = [transmit for transmit in self._early if transmit.envelope.id != envelope]
+        self._outbound.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
         if receipt.outcome is Outcome.HELD:
@@ -185,35 +178,32 @@ class Sessions:
             self._tell(unit.user, unit.session, payloads.loss(unit.n, receipt))
 
     def flush(self) -> None:
-        if self._client is not None:
-            self._client.flush()
+        self._client.flush()
 
     def status(self) -> Mapping[str, Any]:
         return {
-            **of_client(self._client, self._options),
+            **of_client(self._client),
             "link": self._users.link.protocol,
             "users": len(self._users),
             "sessions": len(self._ends),
-            "in_flight": 0 if self._outbound is None else len(self._outbound),
-            "window": 0 if self._client is None else self._client.window,
+            "in_flight": len(self._outbound),
+            "window": self._client.window,
             "malformed": self._complaints.count,
             "leaving": len(self._departures.leaving),
             "stale_wills": self._departures.stale,
-            "answers_lost": 0 if self._news is None else self._news.lost,
-            "published": 0 if self._outbound is None else self._outbound.published,
-            "retained": 0 if self._inbound is None else self._inbound.retained,
+            "answers_lost": self._news.lost,
+            "published": self._outbound.published,
+            "retained": self._inbound.retained,
             **self._counters,
         }
 
     # carriage.mqtt.options.MqttHandler
 
     def connected(self, session_present: bool) -> None:
-        assert self._client is not None
         self._users.connected(link_of(self._client.tls_facts()))
-        self._hearing.connected(self._client)
+        self._hearing.connected()
         self._end_away()
         self._lost = self._unauthorized = False
-        assert self._outbound is not None
         self._outbound.pause()
         first, self._known = not self._known, True
         if first or session_present:
@@ -223,14 +213,12 @@ class Sessions:
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
-        assert self._outbound is not None
         self._outbound.resume(self._users.link)
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
 
     def disconnected(self, reason: str) -> None:
-        assert self._context is not None
         refusal, self._refusal = self._refusal, ""
         if reason != STOPPED:
             self._health(refusal or reason_codes.no_broker(self._options.host, self._options.port, reason))
@@ -240,7 +228,7 @@ class Sessions:
     def _pause(self) -> None:
         self._departures.forget()
         self._hearing.disconnected()
-        if self._outbound is not None and not self._lost:
+        if not self._lost:
             self._outbound.pause()
         if self._comeback is not None:
             self._comeback.cancel()
@@ -265,7 +253,7 @@ class Sessions:
         self._counters["received"] += 1
         waits = False
         try:
-            waits = self._inbound is not None and self._inbound.take(message)
+            waits = self._inbound.take(message)
         except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
@@ -273,14 +261,12 @@ class Sessions:
                 self._acknowledge(message)
 
     def published(self, token: Token, code: int) -> None:
-        assert self._context is not None
         transmit: object = token  # compared before it is looked up: a value of the api has no hash
         if type(transmit) is not Transmit and self._hearing.tokens and self._hearing.published(token, code):
             return
-        if self._news is not None and self._news.waiting:
+        if self._news.waiting:
             self._news.flush()
         outbound = self._outbound
-        assert outbound is not None
         if type(transmit) is Transmit:
             outbound.taken(transmit, code)
             self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
@@ -292,18 +278,17 @@ class Sessions:
 
     def dropped(self, token: Token, reason: DropReason) -> None:
         transmit: object = token
-        if isinstance(transmit, Transmit) and self._outbound is not None:
+        if isinstance(transmit, Transmit):
             self._outbound.dropped(transmit, reason)
-        elif not self._hearing.dropped(token) and self._news is not None:
+        elif not self._hearing.dropped(token):
             self._news.lost += 1
 
     def _acknowledge(self, message: Message) -> None:
-        if self._client is not None and message.qos:
+        if message.qos:
             self._client.acknowledge(message)
 
     def _reset(self, user: str) -> None:
         """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
-        assert self._context is not None
         context = self._context
         self._ends.remove_peer(user)
         reset = Reset(
@@ -314,21 +299,17 @@ class Sessions:
     # What goes to clients
 
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
-        assert self._news is not None
         self._news.tell(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
 
     # Small things
 
     def _owns(self, user: str, session: SessionId) -> bool:
-        assert self._context is not None
         return self._context.owns(self._users.peer(user), session)
 
     def _state(self, state: bodies.State) -> bytes:
-        assert self._epoch is not None
         return bodies.encode(bodies.BridgeState(self._epoch.number, state))
 
     def _tell_state(self, state: bodies.State) -> None:
-        assert self._news is not None
         self._news.stand(self._topics.build(t.BridgeStateTopic()), self._state(state))
 
     def _will(self) -> Will:
@@ -337,7 +318,6 @@ class Sessions:
         return Will(topic=topic, payload=self._state(bodies.State.OFFLINE), retain=True, content_type=bodies.JSON_TYPE)
 
     def _settle(self, receipt: Receipt) -> None:
-        assert self._context is not None
         self._context.settle(receipt)
 
     # The broker's absence
@@ -354,27 +334,23 @@ class Sessions:
     def _give_up(self) -> None:
         """The broker has been away too long: end the sessions of its clients, so that the other ends are notified."""
         self._away = None
-        assert self._outbound is not None and self._epoch is not None and self._context is not None
         self._lost = True
         self._outbound.give_up()
         self._context.allow(self._options.max_in_flight)  # what waits for the link comes, and fails at once
         self._epoch.lose()
-        if self._client is not None:
-            self._client.will = self._will()
+        self._client.will = self._will()
         for user in self._ends.peers():
             self._reset(user)
 
     def _stalled(self) -> None:
         """The broker is there and takes nothing at all: as good as away, and for all sessions."""
         self._give_up()
-        assert self._client is not None
         self._client.end("it takes nothing")
 
     # What survives a restart
 
     def _take_up(self) -> None:
         """Go on with the ends of the earlier run; they keep their users, for which the broker vouches as before."""
-        assert self._context is not None
         for end in self._context.surviving():
             user = self._users.of(end.claim)
             if user is not None:
@@ -382,7 +358,6 @@ class Sessions:
 
     def _not_taken(self, transmit: Transmit) -> None:
         """The broker is there and doesn't take a message: its session can't go on."""
-        assert self._context is not None
         context, envelope, user = self._context, transmit.envelope, self._users.of(transmit.to.claim)
         if not isinstance(envelope, Unit) or user is None:
             return

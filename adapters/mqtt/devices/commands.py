@@ -72,12 +72,14 @@ class Commands:
 
     def __init__(
         self,
+        context: AdapterContext,
         topics: HomeSpace,
         publisher: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
         acknowledge_by: float,
     ) -> None:
+        self._context = context
         self._acknowledge_by = acknowledge_by
         self._topics = topics
         self._publisher = publisher
@@ -92,7 +94,7 @@ class Commands:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def take(self, topic: Set | Get, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
+    def take(self, topic: Set | Get, message: Message, source: Peer, lost: bool) -> None:
         """Carry out a message. ``lost``: an earlier run of the gateway may have done it. PeerError: malformed."""
         read = v.read_set if isinstance(topic, Set) else v.read_get
         asked = read(message.payload, topic.property)
@@ -123,12 +125,12 @@ class Commands:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
         elif wanted and isinstance(topic, Set):
             given = {name: value for name, value in wanted.items() if value is not None}
-            self._submit(batch, WriteProperties, context, source, lost, values=given)
+            self._submit(batch, WriteProperties, source, lost, values=given)
         elif wanted:
-            self._submit(batch, ReadProperties, context, source, lost, names=tuple(wanted))
+            self._submit(batch, ReadProperties, source, lost, names=tuple(wanted))
         self._begun(batch)
 
-    def invoke(self, topic: InvokeTopic, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
+    def invoke(self, topic: InvokeTopic, message: Message, source: Peer, lost: bool) -> None:
         """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
         asked = v.read_input(message.payload)
         self._batches += 1
@@ -142,7 +144,7 @@ class Commands:
             # QoS 1 may bring a message twice, and so may a sender that saw no answer: a lamp would be as it was.
             self._answer(batch, topic.action, "failed", Reason.CONTENT.value, "it needs a transaction")
         else:
-            self._try(batch, topic.action, action, asked.values, context, source, lost)
+            self._try(batch, topic.action, action, asked.values, source, lost)
         self._begun(batch)
 
     def _try(
@@ -151,7 +153,6 @@ class Commands:
         name: str,
         action: ActionAffordance,
         given: Mapping[str, Any],
-        context: AdapterContext,
         source: Peer,
         lost: bool,
     ) -> None:
@@ -160,7 +161,7 @@ class Commands:
         except PeerError as mistake:
             self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
             return
-        self._submit(batch, InvokeAction, context, source, lost, name=name, input=fit)
+        self._submit(batch, InvokeAction, source, lost, name=name, input=fit)
 
     def _begun(self, batch: _Batch) -> None:
         self._unacknowledged[batch.number] = batch
@@ -217,12 +218,11 @@ class Commands:
         self,
         batch: _Batch,
         kind: type[Interaction],
-        context: AdapterContext,
         source: Peer,
         lost: bool,
         **what: Any,
     ) -> None:
-        identifier, now = context.next_id(), context.now()
+        identifier, now = self._context.next_id(), self._context.now()
         # What may have been carried out before is of no use any longer: it has an outcome only if its transaction is
         # still known (it was held, so it is in the store).
         expiry = 0 if lost else batch.message.expiry
@@ -237,7 +237,7 @@ class Commands:
         )
         pending = _Pending(batch, wanted.names, read=kind is ReadProperties)
         full = len(self._pending) >= MAX_PENDING
-        verdict = Refused(Reason.BUSY) if full else context.submit(wanted)
+        verdict = Refused(Reason.BUSY) if full else self._context.submit(wanted)
         if isinstance(verdict, Refused):
             unknown = lost and verdict.reason is Reason.EXPIRED
             for name in wanted.names:

@@ -24,12 +24,13 @@ from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
 from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
+from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
 from adapters.mqtt.devices.state_publisher import Part, StatePublisher
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
-from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
+from adapters.mqtt.link import NO_LINK, SCHEME, before, link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.times import TIMES, MqttTimes
+from adapters.mqtt.times import MqttTimes
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
@@ -49,76 +50,87 @@ _LOG = logging.getLogger(__name__)
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
+_COUNTS: Final = ("devices", "waiting", "commands", "malformed", "answers_lost")
+_COUNTERS: Final = ("received", "retained", "repeated", "answers", "events")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceOptions:
-    """``discovery_prefix`` None: nothing is published for Home Assistant. ``claim``: the broker's, as a peer."""
+class ConfiguredDevices:
+    """The topics of devices as the config gives them. ``options``: of their connection. ``claim``: the broker's, as a
+    peer.
 
+    ``discovery_prefix`` None: nothing is published for Home Assistant.
+    """
+
+    options: MqttOptions
     base: str
     discovery_prefix: str | None
     retain: bool
     claim: str
+    times: MqttTimes
+
+    def status(self) -> Mapping[str, Any]:
+        """Before the run: that of ``DeviceTopics``, but for what only a client can count."""
+        counts = dict.fromkeys((*_COUNTS, *PUBLISHER_COUNTERS, *_COUNTERS), 0)
+        return {**before(self.options), "watching": False, **counts}
+
+    def begin(self, context: AdapterContext, health: Callable[[str], None]) -> DeviceTopics:
+        return DeviceTopics(self, context, health)
 
 
 class DeviceTopics:
-    """``health`` takes the connection's trouble."""
+    """The topics of devices in one run. ``health`` takes the connection's trouble."""
 
-    def __init__(
-        self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None], times: MqttTimes = TIMES
-    ) -> None:
-        self._times = times
-        self._topics = HomeSpace(devices.base)
-        will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
-        self._options = replace(
-            options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
-        )
-        self._prefix = devices.discovery_prefix
-        self._claim = devices.claim
+    def __init__(self, config: ConfiguredDevices, context: AdapterContext, health: Callable[[str], None]) -> None:
+        self._times = times = config.times
+        self._topics = topics = HomeSpace(config.base)
+        self._prefix = config.discovery_prefix
+        self._claim = config.claim
+        self._retain = config.retain
+        self._context = context
         self._health = health
-        self._client: MqttClient | None = None
-        self._context: AdapterContext | None = None
-        self._publisher = StatePublisher(self._topics, self._now, retain=devices.retain)
-        self._commands = Commands(self._topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
-        self._requests = AdminRequests(self._topics, self._tell)
-        self._once = RedeliveryFilter()
-        self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
+        will = Will(topic=topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
+        options = replace(
+            config.options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
+        )
+        self._options = options
+        self._client = client = MqttClient(options, self, wake=context.touch)
+        # Half of the queue: answers to a client that floods us must not crowd out the rest.
+        self._news = News(client, options.max_queued // 2)
+        gateway = context.gateway()
+        discovery = None if self._prefix is None else Discovery(topics, self._prefix, gateway)
+        self._publisher = StatePublisher(topics, client, context.now, discovery, retain=config.retain)
+        names = PublishedDevices(context.state_dir)
+        self._migration = (
+            None
+            if discovery is None
+            else Migration(topics.base, client, names, self._publisher, discovery, times.migration_pause)
+        )
+        self._roster = Roster(gateway.id, names, self._publisher, self._migration)
+        self._peer = Peer(scheme=SCHEME, claims=(config.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
-        self._watch: DeviceWatch | None = None
+        """None: there was no connection yet."""
+        self._watch = DeviceWatch(context, self._peer, self._publisher, self._roster, self._later, times.forget_after)
+        self._bridge = Bridge(topics, context, self._news, discovery)
+        self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
+        self._requests = AdminRequests(context, topics, self._tell)
+        self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self._retain = devices.retain
-        self._roster: Roster | None = None
-        self._bridge: Bridge | None = None
-        self._migration: Migration | None = None
         self._early = EarlyCommands(self._carry_out_early)
-        self._hearing = Hearing(self._filters(), self._hears)
-        self._news: News | None = None
+        self._hearing = Hearing(client, self._filters(), self._hears)
+        client.receiver.on_too_long = self._on_too_long
+        client.subscribe(self._filters())
         self._refusal = ""
         self._fresh = True
         """Messages that an earlier run of the gateway took may come again on this connection."""
         self._discovered: set[str] = set()
         self._complaints = MalformedLog()
-        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "events": 0}
+        self._counters = dict.fromkeys(_COUNTERS, 0)
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
-    async def run(self, context: AdapterContext) -> None:
-        self._context = context
-        names = PublishedDevices(context.state_dir)
-        gateway = context.gateway()
-        if self._prefix is not None:
-            discovery = self._publisher.discovery = Discovery(self._topics, self._prefix, gateway)
-            self._migration = Migration(
-                self._topics.base, names, self._publisher, discovery, self._times.migration_pause
-            )
-        roster = self._roster = Roster(gateway.id, names, self._publisher, self._migration)
-        forget_after = self._times.forget_after
-        self._watch = DeviceWatch(context, self._peer, self._publisher, roster, self._later, forget_after)
-        client = self._client = MqttClient(self._options, self, wake=context.touch)
-        # Half of the queue: answers to a client that floods us must not crowd out the rest.
-        self._news = News(client, self._options.max_queued // 2)
-        self._bridge = Bridge(self._topics, context, self._news, self._publisher.discovery)
-        client.receiver.on_too_long = self._on_too_long
-        client.subscribe(self._filters())
+    async def run(self) -> None:
+        client = self._client
         self._later(self._times.early_for, self._early.end)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
@@ -143,7 +155,7 @@ class DeviceTopics:
 
     def update(self, update: Update) -> None:
         watch = self._watch
-        if watch is None or update.subscription != watch.id:
+        if update.subscription != watch.id:
             return
         shown = self._publisher.shown.get(update.device)
         change = update.change
@@ -164,33 +176,30 @@ class DeviceTopics:
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
-        if self._watch is not None:
-            self._watch.compare_soon()
+        self._watch.compare_soon()
 
     def flush(self) -> None:
-        if self._client is None or self._watch is None:
-            return
         if self._watch.due:
-            self._compare(self._watch)
+            self._compare()
         self._client.flush()
 
-    def _compare(self, watch: DeviceWatch) -> None:
+    def _compare(self) -> None:
         """Show the devices that there are; publish what changed of the gateway, and carry out what waited for them."""
-        watch.compare()
-        if self._bridge is not None and self._client is not None and self._client.is_connected:
+        self._watch.compare()
+        if self._client.is_connected:
             self._bridge.tell(self._peer)
         if self._early:
             self._early.take(self._publisher.shown)
 
     def status(self) -> Mapping[str, Any]:
         return {
-            **of_client(self._client, self._options),
-            "watching": self._watch is not None and self._watch.id is not None,
+            **of_client(self._client),
+            "watching": self._watch.id is not None,
             "devices": len(self._publisher.shown),
             "waiting": self._publisher.waiting,
             "commands": len(self._commands),
             "malformed": self._complaints.count,
-            "answers_lost": 0 if self._news is None else self._news.lost,
+            "answers_lost": self._news.lost,
             **self._publisher.counters,
             **self._counters,
         }
@@ -198,23 +207,21 @@ class DeviceTopics:
     # carriage.mqtt.options.MqttHandler
 
     def connected(self, session_present: bool) -> None:
-        assert self._client is not None and self._watch is not None
-        self._once.connected(session_present, self._now())
+        self._once.connected(session_present, self._context.now())
         if not session_present:
             self._fresh = False
-        self._hearing.connected(self._client)
+        self._hearing.connected()
         link = link_of(self._client.tls_facts())
         if link != self._link:  # a peer carries the link that it came over
             self._link = link
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
             self._watch.become(self._peer)
-        if self._bridge is not None:
-            self._bridge.tell(self._peer, again=True)  # before its devices, which name it
+        self._bridge.tell(self._peer, again=True)  # before its devices, which name it
         if self._migration is not None:
-            self._migration.connected(self._client)
-        self._publisher.open(self._client, self._client.version)
+            self._migration.connected()
+        self._publisher.open()
         if self._watch.connected():
-            self._compare(self._watch)
+            self._compare()
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -225,7 +232,7 @@ class DeviceTopics:
         if self._migration is not None:
             self._migration.disconnected()
         self._hearing.disconnected()
-        if self._client is not None and self._link is not None:
+        if self._link is not None:
             self._fresh = False
         if reason != STOPPED:
             self._health(refusal or reason_codes.no_broker(self._options.host, self._options.port, reason))
@@ -234,7 +241,6 @@ class DeviceTopics:
         self._hearing.subscribed(topic_filter, code)
 
     def _hears(self, trouble: str) -> None:
-        assert self._news is not None
         self._news.stand(self._topics.bridge_state, OFFLINE if trouble else ONLINE)
         self._health(trouble)
 
@@ -259,10 +265,9 @@ class DeviceTopics:
     def published(self, token: Token, code: int) -> None:
         if self._hearing.tokens and self._hearing.published(token, code):
             return
-        if self._news is not None and self._news.waiting:
+        if self._news.waiting:
             self._news.flush()
         if self._migration is not None and self._migration.published(token, code):
-            assert self._roster is not None
             self._roster.keep()
         if self._publisher.replaced:
             self._later(self._times.settled, self._replace)
@@ -278,11 +283,11 @@ class DeviceTopics:
             self._health(f"the broker lets us not publish below {where} ({code}); check its ACL")
         if self._publisher.waiting:
             self._publisher.flush()
-        elif self._roster is not None and self._client is not None and not self._client.outstanding:
+        elif not self._client.outstanding:
             self._roster.all_published()
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        if not self._hearing.dropped(token) and reason is DropReason.EXPIRED and self._news is not None:
+        if not self._hearing.dropped(token) and reason is DropReason.EXPIRED:
             self._news.lost += 1
 
     def _repeat(self) -> None:
@@ -300,7 +305,6 @@ class DeviceTopics:
 
     def _take(self, message: Message) -> bool:
         """Whether another part acknowledges the message. PeerError: malformed."""
-        assert self._context is not None and self._roster is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1
             if message.topic != self._birth:
@@ -308,16 +312,15 @@ class DeviceTopics:
             return False
         if message.topic == self._birth:
             if message.payload == b"online":
-                if self._bridge is not None:
-                    self._bridge.tell(self._peer, again=True)
+                self._bridge.tell(self._peer, again=True)
                 self._publisher.again(self._publisher.shown)
             return False
-        if self._once.had(message, self._now()):
+        if self._once.had(message, self._context.now()):
             self._counters["repeated"] += 1
             return False
         topic = self._topics.parse(message.topic)
         if isinstance(topic, TopicRequest):
-            self._requests.take(topic, message, self._context, self._peer)
+            self._requests.take(topic, message, self._peer)
             return False
         lost = message.again and self._fresh
         known = topic.device in self._publisher.shown
@@ -326,11 +329,10 @@ class DeviceTopics:
         return True
 
     def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
-        assert self._context is not None
         if isinstance(topic, InvokeTopic):
-            self._commands.invoke(topic, message, self._context, self._peer, lost)
+            self._commands.invoke(topic, message, self._peer, lost)
         else:
-            self._commands.take(topic, message, self._context, self._peer, lost)
+            self._commands.take(topic, message, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:
         try:
@@ -356,20 +358,18 @@ class DeviceTopics:
         return (*self._topics.filters(), *((self._birth,) if self._prefix is not None else ()))
 
     def _acknowledge(self, message: Message) -> None:
-        if self._client is not None and message.qos:
+        if message.qos:
             self._client.acknowledge(message)
 
     # What goes to clients
 
     def _tell(self, topic: str, body: bytes, correlation: bytes | None) -> None:
         """Publish an answer."""
-        assert self._news is not None
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
 
     def _tell_event(self, update: Update) -> None:
         """Publish an event, never retained: a client that subscribes later must not take it for new."""
-        assert self._news is not None
         self._counters["events"] += 1
         body: dict[str, Any] = {"event": update.event}
         if update.data is not None:
@@ -384,7 +384,3 @@ class DeviceTopics:
         if timer is not None:
             timer.cancel()
         self._timers[do] = asyncio.get_running_loop().call_later(seconds, do)
-
-    def _now(self) -> float:
-        assert self._context is not None
-        return self._context.now()

@@ -27,30 +27,37 @@ from gateway.api.model import DeviceView
 
 
 class Migration:
-    """``base`` is the topics', ``pause`` in seconds. The client is there from ``connected`` to ``disconnected``."""
+    """``base`` is the topics', ``pause`` in seconds. It publishes from ``connected`` to ``disconnected`` only."""
 
     def __init__(
-        self, base: str, names: PublishedDevices, publisher: StatePublisher, discovery: Discovery, pause: float
+        self,
+        base: str,
+        client: MqttClient,
+        names: PublishedDevices,
+        publisher: StatePublisher,
+        discovery: Discovery,
+        pause: float,
     ) -> None:
         self._pause = pause
         self._base = base
+        self._client = client
         self._names = names
         self._publisher = publisher
         self._discovery = discovery
-        self._client: MqttClient | None = None
+        self._open = False
         self._under_way: dict[str, asyncio.TimerHandle] = {}
         self._gone: set[str] = set()
         self._cleared: dict[Token, str] = {}
 
-    def connected(self, client: MqttClient) -> None:
-        self._client = client
+    def connected(self) -> None:
+        self._open = True
         for shown in list(self._publisher.shown.values()):
             self.seen(shown.view)
         for name in self._gone:
             self._clear(name)
 
     def disconnected(self) -> None:
-        self._client = None
+        self._open = False
         for timer in self._under_way.values():
             timer.cancel()
         self._under_way.clear()
@@ -69,7 +76,7 @@ class Migration:
         if name not in self._names.first or name in self._under_way:
             return
         self._publisher.hold(name)
-        if self._client is None:
+        if not self._open:
             return
         try:
             self._client.publish(self._topic(name), LET_GO, qos=1)
@@ -105,7 +112,7 @@ class Migration:
         self._publisher.release(name)
 
     def _clear(self, name: str) -> None:
-        if self._client is None or name in self._cleared.values():
+        if not self._open or name in self._cleared.values():
             return
         try:
             self._cleared[self._client.publish(self._topic(name), b"", qos=1, retain=True)] = name

@@ -31,19 +31,22 @@ MAX_ANSWER: Final = 256 * 1024
 class AdminRequests:
     """``publish(topic, body, correlation)`` publishes an answer."""
 
-    def __init__(self, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]) -> None:
+    def __init__(
+        self, context: AdapterContext, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]
+    ) -> None:
+        self._context = context
         self._topics = topics
         self._publish = publish
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, request: TopicRequest, message: Message, context: AdapterContext, source: Peer) -> None:
+    def take(self, request: TopicRequest, message: Message, source: Peer) -> None:
         """Begin to answer a request. PeerError: malformed."""
         values = read_object(message.payload) if message.payload.strip() else {}
         transaction = read_transaction(values)
         if len(self._tasks) >= MAX_AT_ONCE:
             self._respond(request, message, transaction, {}, "busy")
             return
-        task = asyncio.get_running_loop().create_task(self._do(request, message, transaction, values, context, source))
+        task = asyncio.get_running_loop().create_task(self._do(request, message, transaction, values, source))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -58,7 +61,6 @@ class AdminRequests:
         message: Message,
         transaction: str | int | None,
         values: dict[str, Any],
-        context: AdapterContext,
         source: Peer,
     ) -> None:
         do = _COMMANDS.get(request.command)
@@ -68,7 +70,7 @@ class AdminRequests:
             error = "unknown request"
         else:
             try:
-                data = await do(values, context, source)
+                data = await do(values, self._context, source)
             except PeerError as refusal:
                 error = str(refusal)
         self._respond(request, message, transaction, data, error)

@@ -39,6 +39,8 @@ QUIET: Final = 5.0
 MAX_GONE: Final = 64
 """Properties that one device no longer has and that are published as gone."""
 
+COUNTERS: Final = ("states", "coalesced", "unchanged")
+
 
 class Part(IntFlag):
     """The parts of a device that are to be published."""
@@ -77,16 +79,24 @@ class Shown:
 
 
 class StatePublisher:
-    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` is given before the
-    first device is shown; without it nothing is published for Home Assistant."""
+    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` None: nothing is
+    published for Home Assistant."""
 
-    def __init__(self, topics: HomeSpace, now: Callable[[], float], *, retain: bool) -> None:
+    def __init__(
+        self,
+        topics: HomeSpace,
+        client: MqttClient,
+        now: Callable[[], float],
+        discovery: Discovery | None,
+        *,
+        retain: bool,
+    ) -> None:
         self._topics = topics
+        self._client = client
         self._now = now
-        self.discovery: Discovery | None = None
+        self._discovery = discovery
         self._retain = retain
-        self._client: MqttClient | None = None
-        self._version = 5
+        client.sender.on_room = self.flush
         self._open = False
         self._changing = False
         self._due: dict[str, Part] = {}
@@ -101,18 +111,17 @@ class StatePublisher:
         """Devices of which Home Assistant is taking components away before others are announced: they are held, and the
         owner of the timers releases them."""
         self.shown: dict[str, Shown] = {}
-        self.counters = {"states": 0, "coalesced": 0, "unchanged": 0}
+        self.counters = dict.fromkeys(COUNTERS, 0)
 
     @property
     def waiting(self) -> int:
         return len(self._due) + len(self._emptied)
 
-    def open(self, client: MqttClient, version: int) -> None:
+    def open(self) -> None:
         """The connection is there: all of it goes out, since the broker may have lost what it had."""
-        self._client, self._version = client, version
-        client.sender.on_room = self.flush
         self._open = True
         self._announced.clear()
+        version = self._client.version
         for name, shown in self.shown.items():
             shown.head = publish_head(self._topics.state(name), version)
         self.again(self.shown)
@@ -149,11 +158,10 @@ class StatePublisher:
         known = self.shown.get(view.name)
         properties = {each.name: each for each in view.properties}
         actions = {each.name: each for each in view.actions}
-        shown = Shown(
-            view, who, properties, actions, publish_head(self._topics.state(view.name), self._version), view.online
-        )
-        if self.discovery is not None:
-            shown.components = self.discovery.platforms(view, who)
+        head = publish_head(self._topics.state(view.name), self._client.version)
+        shown = Shown(view, who, properties, actions, head, view.online)
+        if self._discovery is not None:
+            shown.components = self._discovery.platforms(view, who)
         shown.fragments = {name: fragment(name, None, each) for name, each in properties.items() if each.readable}
         for name, sample in view.samples.items():
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
@@ -196,8 +204,8 @@ class StatePublisher:
         self.flush()
 
     def _empty_discovery(self, object_id: str) -> None:
-        if self.discovery is not None and object_id:
-            self._emptied[self.discovery.topic(object_id)] = None
+        if self._discovery is not None and object_id:
+            self._emptied[self._discovery.topic(object_id)] = None
 
     def values(self, shown: Shown, samples: tuple[tuple[str, Sample], ...], at: float) -> None:
         fragments, news = shown.fragments, shown.published_at is None or at >= shown.published_at + QUIET
@@ -278,8 +286,8 @@ class StatePublisher:
 
     def _empty(self) -> None:
         used = {topic for name in self.shown for topic in (self._topics.availability(name), self._topics.state(name))}
-        if self.discovery is not None:
-            used.update(self.discovery.topic(shown.who.object_id) for shown in self.shown.values())
+        if self._discovery is not None:
+            used.update(self._discovery.topic(shown.who.object_id) for shown in self.shown.values())
         while self._emptied:
             topic = next(iter(self._emptied))
             if topic not in used and not self._publish(topic, b"", None):
@@ -287,7 +295,6 @@ class StatePublisher:
             del self._emptied[topic]
 
     def _state(self, shown: Shown) -> bool:
-        assert self._client is not None
         taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
         if taken:
             self.counters["states"] += 1
@@ -313,7 +320,7 @@ class StatePublisher:
     # What changes seldom goes with QoS 1, so that a refusal shows. False: later.
 
     def _discover(self, name: str, shown: Shown) -> bool:
-        discovery = self.discovery
+        discovery = self._discovery
         if discovery is None or not shown.announced or name in self._held:
             return True
         topic = discovery.topic(shown.who.object_id)
@@ -335,7 +342,6 @@ class StatePublisher:
 
     def _publish(self, topic: str, payload: bytes, announced: str | None) -> bool:
         """With QoS 1 and retained. ``announced``: the device of which it is the discovery. False: later."""
-        assert self._client is not None
         if self._client.outstanding > MAX_OUTSTANDING:
             return False
         try:

@@ -13,6 +13,7 @@ from typing import Any
 from cryptography import x509
 
 from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.sessions import Sessions
 from adapters.mqtt.times import TIMES, MqttTimes
@@ -219,8 +220,13 @@ class MqttHome(Gateway):
 
     @property
     def sessions(self) -> Sessions:
-        assert self.adapter.sessions is not None
-        return self.adapter.sessions
+        assert self.adapter.running is not None and self.adapter.running.sessions is not None
+        return self.adapter.running.sessions
+
+    @property
+    def devices(self) -> DeviceTopics:
+        assert self.adapter.running is not None and self.adapter.running.devices is not None
+        return self.adapter.running.devices
 
     def configure(self, **changed: Any) -> MqttAdapter:
         adapter = MqttPlugin(self.times).configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
@@ -254,8 +260,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert sessions._outbound is None or not len(sessions._outbound)
-        assert not len(sessions._submitted) and not sessions._ends
+        assert not len(sessions._outbound) and not len(sessions._submitted) and not sessions._ends
 
 
 Start = Callable[..., Awaitable[MqttHome]]

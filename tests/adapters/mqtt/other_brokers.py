@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.mqtt.sessions import Sessions
 from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
@@ -35,8 +37,16 @@ class PlainHome(Gateway):
         adapter = MqttPlugin(times).configure(MqttConfig.model_validate(table), folder)
         assert isinstance(adapter, MqttAdapter)
         self.adapter = adapter
-        assert adapter.sessions is not None and adapter.devices is not None
-        self.sessions, self.devices = adapter.sessions, adapter.devices
+
+    @property
+    def sessions(self) -> Sessions:
+        assert self.adapter.running is not None and self.adapter.running.sessions is not None
+        return self.adapter.running.sessions
+
+    @property
+    def devices(self) -> DeviceTopics:
+        assert self.adapter.running is not None and self.adapter.running.devices is not None
+        return self.adapter.running.devices
 
 
 class OldUser:

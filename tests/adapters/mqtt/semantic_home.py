@@ -124,7 +124,6 @@ async def put(user: User, topic: str, payload: bytes | str, **more: Any) -> int:
 async def settled(home: MqttHome) -> None:
     """All that was published has been taken by the broker."""
 
-    devices = home.adapter.devices
-    assert devices is not None and devices._client is not None
+    devices = home.devices
     client = devices._client
     await until(lambda: not client.outstanding and not devices._publisher.waiting)

@@ -78,7 +78,7 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     session = home.far.open("app", ContentKind.ATLS)
     await until(app.incoming)
     client = home.sessions._client
-    assert client is not None and client._wire is not None
+    assert client._wire is not None
     client._end("cut")
     began = asyncio.get_running_loop().time()
     receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
@@ -180,7 +180,7 @@ async def test_a_slow_broker_holds_back_the_senders_counted(home: MqttHome) -> N
         assert taken == EngineLimits().queue_units
         await until(lambda: home.adapter.status()["in_flight"] == MqttAdapter.window)
         client = home.sessions._client
-        assert client is not None and not client.sender.queue.queued
+        assert not client.sender.queue.queued
         assert home.hub.engine.counters["refused.busy"] == 1
     finally:
         home.broker.process.send_signal(signal.SIGCONT)
@@ -263,7 +263,7 @@ async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
     app = await home.user("app")
     await until(app.states)
     client = home.sessions._client
-    assert client is not None and client._wire is not None
+    assert client._wire is not None
     client._end("cut")
     await until(lambda: len(app.states()) >= 2)
     assert [state.state for state in app.states()][:2] == [bodies.State.ONLINE, bodies.State.OFFLINE]
@@ -376,8 +376,7 @@ async def test_an_acl_that_does_not_fit(start: Start) -> None:
 async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) -> None:
     """What other brokers than Mosquitto say."""
     filters = home.sessions._topics.gateway_filters()
-    assert home.sessions._client is not None
-    home.sessions._hearing.connected(home.sessions._client)
+    home.sessions._hearing.connected()
     context = home.state.context
     assert context is not None
     context.fault("before")
@@ -410,7 +409,6 @@ async def test_a_message_that_the_broker_would_not_take(start: Start) -> None:
     session = home.far.open("app")
     await until(app.incoming)
     client = home.sessions._client
-    assert client is not None
     client.sender.largest = 500  # as a CONNACK with Maximum Packet Size says
     big, small = home.far.unit(session, 0, record(900)), home.far.unit(session, 1, record(100))
     await until(lambda: home.far.outcome(big) and home.far.outcome(small))
@@ -424,7 +422,6 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
     sessions = [home.far.open("app") for _ in range(10)]
     await until(lambda: len(app.incoming()) == 10)
     client = home.sessions._client
-    assert client is not None
     client.sender.queue._max_count, client.sender.queue._max_octets = (
         5,
         1500,
@@ -444,7 +441,6 @@ async def test_what_the_client_has_no_room_for_goes_back_to_the_engine_and_comes
     await until(app.incoming)
     client = home.sessions._client
     outbound = home.sessions._outbound
-    assert client is not None and outbound is not None
     client.sender.queue._max_count, client.sender.allowed = 0, 0
     units = [home.far.unit(session, n, tls_record(100, n), ContentKind.ATLS) for n in range(40)]
     await until(lambda: outbound.refused)
@@ -460,7 +456,6 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     app = await home.user("app")
     await until(app.states)
     client = home.sessions._client
-    assert client is not None
     client.sender.queue._max_count, client.sender.allowed = 0, 0
     for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
         home.sessions._tell_state(state)

@@ -45,7 +45,7 @@ async def test_the_states_of_one_turn_are_one_write(devices_home: MqttHome) -> N
     house.join("sensor", STATE)
     await settled(home)
     await until(lambda: last(app, "home/lamp") == {"brightness": None} and last(app, "home/sensor") == {"state": None})
-    writes = count_writes(client_of(home.adapter.devices))
+    writes = count_writes(client_of(home.devices))
     for level in range(5):
         house.tell("lamp", brightness=level)
         house.tell("sensor", state=bool(level % 2))
@@ -62,8 +62,7 @@ async def test_a_state_that_a_timer_changes_is_written_too(devices_home: MqttHom
     house.join("lamp", LEVEL)
     await settled(home)
     await until(lambda: last(app, "home/lamp") == {"brightness": None})
-    assert home.adapter.devices is not None
     before = len(app.messages)
-    home.adapter.devices._discovered = {"lamp"}
-    home.adapter.devices._repeat()  # as after ``SETTLED``
+    home.devices._discovered = {"lamp"}
+    home.devices._repeat()  # as after ``SETTLED``
     await until(lambda: len(app.messages) == before + 1)

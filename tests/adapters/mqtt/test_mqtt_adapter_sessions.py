@@ -335,7 +335,6 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     session = home.far.open("app")
     await until(app.incoming)
     client = home.sessions._client
-    assert client is not None
     for n in range(2000):
         home.sessions.message(
             Message(f"atls/other/atls/{'0f' * 16}/up/{n}", b"", False, 1, ADTLS, None, None, None, (0, 0))

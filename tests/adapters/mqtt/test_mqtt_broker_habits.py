@@ -132,8 +132,7 @@ async def test_a_crash_with_an_old_snapshot_carries_out_nothing_twice(start: Sta
         await until(lambda n=n: len(house.commands) == n + 1)
         house.settle(house.commands[n].id)
     await until(lambda: len(came(app, "home/lamp/answer")) == 2)
-    assert home.adapter.devices is not None and home.adapter.devices._client is not None
-    client = home.adapter.devices._client
+    client = home.devices._client
     await until(lambda: not client.receiver.unacknowledged)
     home.broker.kill()
     await until(lambda: not home.state.ready)

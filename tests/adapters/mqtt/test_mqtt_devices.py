@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.times import MqttTimes
 from gateway.api.model import (
     Outcome,
@@ -54,11 +53,6 @@ async def home(start: Start) -> MqttHome:
 @pytest.fixture
 def house(home: MqttHome) -> House:
     return House(home.far)
-
-
-def side(home: MqttHome) -> DeviceTopics:
-    assert home.adapter.devices is not None
-    return home.adapter.devices
 
 
 async def test_a_device_and_what_it_tells(home: MqttHome, house: House) -> None:
@@ -249,13 +243,12 @@ async def test_a_message_that_is_no_command_is_counted(
     for payload in wrong:
         await put(app, "home/lamp/set", payload)
     await put(app, "home/lamp/set", "ON", retain=True)
-    client = side(home)._client
-    assert client is not None
+    client = home.devices._client
     client._end("cut")  # a new connection may be sent what is kept
-    await until(lambda: side(home).status()["malformed"] >= len(wrong))
+    await until(lambda: home.adapter.status()["devices"]["malformed"] >= len(wrong))
     for _ in range(20):
         await put(app, "home/lamp/set", "{")
-    await until(lambda: side(home).status()["malformed"] >= len(wrong) + 20)
+    await until(lambda: home.adapter.status()["devices"]["malformed"] >= len(wrong) + 20)
     assert not house.commands and not app.messages
     assert sum("malformed" in record.message for record in caplog.records) <= 10
     assert "\x00" not in caplog.text
@@ -294,7 +287,7 @@ async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: H
     await put(app, "home/lamp/set", "ON")
     await put(app, "home/lamp/set", "ON")
     await until(lambda: len(app.messages) >= 4 and len(house.commands) >= 4)
-    await until(lambda: side(home).status()["received"] == 7)
+    await until(lambda: home.adapter.status()["devices"]["received"] == 7)
     assert len(house.commands) == 4
 
 
@@ -307,10 +300,9 @@ async def test_a_message_that_the_broker_sends_again_is_carried_out_once(home: M
     home.far.takes = False
     await put(app, "home/lamp/set", "ON")
     await until(lambda: house.commands)
-    client = side(home)._client
-    assert client is not None
+    client = home.devices._client
     client._end("cut")
-    await until(lambda: side(home).status()["repeated"] == 1)
+    await until(lambda: home.adapter.status()["devices"]["repeated"] == 1)
     house.settle(house.commands[0].id)
     await until(lambda: app.messages)
     assert len(house.commands) == 1
@@ -318,7 +310,7 @@ async def test_a_message_that_the_broker_sends_again_is_carried_out_once(home: M
     await until(lambda: len(house.commands) == 2)
     house.settle(house.commands[1].id)
     await until(lambda: len(app.messages) == 2)
-    assert not side(home).status()["commands"]
+    assert not home.adapter.status()["devices"]["commands"]
 
 
 async def test_requests(home: MqttHome, house: House) -> None:
@@ -396,14 +388,14 @@ async def test_the_broker_was_away(home: MqttHome, house: House) -> None:
     """Only each device's last state waits; it goes out when the broker is back, which has forgotten everything."""
     house.join("lamp", LEVEL)
     house.join("sensor", CONTACT)
-    await until(lambda: side(home).status()["devices"] == 2)
+    await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
     await settled(home)
     home.broker.kill()
     await until(lambda: not home.state.ready)
     for level in range(200):
         house.tell("lamp", brightness=level)
-    await until(lambda: side(home).status()["coalesced"] == 199)
-    assert side(home).status()["waiting"] == 1
+    await until(lambda: home.adapter.status()["devices"]["coalesced"] == 199)
+    assert home.adapter.status()["devices"]["waiting"] == 1
     home.broker.start()
     app = await home.user("app", "home/#", subscribe=False)
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/sensor") != "nothing")
@@ -415,9 +407,9 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     """A connection that takes nothing: the buffer is bounded, then only the last state counts."""
     house.join("lamp", LEVEL)
     await settled(home)
-    devices = side(home)
+    devices = home.devices
     client = devices._client
-    assert client is not None and client._stage is not None
+    assert client._stage is not None
     client.sender.blocked = True  # as while the socket is full
     for level in range(3000):
         house.tell("lamp", brightness=level % 255)
@@ -477,8 +469,7 @@ async def test_a_command_under_way_in_an_earlier_run_is_not_done_again(
     home.far.takes = False
     await put(app, "home/lamp/set", command)
     await until(lambda: house.commands)
-    client = side(home)._client
-    assert client is not None
+    client = home.devices._client
     client.acknowledge = lambda *_: None  # type: ignore[method-assign] # killed: it acknowledges nothing
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
@@ -499,7 +490,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)
-    await until(lambda: side(home).status()["devices"] == 2)
+    await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
     house.leave("lamp")
@@ -510,15 +501,14 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
     async with asyncio.TaskGroup() as tasks:
         home.adapter = home.configure()
         home.run(tasks, "mqtt", home.adapter)
-        await until(lambda: side(home).status()["received"] == 2)
+        await until(lambda: home.adapter.status()["devices"]["received"] == 2)
         assert not app.messages
         house.join("lamp", STATE)
         await until(lambda: bodies(app, "home/lamp/answer") == [{"property": "state", "status": "delivered"}])
         await until(lambda: bodies(app, "home/sensor/answer"))
         answer = {"property": "contact", "status": "failed", "reason": "unknown"}
         assert bodies(app, "home/sensor/answer") == [answer]
-        client = side(home)._client
-        assert client is not None
+        client = home.devices._client
         await until(lambda: not client.receiver.unacknowledged)
         home.tasks["mqtt"].cancel()
 
@@ -628,9 +618,8 @@ async def test_a_flood_of_commands_is_bounded(start: Start, topic: str, waiting:
     house.join("lamp", LEVEL)
     await settled(home)
     home.far.takes = False
-    devices = side(home)
+    devices = home.devices
     client = devices._client
-    assert client is not None
     for n in range(3000):
         if n % 500 == 0:  # the broker keeps some 1,000 answers for a client that is slow
             await until(lambda n=n: not app.client.outstanding and len(app.messages) >= n - waiting)

@@ -16,14 +16,16 @@ ALL, WRITE = "topic readwrite #\n", "topic write #\n"
 
 
 class Ear(Recorder):
-    """A handler with a ``Hearing``."""
+    """A handler with a ``Hearing``, which it has from ``listen`` on."""
 
-    client: MqttClient
+    hearing: Hearing
 
     def __init__(self) -> None:
         super().__init__()
         self.troubles: list[str] = []
-        self.hearing = Hearing(FILTERS, self._tell, wait=0.3, again=0.3)
+
+    def listen(self, client: MqttClient) -> None:
+        self.hearing = Hearing(client, FILTERS, self._tell, wait=0.3, again=0.3)
 
     def _tell(self, trouble: str) -> None:
         self.troubles.append(trouble)
@@ -31,7 +33,7 @@ class Ear(Recorder):
 
     def connected(self, session_present: bool) -> None:
         super().connected(session_present)
-        self.hearing.connected(self.client)
+        self.hearing.connected()
 
     def disconnected(self, reason: str) -> None:
         super().disconnected(reason)
@@ -59,7 +61,7 @@ async def test_a_right_that_comes_later_is_noticed_without_a_new_connection(tmp_
     ear = Ear()
     try:
         async with running(broker.port, "ear", recorder=ear) as (client, _):
-            ear.client = client
+            ear.listen(client)
             client.subscribe(FILTERS)
             await ear.until(lambda: len(ear.troubles) == 2)  # once more, since it tries again
             assert all("home/+/get/+, home/+/set" in trouble and "right to read" in trouble for trouble in ear.troubles)

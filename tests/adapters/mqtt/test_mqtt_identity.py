@@ -51,11 +51,6 @@ async def home(start: Start) -> MqttHome:
     return await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
 
 
-def side(home: MqttHome) -> DeviceTopics:
-    assert home.adapter.devices is not None
-    return home.adapter.devices
-
-
 def put_in_force(home: MqttHome, policy: str) -> None:
     path = home.write("policy.yaml", policy.encode())
     home.hub.engine.replace_policy(policy_file.load(path, ("mqtt", "far")), now=home.hub.now())
@@ -175,7 +170,7 @@ async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> No
     put_in_force(home, RENAMED)
     app = await home.user("app", LAMP, subscribe=False)
     async with started_again(home):
-        await until(lambda: side(home).status()["devices"] == 2)
+        await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
         await settled(home)
         found = await retained(home)
         assert found[LAMP]["dev"]["name"] == "kitchen" and None not in bodies(app, LAMP)
@@ -201,7 +196,7 @@ async def test_a_device_replaced_under_its_name_while_the_gateway_was_away(home:
     house.join("spare", STATE)
     app = await home.user("app", "homeassistant/device/#", subscribe=False)
     async with started_again(home):
-        await until(lambda: side(home).status()["devices"] == 2)
+        await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
         await until(lambda: state_file(home)["devices"].keys() == {"lamp", "sensor"})
         await settled(home)
         found = await retained(home)
@@ -223,7 +218,7 @@ async def test_a_device_that_left_while_the_broker_was_away(old: Old) -> None:
         home.broker.stop()
         await until(lambda: not home.state.ready)
         house.leave("lamp")
-        await until(lambda: side(home).status()["devices"] == 1)
+        await until(lambda: home.adapter.status()["devices"]["devices"] == 1)
     async with started_again(home):
         home.broker.start()
         await until(lambda: home.state.ready and "lamp" not in state_file(home)["devices"])
@@ -324,13 +319,13 @@ async def test_devices_of_version_0_1_move_once(old: Old) -> None:
         assert state_file(home)["former"] == {"user:lamp": "home_lamp", "user:sensor": "home_sensor"}
         app.messages.clear()
     async with started_again(home):  # a second start says what it says, and has nothing to move
-        await until(lambda: side(home).status()["devices"] == 2)
+        await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
         await settled(home)
         assert not [each for each in app.messages if "home_" in each.topic]
         assert last(app, LAMP)["cmps"]["temperature"]["uniq_id"] == "home_lamp_temperature"
     put_in_force(home, RENAMED)
     async with started_again(home):  # the ids stay those of the device
-        await until(lambda: side(home).status()["devices"] == 2)
+        await until(lambda: home.adapter.status()["devices"]["devices"] == 2)
         await settled(home)
         assert last(app, LAMP)["dev"] == {
             "ids": [object_id("lamp"), "home_lamp"], "name": "kitchen", "via_device": "atls_0123456789ab",
@@ -350,7 +345,6 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
     def published(devices: DeviceTopics, token: Any, code: int) -> None:
         if devices._publisher._announced.get(token) == "lamp" and not lost:
             lost.append(token)
-            assert devices._client is not None
             devices._client._end("cut")
             return
         real(devices, token, code)

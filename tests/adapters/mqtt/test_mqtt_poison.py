@@ -60,8 +60,7 @@ async def test_a_message_that_is_too_long_costs_itself_only(
         assert lines and "longer than" in lines[0]
         assert sum("longer than" in each.getMessage() for each in caplog.records) <= 20
     # Nothing of it comes again.
-    for part in (home.sessions, home.adapter.devices):
-        assert part is not None and part._client is not None
+    for part in (home.sessions, home.devices):
         part._client._end("cut")
     await until(lambda: attempts(home.adapter) != before and home.state.ready)
     await put(app, "home/lamp/set", b"OFF")

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.devices.state_publisher import QUIET
 from gateway.api.model import Outcome
 from tests.adapters.mqtt.mqtt_home import MqttHome, User
@@ -40,11 +39,6 @@ async def app(home: MqttHome, house: House) -> User:
     return user
 
 
-def side(home: MqttHome) -> DeviceTopics:
-    assert home.adapter.devices is not None
-    return home.adapter.devices
-
-
 async def carried_out(house: House, count: int = 1) -> None:
     await until(lambda: len(house.commands) == count)
 
@@ -68,7 +62,7 @@ async def test_a_set_is_one_publication(home: MqttHome, house: House, app: User,
     await until(lambda: bodies(app, "home/lamp/answer"))
     house.tell("lamp", state=word == "ON")  # the report
     assert await states(home, app) == [{"state": word, "brightness": 254}]
-    assert side(home).status()["unchanged"] == 1
+    assert home.adapter.status()["devices"]["unchanged"] == 1
 
 
 async def test_each_real_change_is_published(home: MqttHome, house: House, app: User) -> None:
@@ -118,7 +112,7 @@ async def test_the_same_values_are_published_again_after_a_while(home: MqttHome,
     """With another ``last_seen``."""
     house.tell("lamp", state=False)
     assert await states(home, app) == []
-    shown = side(home)._publisher.shown["lamp"]
+    shown = home.devices._publisher.shown["lamp"]
     assert shown.published_at is not None
     shown.published_at -= QUIET
     house.tell("lamp", state=False)
@@ -126,7 +120,7 @@ async def test_the_same_values_are_published_again_after_a_while(home: MqttHome,
 
 
 async def test_a_value_that_was_stale_is_published_though_it_is_the_same(home: MqttHome, house: House) -> None:
-    side(home)._publisher.shown["lamp"].stale.add("state")
+    home.devices._publisher.shown["lamp"].stale.add("state")
     app = await home.user("app", "home/lamp", "home/end", subscribe=False)
     await until(lambda: last(app, "home/lamp") != "nothing")
     app.messages.clear()
