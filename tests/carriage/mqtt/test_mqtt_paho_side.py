@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from demo.stack import ROOT
+import carriage
 
 ROOMS = ("adapters", "carriage", "common", "demo", "endpoint", "gateway", "layer", "simulator")
+ROOT = Path(str(carriage.__file__)).parents[1]
+"""The sources, or where they are installed."""
 FILE = Path("carriage/mqtt/paho_side.py")
 OVERRIDDEN = {"_create_socket"}
 TOUCHED = {
