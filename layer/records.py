@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from layer.errors import PeerError
@@ -63,6 +65,8 @@ _DTLS_1_2: Final = 0xFEFD
 _IN_CLEAR: Final = re.compile(rb"[\x14-\x1b]\xfe.\0\0", re.DOTALL)
 #: The same of DTLS 1.0, without the type.
 _IN_CLEAR_1_0: Final = b"\xfe\xff\0\0"
+#: Types of protected records with a plain header, whose length ends them.
+_WITH_A_LENGTH: Final = frozenset(range(20, UNIFIED)) - {CONNECTION_ID}
 
 
 class RecordHeader(NamedTuple):
@@ -79,6 +83,12 @@ class RecordHeader(NamedTuple):
     sequence: int
     length: int
     handshake_types: tuple[int, ...] = ()
+
+
+#: ``RecordHeader`` of all its fields, without the call of a Python function: a third of what reading a unit takes.
+_header: Final[Callable[[tuple[int, int, int, int, int, tuple[int, ...]]], RecordHeader]] = partial(
+    tuple.__new__, RecordHeader
+)
 
 
 class HandshakeFragment(NamedTuple):
@@ -112,11 +122,10 @@ def read_datagram(unit: bytes, connection_id: int = -1) -> tuple[RecordHeader, .
             epoch
             and length + 13 == size
             and version == _DTLS_1_2
-            and 19 < content_type < UNIFIED
-            and content_type != CONNECTION_ID
-            and _IN_CLEAR_1_0 not in unit
+            and content_type in _WITH_A_LENGTH
+            and unit.find(_IN_CLEAR_1_0) < 0
         ):
-            return (RecordHeader(content_type, version, epoch, high << 32 | low, length),)
+            return (_header((content_type, version, epoch, high << 32 | low, length, ())),)
     if not size:
         raise PeerError("empty datagram")
     headers = []

@@ -106,6 +106,9 @@ def encode_options(options: Options, payload: bytes) -> bytes:
         length = len(value)
         if delta < 13 and length < 13:
             out.append(delta << 4 | length)
+        elif delta < 13 and length < 269:  # a path segment with a session id
+            out.append(delta << 4 | 13)
+            out.append(length - 13)
         else:
             if number > MAX_OPTION_NUMBER or length > MAX_OPTION_LENGTH:
                 raise UsageError("an option number or value is out of range")
