@@ -14,7 +14,7 @@ from bench.micro import calls
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "bench.md").read_text()
-NAME = "2-core-xeon"
+NAME = "2-core-epyc"
 
 
 @pytest.fixture(scope="module")
