@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import datetime
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench import beside, checkout, compiled, machine, report
 from bench.checkout import Checkout, NoSuchCheckoutError
 from bench.compiled import CompileFailedError
 from bench.cpu import memory
+from bench.result_files import write
 from bench.scenario import ROOT, Scenario, Site
 from bench.scenarios import UNIT, rows
 from bench.sensor_network_scenarios import held
@@ -179,14 +179,7 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
         sys.stderr.write(f"\nthe benchmark failed: {error}\n")
         return 1
     print("\n".join(report.lines(found)))
-    local = results / "local"
-    local.mkdir(parents=True, exist_ok=True)
-    places = [local / f"{found['date'].replace(':', '')}.json"]
-    if chosen.save:
-        places.append(results / f"{chosen.save}.json")
-    for place in places:
-        place.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"written to {os.path.relpath(place)}")
+    write(found, results, "", chosen.save)
     return 0
 
 

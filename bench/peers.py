@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import datetime
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 from bench import machine, peers_report
 from bench import peers_measure as measure
 from bench.hubs import Bellows, Device, MeasuredHub, OurGateway, Zigbee2mqtt, devices
+from bench.result_files import write
 from bench.scenario import ROOT, Site
 from bench.start import broker
 from demo.node_packages import NODE, installed
@@ -180,14 +180,7 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     found |= {"machine": facts(), "load_average": [before, machine.load_average()]}
     found |= {"repeats": chosen.repeats, "seconds": chosen.seconds, "runs": run.found}
     print("\n".join(peers_report.lines(found)))
-    local = results / "local"
-    local.mkdir(parents=True, exist_ok=True)
-    places = [local / f"peers-{found['date'].replace(':', '')}.json"]
-    if chosen.save:
-        places.append(results / f"{chosen.save}.json")
-    for place in places:
-        place.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"written to {os.path.relpath(place)}")
+    write(found, results, "peers-", chosen.save)
     return 0
 
 
