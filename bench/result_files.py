@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write(found: Mapping[str, Any], results: Path, prefix: str, save: str | None) -> None:
-    """Write a run below ``results`` (dated, in ``local``, and as ``save`` beside that) and print where it is."""
+    """Write a run below ``results``, dated in ``local`` and named ``save`` beside that, and print each path."""
     local = results / "local"
     local.mkdir(parents=True, exist_ok=True)
     places = [local / f"{prefix}{found['date'].replace(':', '')}.json"]
