@@ -51,7 +51,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """``fields``: without Content-Length, which whoever sends it adds."""
+    """``fields``: without Content-Length, which the server adds."""
 
     status: int
     fields: Fields = ()
