@@ -199,6 +199,8 @@ def take_over(protocol: Any, ports: FramePorts) -> None:
         return
     protocol.ports = ports
     line = take_line_over(protocol, ports.counters)
+    if line is not None:
+        line.in_turn = ports.in_turn
     layout = ezsp.layout_of(protocol.VERSION)
     if agrees(protocol, layout):
         protocol.__class__ = type(f"Fast{kind.__name__}", (LaneHandler, kind), {})

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVarTuple
 
 from carriage.zigbee.tunneling import CLUSTER_ID
 
@@ -22,6 +22,8 @@ OWN_ENDPOINT: Final = 1
 
 BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
+
+Arguments = TypeVarTuple("Arguments")
 
 Slot = Callable[[bool], AbstractAsyncContextManager[None]]
 """Makes what a frame holds from when it is given to the dongle until its fate is known. True: for one that sleeps."""
@@ -101,6 +103,9 @@ class Frame:
 
 class RadioHooks(Protocol):
     """What a radio tells. Nothing here may raise: zigpy and bellows swallow it."""
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call the callback of a line that can be read; the gateway has its turn behind it."""
 
     def frame(self, app: Any, frame: IncomingFrame) -> bytes | None:
         """A frame came to zigpy's application; the octets of it that zigpy may look at, None if it may not."""

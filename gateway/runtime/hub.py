@@ -1,9 +1,16 @@
-"""The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
+"""The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the hub's next turn.
 
-The engine decides and has no clock; the adapters do the I/O. Outputs are carried out by one callback after the current
-one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its calls, each has its verdict
-before a receipt can come, and no chain of calls can grow. At the end of a turn each adapter that was called in it
-writes what it gathered (``Adapter.flush``).
+The engine decides and has no clock; the adapters do the I/O. Outputs are carried out in turns, never inside ``submit``
+or ``settle``: no adapter is re-entered from one of its calls, each has its verdict before a receipt can come, and no
+chain of calls can grow. At the end of a turn each adapter that was called in it writes what it gathered
+(``Adapter.flush``).
+
+States of the turn, and who moves it:
+
+- *none* is to come. ``submit``, ``settle``, ``touch`` and whatever else changes the engine ask for one (``_schedule``).
+- *asked* in a callback of an adapter's that ``in_turn`` calls: the turn follows as soon as the callback is back.
+- *asked* anywhere else, a turn included: the loop has it in its next iteration.
+- *running* (``_run_turn``): after it none is to come, unless its flushes asked for one or ``MAX_TURN`` cut it short.
 """
 
 from __future__ import annotations
@@ -107,7 +114,12 @@ class Hub:
         }
         self._touched: set[str] = set()
         """The adapters to flush at the end of this turn."""
+        self._asked = False
+        """A turn is to come, or runs."""
+        self._in_callback = False
+        """An adapter's callback runs, behind which the turn follows that is asked for."""
         self._turn: asyncio.Handle | None = None
+        """The turn that the loop has."""
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._administering: Counter[str] = Counter()
@@ -129,7 +141,7 @@ class Hub:
             verdict = Refused(Reason.BUSY)
         if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
             self._trace.unit(envelope)
-        if self._turn is None:
+        if not self._asked:
             self._schedule()
         return verdict
 
@@ -142,8 +154,23 @@ class Hub:
                 _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
         except Exception:
             self._failed("engine", "settle")
-        if self._turn is None:
+        if not self._asked:
             self._schedule()
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call an adapter's callback, of which nothing else is on the stack, and then carry out what results from it:
+        in this iteration of the loop, unless the loop has a turn already, which keeps its order."""
+        busy = self._asked or self._in_callback
+        if busy:
+            callback(*arguments)
+            return
+        self._in_callback = True
+        try:
+            callback(*arguments)
+        finally:
+            self._in_callback = False
+            if self._asked:
+                self._run_turn()
 
     def allow(self, scheme: str, most: int) -> None:
         """So many units an adapter takes at once, of all sessions together."""
@@ -266,6 +293,7 @@ class Hub:
             if handle is not None:
                 handle.cancel()
         self._turn = self._timer = self._joining = None
+        self._asked = False
 
     @property
     def all_tried(self) -> bool:
@@ -279,25 +307,27 @@ class Hub:
     # The pump.
 
     def _schedule(self) -> None:
-        if self._turn is None and not self._frozen:
-            self._turn = self._loop.call_soon(self._run_turn)
+        if not self._asked and not self._frozen:
+            self._asked = True
+            if not self._in_callback:
+                self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
         """Carry out the engine's outputs, and those that result from them, up to ``MAX_TURN``."""
         backlog, carry_out = self._backlog, self._carry_out
+        self._turn = None
         try:
             for _ in range(MAX_TURN):
                 if not backlog:
                     backlog.extend(self._commands())
                     if not backlog:
-                        self._turn = None
+                        self._asked = False
                         break
                 command = backlog.popleft()
                 carry_out[type(command)](command)
         finally:
-            unfinished = self._turn is not None  # before the flush, which may ask for another turn by itself
-            self._flush()
-            if unfinished:  # there may be more: after the loop had its turn
+            self._flush()  # which may ask for another turn by itself
+            if self._asked and self._turn is None:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
             self._arm()
             self.unsaved()

@@ -94,7 +94,7 @@ class DeviceTopics:
             config.options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
         )
         self._options = options
-        self._client = client = MqttClient(options, self, wake=context.touch)
+        self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
         gateway = context.gateway()
