@@ -53,7 +53,7 @@ class DeviceCommands:
         self._journal = journal
         self._outbox = outbox
         self._authorizer = authorizer
-        self._table = CommandTable(limits)
+        self._table = CommandTable(limits, outbox)
         self._recent: Remembered[Same, Receipt] = Remembered()
 
     def __len__(self) -> int:
@@ -235,7 +235,7 @@ class DeviceCommands:
         command = pending.command
         pending.stored = True
         pending.expires_at = command.expires_at or pending.expires_at
-        self._table.ends.plan(command.id, pending.expires_at)
+        self._table.plan_end(pending)
         self._outbox.counters["held.command"] += 1
         self._journal.put(row_of(pending))
         self._journal.urgent |= self._journal.on

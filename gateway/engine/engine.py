@@ -1,7 +1,7 @@
 """The engine: envelopes and receipts in, verdicts and commands out. It has no clock, no task and no I/O.
 
 The runtime calls ``submit``, ``settle`` and ``tick`` one after the other, each with its ``now`` (monotonic seconds,
-never going back), takes ``commands()`` after each, and calls ``tick`` again by ``next_deadline()``.
+never going back), takes ``commands()`` after each, and calls ``tick`` again by ``look_by()``.
 
 What holds:
 - Every unit, open, close and exchange that was accepted and is no duplicate ends in exactly one ``Notify``; reset,
@@ -161,9 +161,16 @@ class Engine:
         self._delivery.tick(now)
         self._registry.tick(now)
         self._exchanges.tick(now)
+        deadline = self.next_deadline()
+        self._outbox.look_by = float("inf") if deadline is None else deadline
+
+    def look_by(self) -> float:
+        """When to call ``tick`` at the latest, in one look: the next deadline, or some time before it."""
+        return self._outbox.look_by
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
+        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are. Looked
+        for in all parts of the engine, so not to be asked for each message: see ``look_by``."""
         sessions, devices = self._delivery.next_deadline(), self._registry.next_deadline()
         earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
         if not self._exchanges.pending:

@@ -121,7 +121,8 @@ class Hub:
         self._turn: asyncio.Handle | None = None
         """The turn that the loop has."""
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
+        self._timer_at = float("inf")
+        """When it goes off."""
         self._administering: Counter[str] = Counter()
         """The commands that are carried out now, by scheme and first claim of the peer that gave them."""
         self._frozen = False
@@ -293,7 +294,7 @@ class Hub:
             if handle is not None:
                 handle.cancel()
         self._turn = self._timer = self._joining = None
-        self._asked = False
+        self._asked, self._timer_at = False, float("inf")
 
     @property
     def all_tried(self) -> bool:
@@ -329,7 +330,8 @@ class Hub:
             self._flush()  # which may ask for another turn by itself
             if self._asked and self._turn is None:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
-            self._arm()
+            if (look_by := self.engine.look_by()) < self._timer_at:
+                self._arm(look_by)
             self.unsaved()
 
     def _commands(self) -> list[Output]:
@@ -404,20 +406,16 @@ class Hub:
             _LOG.exception("%s failed in %s", "the engine" if engine else f"adapter {where}", call)
         self.faults.add(where, f"it failed in {call}, a bug: see the log")
 
-    def _arm(self) -> None:
-        """Have one timer, at the engine's next deadline."""
-        deadline = self.engine.next_deadline()
-        if deadline == self._deadline and self._timer is not None:
-            return
+    def _arm(self, look_by: float) -> None:
+        """Have one timer, which goes off by ``look_by``: it is only moved to an earlier time, not to a later one for
+        each message that ended before its deadline."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._deadline = deadline
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer_at = look_by
+        self._timer = self._loop.call_at(look_by, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, float("inf")
         try:
             self.engine.tick(now=self.now())
         except Exception:

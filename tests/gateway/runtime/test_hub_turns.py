@@ -1,5 +1,5 @@
-"""When the hub has its turn: behind an adapter's callback (``in_turn``), else in the loop's next iteration; who is
-called meanwhile, and that nobody waits for one who has always something to say."""
+"""When the hub has its turn: behind an adapter's callback (``in_turn``), else in the loop's next iteration; which
+adapters are called meanwhile, and that no adapter waits for one that floods the hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from gateway.api.model import Outcome, Receipt
 from gateway.engine.limits import EngineLimits
 from gateway.runtime.hub import MAX_TURN
-from tests.harness.hub_bench import PHONE, Bench
+from tests.harness.hub_bench import PHONE, Bench, until
+from tests.harness.watched_engine import WatchedEngine
 
 WIDE = EngineLimits(queue_units=100_000, queue_octets=1 << 30, total_octets=1 << 30)
 SENT = 3 * MAX_TURN
@@ -79,7 +80,7 @@ async def test_a_callback_that_asks_for_nothing_brings_no_turn(tmp_path: Path) -
 
 
 async def test_no_adapter_is_entered_while_it_is_in_a_call(tmp_path: Path) -> None:
-    """Also if an adapter calls a callback of its own that way in the middle of one, of a turn, or of a flush."""
+    """Also if it has the hub call a callback in the middle of another one, of a turn, or of a flush."""
     async with Bench(tmp_path) as bench:
         session = bench.open()
         await settled(bench)
@@ -203,3 +204,40 @@ async def test_nothing_is_carried_out_once_the_hub_is_frozen(tmp_path: Path) -> 
         bench.right.last.context.settle(Receipt(bench.accepted[-1], Outcome.DELIVERED))
         await settled(bench)
         assert len(bench.left.receipts) == 1
+
+
+async def test_deadlines_are_looked_for_when_the_timer_goes_off_and_not_for_each_message(tmp_path: Path) -> None:
+    """Each unit is accepted, delivered and forgotten before it expires: the timer stays as it is."""
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await settled(bench)
+        looked, armed = count_calls(bench, "next_deadline"), 0
+        timer = bench.hub._timer
+        for n in range(100):
+            bench.hub.in_turn(bench.unit, session, n)
+            armed += bench.hub._timer is not timer
+            timer = bench.hub._timer
+        assert len(bench.left.receipts) == 101
+        assert looked == [] and armed <= 1
+
+
+async def test_an_earlier_deadline_moves_the_timer_and_each_is_met(tmp_path: Path) -> None:
+    limits = EngineLimits(unit_lifetime=0.2, idle=60.0, unreachable_after=60.0)
+    async with Bench(tmp_path, limits=limits) as bench:
+        session = bench.open()
+        await settled(bench)
+        bench.right.last.on_send = lambda transmit: None  # it never settles
+        before = bench.hub._timer_at
+        bench.hub.in_turn(bench.unit, session, 0)
+        assert bench.hub._timer_at < before
+        await until(lambda: len(bench.left.receipts) == 2)
+        assert bench.left.receipts[-1].outcome is Outcome.EXPIRED
+        assert bench.hub.overdue() == 0.0
+
+
+def count_calls(bench: Bench, name: str) -> list[str]:
+    """The calls of a method of the engine by the hub, from now on."""
+    calls: list[str] = []
+    method = getattr(bench.engine, name)
+    bench.hub.engine = WatchedEngine(bench.engine, **{name: lambda: (calls.append(name), method())[1]})  # type: ignore[assignment]
+    return calls
