@@ -81,16 +81,6 @@ def _call(callback: Callable[..., None], *arguments: Any) -> None:
     callback(*arguments)
 
 
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise RuntimeError("it had to wait")
-
-
 class AshLane(bellows.ash.AshProtocol):
     """Made of bellows' object by ``take_line_over``."""
 
@@ -179,8 +169,10 @@ class AshLane(bellows.ash.AshProtocol):
 
     def start(self, data: bytes, over: Over) -> None:
         """Send an EZSP frame, now if the line is free. ``over`` is called once, when it is acknowledged or given up."""
+        places = self._send_data_frame_semaphore
         if (
-            self._send_data_frame_semaphore.locked()
+            places._value <= 0
+            or places._waiters
             or self._ncp_state is not bellows.ash.NcpState.CONNECTED
             or len(data) > ash.MAXIMUM
         ):
@@ -188,7 +180,7 @@ class AshLane(bellows.ash.AshProtocol):
             self._see_to(self._send_data_frame(frame), over)
             return
         sending = _Sending(data, self._tx_seq, over)
-        _at_once(self._send_data_frame_semaphore.acquire())
+        places._value -= 1  # what ``acquire`` does with a place that is free
         self._tx_seq = (sending.number + 1) % 8
         try:
             self._transmit(sending)
@@ -326,6 +318,8 @@ def agrees(kind: type[Any]) -> bool:
         for side in (own, lane):
             side.line.data_received(ash.stuffed_data_frame(0x00, sample))
         acknowledged = own.came == lane.came == [sample] and own.written == lane.written
+        places = own.line._send_data_frame_semaphore
+        acknowledged &= isinstance(places._value, int) and not places._waiters
         own.line._write_frame(bellows.ash.DataFrame(frm_num=5, re_tx=True, ack_num=1, ezsp_frame=sample))
     except Exception:  # whatever another version may raise
         _LOG.debug("bellows was asked for a sample of its line", exc_info=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVarTuple
@@ -87,18 +87,29 @@ class SendOutcome(StrEnum):
     """Not a device of this network."""
 
 
-@dataclass(frozen=True, slots=True)
 class Frame:
     """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
     the frame is withdrawn."""
 
-    endpoint: int
-    payload: bytes = field(repr=False)
-    link_key: bool
-    done: Callable[[SendOutcome], None] = field(repr=False, compare=False)
-    cluster: int = CLUSTER_ID
-    profile: int = HOME_AUTOMATION
-    source_endpoint: int = OWN_ENDPOINT
+    __slots__ = ("cluster", "done", "endpoint", "link_key", "payload", "profile", "source_endpoint")
+
+    def __init__(
+        self,
+        endpoint: int,
+        payload: bytes,
+        link_key: bool,
+        done: Callable[[SendOutcome], None],
+        cluster: int = CLUSTER_ID,
+        profile: int = HOME_AUTOMATION,
+        source_endpoint: int = OWN_ENDPOINT,
+    ) -> None:
+        self.endpoint: Final = endpoint
+        self.payload: Final = payload
+        self.link_key: Final = link_key
+        self.done: Final = done
+        self.cluster: Final = cluster
+        self.profile: Final = profile
+        self.source_endpoint: Final = source_endpoint
 
 
 class RadioHooks(Protocol):

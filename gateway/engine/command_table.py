@@ -51,12 +51,12 @@ class CommandTable:
 
     def has_room(self, asker: str, device: str) -> bool:
         """Whether one more of this asker to this device is within the bounds."""
-        limits, mine = self._limits, self._askers[asker]
+        limits, mine = self._limits, self._askers.get(asker, 0)
         line = self.lines.get(device)
         return (
             mine < limits.subject_commands
             and has_room(mine, limits.max_commands - len(self.by_id))
-            and (line is None or has_room(self._shares[asker, device], limits.device_commands - line.size))
+            and (line is None or has_room(self._shares.get((asker, device), 0), limits.device_commands - line.size))
         )
 
     def add(self, pending: QueuedCommand) -> Line:
@@ -68,8 +68,9 @@ class CommandTable:
         if pending.sets:
             for name in command.names:
                 self.setting.setdefault((command.to, name), []).append(pending)
-        self._askers[pending.asker] += 1
-        self._shares[pending.asker, command.to] += 1
+        asker, share = pending.asker, (pending.asker, command.to)
+        self._askers[asker] = self._askers.get(asker, 0) + 1
+        self._shares[share] = self._shares.get(share, 0) + 1
         self.plan_end(pending)
         line = self.lines.setdefault(command.to, Line())
         line.size += 1

@@ -118,7 +118,7 @@ class DeviceCommands:
         last = now + limits.command_lifetime
         if command.expires_at is not None and command.expires_at < last:
             last = command.expires_at
-        sent = replace(command, to=device, expires_at=last)
+        sent = command.until(last, to=device)
         pending = QueuedCommand(
             sent, asker, self._authorizer.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )

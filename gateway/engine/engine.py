@@ -59,7 +59,7 @@ from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.exchanges import Exchanges
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import PEER_CHANGES, Audit, Outbox, Output
+from gateway.engine.outputs import PEER_CHANGES, Audit, Outbox
 from gateway.engine.policy import PolicySet
 from gateway.engine.restoring import restore_sessions
 from gateway.engine.session_judging import SessionJudging
@@ -92,6 +92,8 @@ class Engine:
         self._authorizer = Authorizer(policy, self._policy_raised)
         self._delivery = delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions, self.allow, self.put_back = delivery.sessions, delivery.allow, delivery.put_back
+        self.commands = self._outbox.take
+        """The commands since the last call, in order."""
         self._opens = Opens(limits, self._outbox, self._authorizer, self._delivery, new_session)
         self._admission = Admission(limits, self._outbox, self._authorizer, self._delivery)
         self._registry = DeviceRegistry(limits, self._outbox, self._authorizer, self._journal)
@@ -177,10 +179,6 @@ class Engine:
             return earliest
         exchanges = self._exchanges.next_deadline()
         return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
-
-    def commands(self) -> list[Output]:
-        """The commands since the last call, in order."""
-        return self._outbox.take()
 
     def set_window(self, scheme: str, window: int) -> None:
         """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""

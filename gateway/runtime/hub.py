@@ -21,6 +21,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVarTuple, cast
 
 from common.log_rate import LogRate
@@ -99,7 +100,8 @@ class Hub:
         self._loop = loop
         self._trace = Trace()
         self._log_rates: defaultdict[str, LogRate] = defaultdict(LogRate)
-        self.now = loop.time
+        # The loop's clock, without the call of a Python function that asyncio's own loops have around it.
+        self.now = monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
         self.started_at = loop.time()
         self._state_dir = state_dir
         self._changed = changed
@@ -140,7 +142,7 @@ class Hub:
         except Exception:  # a bug in the engine must refuse this envelope, not end the adapter that brought it
             self._failed("engine", "submit")
             verdict = Refused(Reason.BUSY)
-        if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
+        if isinstance(envelope, Unit) and self._trace.on and isinstance(verdict, Accepted) and not verdict.duplicate:
             self._trace.unit(envelope)
         if not self._asked:
             self._schedule()
@@ -286,7 +288,8 @@ class Hub:
         """Schedule a turn: an adapter has something to write, or the engine was changed from outside (a new policy)."""
         if scheme:
             self._touched.add(scheme)
-        self._schedule()
+        if not self._asked:
+            self._schedule()
 
     def close(self) -> None:
         """Stop carrying out commands; for the very end."""
@@ -320,7 +323,10 @@ class Hub:
         try:
             for _ in range(MAX_TURN):
                 if not backlog:
-                    backlog.extend(self._commands())
+                    try:
+                        backlog.extend(self.engine.commands())
+                    except Exception:
+                        self._failed("engine", "commands")
                     if not backlog:
                         self._asked = False
                         break
@@ -333,13 +339,6 @@ class Hub:
             if (look_by := self.engine.look_by()) < self._timer_at:
                 self._arm(look_by)
             self.unsaved()
-
-    def _commands(self) -> list[Output]:
-        try:
-            return self.engine.commands()
-        except Exception:
-            self._failed("engine", "commands")
-            return []
 
     def _transmit(self, transmit: Transmit) -> None:
         if not self.engine.is_unsettled(transmit):
