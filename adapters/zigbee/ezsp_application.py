@@ -104,7 +104,13 @@ class Application(bellows.zigbee.application.ControllerApplication):
         if self.hooks is not None:
             take = partial(self.hooks.frame, self)
             ports = FramePorts(
-                self.whole, take, self._hand_on, self._pending_requests, self.answers, self.frame_counters
+                self.whole,
+                take,
+                self._hand_on,
+                self._pending_requests,
+                self.answers,
+                self.frame_counters,
+                self.hooks.in_turn,
             )
             take_over(self._ezsp._protocol, ports)
         return bool(await super()._ensure_network_running())

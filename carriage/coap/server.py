@@ -63,6 +63,7 @@ class CoapsServer:
 
     ``config`` bounds every peer; how many there may be is the listener's concern. ``wake`` asks the owner to call
     ``flush`` soon, once for all that is to be written by then; without it the server flushes in the loop's next turn.
+    ``in_turn`` calls the callback of the socket that can be read, and the owner has its turn behind it.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class CoapsServer:
         config: CoapConfig | None = None,
         *,
         wake: Callable[[], None] | None = None,
+        in_turn: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._sock = sock
+        self._in_turn = in_turn
         self._listener = listener
         self._handler = handler
         self._config = config or CoapConfig()
@@ -98,7 +101,9 @@ class CoapsServer:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._datagrams = Datagrams(self._sock, received=self._received, woken=self.flush, failed=self._icmp)
+        self._datagrams = Datagrams(
+            self._sock, received=self._received, woken=self.flush, failed=self._icmp, in_turn=self._in_turn
+        )
         _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
 
     @property
