@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -23,6 +24,7 @@ PATIENCE = 60.0
 """Seconds that a hub may take for what is measured."""
 BLOCKS = 0.005
 """Seconds between two looks at what was published, at full load."""
+SHARE_OF = "share of "
 JOIN_LIMIT = 120.0
 APART = 0.02
 LOOK = 0.01
@@ -40,7 +42,7 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
 
     ``rate``: publications a second, from the first to the last; of bellows, reports that it decoded. ``cpu``: seconds
     of the hub per report. ``latency``: median from the sensor's sending to the publication, at the subscriber.
-    ``published``: publications per report.
+    ``published``: publications per report. ``share of ...``: of the machine, that each process took meanwhile.
     """
 
     async def load(seconds: float, *, stamp: bool) -> Any:
@@ -50,13 +52,16 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
     await asyncio.sleep(QUIET)
     if isinstance(hub, Bellows):
         before, used = (await hub.order("reports"))["reports"], usage(hub.pid)
+        shares = Shares(hub)
         totals = await load(seconds, stamp=False)
+        taken = shares.taken()
         await asyncio.sleep(QUIET)
         spent, came = usage(hub.pid).since(used), (await hub.order("reports"))["reports"] - before
-        return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]}
+        return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]} | taken
     subscriber = await BlockSubscriber.connect(hub.broker, f"{hub.base}/+", apart=0.0 if rate else BLOCKS)
-    used = usage(hub.pid)
+    used, shares = usage(hub.pid), Shares(hub)
     totals = await load(seconds, stamp=bool(rate))
+    taken = shares.taken()
     published = await _all_of_it(subscriber)
     spent = usage(hub.pid).since(used)
     if not published:
@@ -66,10 +71,29 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
         "rate": len(published) / took,
         "cpu": spent.cpu / totals["sent"],
         "published": len(published) / totals["sent"],
+        **taken,
     }
     if rate:
         found["latency"] = median(_latency(at, value) for at, value in published)
     return found
+
+
+class Shares:
+    """What part of all cores each process takes from now on: hub, virtual dongle, broker, and this one, which has the
+    subscriber."""
+
+    def __init__(self, hub: MeasuredHub) -> None:
+        assert hub.stack.simulator is not None
+        pids = {"hub": hub.pid, "dongle": hub.stack.simulator.pid, "broker": hub.broker_pid, "subscriber": os.getpid()}
+        self._pids = pids
+        self._used = {name: usage(pid) for name, pid in pids.items()}
+        self._begun = time.monotonic()
+
+    def taken(self) -> Figures:
+        machine = (time.monotonic() - self._begun) * len(os.sched_getaffinity(0))
+        return {
+            f"{SHARE_OF}{name}": usage(pid).since(self._used[name]).cpu / machine for name, pid in self._pids.items()
+        }
 
 
 def _latency(at: float, value: float) -> float:
