@@ -51,7 +51,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """``fields``: without Content-Length, which whoever sends it adds."""
+    """``fields``: without Content-Length, which its sender adds."""
 
     status: int
     fields: Fields = ()
