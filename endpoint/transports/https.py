@@ -28,7 +28,7 @@ from common.backoff import Backoff
 from common.latest import Latest
 from endpoint.report import Report
 from endpoint.transports.gateway_link import LATER, RETRY_FOR, RETRY_PAUSE, CarriageSession, Kind
-from endpoint.transports.https_hop import FirstHop, Layer1, Place, SeenCertificate, UntrustedError, place_of
+from endpoint.transports.https_hop import FirstHop, Layer1, SeenCertificate, ServerUrl, UntrustedError, place_of
 from endpoint.transports.https_session import SOON, HttpsSession
 from layer.errors import PeerError, TransportError, UsageError
 
@@ -80,7 +80,7 @@ class HttpsLink:
         report: Report,
         limits: HttpsLimits = HttpsLimits(),
     ) -> None:
-        self._place: Place = place_of(url)
+        self._place: ServerUrl = place_of(url)
         if layer1.token is not None and not self._place.is_https:
             raise UsageError("a token goes over https only: over http anybody on the way could use it (RFC 6750 5.3)")
         self._layer1 = layer1

@@ -65,8 +65,8 @@ class UntrustedError(TransportError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an URL leads: ``origin`` without a path; ``target`` of a service, None for a gateway."""
+class ServerUrl:
+    """Where a URL leads: ``origin`` without a path; ``target`` of a service, None for a gateway."""
 
     origin: str
     host: str
@@ -74,7 +74,7 @@ class Place:
     is_https: bool
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> ServerUrl:
     """UsageError: no URL of a gateway or service."""
     try:
         parts = urlsplit(url)
@@ -86,7 +86,7 @@ def place_of(url: str) -> Place:
     if parts.query or parts.fragment or not (parts.path in ("", "/") or parts.path.endswith(WELL_KNOWN)):
         raise UsageError(f"expected a gateway's origin, https://HOST[:PORT], or a service's https://HOST{WELL_KNOWN}")
     origin = f"{parts.scheme}://{parts.netloc.lower()}"
-    return Place(origin, parts.hostname, parts.path if len(parts.path) > 1 else None, parts.scheme == "https")
+    return ServerUrl(origin, parts.hostname, parts.path if len(parts.path) > 1 else None, parts.scheme == "https")
 
 
 class FirstHop:
@@ -95,7 +95,9 @@ class FirstHop:
     CredentialError: a file that can't be used.
     """
 
-    def __init__(self, place: Place, layer1: Layer1 | None, *, connect_for: float, most: int, why: str = "") -> None:
+    def __init__(
+        self, place: ServerUrl, layer1: Layer1 | None, *, connect_for: float, most: int, why: str = ""
+    ) -> None:
         self.is_trusted = layer1 is not None
         self.seen: SeenCertificate | None = None
         self._place = place
