@@ -4,8 +4,8 @@ HTTP has no connection to keep: *there* is who answers a request. One that fails
 ``reconnect_for`` seconds; then its session is given up. The inbox of a gateway is asked for ever.
 
 The first hop is judged at the start: *trusted* if its certificate verifies. If it doesn't, the layer-0 policy decides.
-By default the link fails and nothing of ours has left. With ``first_hop_errors: ignore`` it goes on *untrusted*: the
-hop gets no token and no certificate of ours, sessions of the time before are broken here without a word to it, and the
+By default the link fails, and no secret has left. With ``first_hop_errors: ignore`` it goes on *untrusted*: the
+hop gets neither token nor client certificate, sessions of the time before are broken here without a word to it, and the
 certificate is reported. An untrusted link without sessions judges again when one is opened.
 """
 

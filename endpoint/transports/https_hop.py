@@ -1,7 +1,7 @@
-"""The first hop of an HTTP client: one judgement of whoever answers there, and the requests over it.
+"""The first hop of an HTTP client: one judgement of the server there, and the requests over it.
 
 A hop is *trusted* or not, for good. A trusted one shows what we have (client certificate, bearer token) to a server
-whose certificate verifies, and to no other. One that is not trusted takes any certificate, shows nothing of ours, and
+whose certificate verifies, and to no other. One that is not trusted takes any certificate, shows neither of them, and
 keeps the certificate that it saw. Where the judgement changes, another hop is made.
 """
 
@@ -53,7 +53,7 @@ class SeenCertificate:
 
 
 class UntrustedError(TransportError):
-    """The certificate of the first hop does not verify. Nothing of ours has gone there."""
+    """The certificate of the first hop does not verify. No secret has gone there."""
 
     def __init__(self, host: str, why: str) -> None:
         super().__init__(

@@ -4,7 +4,7 @@ States: *live* from its open on; our ``close`` moves it to *closing*, in which t
 once it has all, or after ``linger`` seconds, it is *gone* (``forget``). The client's DELETE (``closed_by_client``) and
 the service's table (``end``: idle, or room is needed) move it to *gone* at once.
 
-A unit of ours is kept until the client has shown that it came: by asking for a later one, or by its own next unit,
+Our unit is kept until the client has shown that it came: by asking for a later one, or by its own next unit,
 which it sends only once it has the answer to the one before.
 """
 
@@ -29,7 +29,7 @@ class SessionTimes:
     """Seconds."""
 
     reply_window: float = 2.0
-    """For a unit of ours to be there for the answer to a client's."""
+    """For our unit to be there for the answer to a client's."""
     longest_wait: int = 30
     """For a long poll; proxies cut requests that take a minute."""
     linger: float = 15.0
@@ -43,7 +43,7 @@ class Sessions(Protocol):
 
 
 class ServiceSession(ReceivingEnd):
-    """``owner``: who may use it, as the web service knows its clients; ``host``: where it was opened from.
+    """``owner``: who may use it, as the web service knows its clients; ``host``: from there it was opened.
     ``draft``: its client speaks draft-friel-tls-atls-00's media type. ``used``: when a request came last, in seconds of
     the loop."""
 
@@ -127,7 +127,7 @@ class ServiceSession(ReceivingEnd):
 
     @property
     def next(self) -> int:
-        """The number of the unit of ours that comes next."""
+        """The number of our next unit."""
         return self._lowest + len(self._down)
 
     @property
@@ -165,8 +165,8 @@ class ServiceSession(ReceivingEnd):
 
     def _first(self, draft: bool, whole: bool) -> HttpResponse:
         """The lowest unit. ``whole``: all that wait, as a client of draft-friel-tls-atls-00 expects of an answer (its
-        section 9.1): it can't ask for the others. Of DTLS it gets one datagram, since the others couldn't be told from
-        it; the handshake's retransmission brings them."""
+        section 9.1): it can't ask for the others. Of DTLS it gets one datagram, since the others would look like a
+        part of it; the handshake's retransmission brings them."""
         if not self._down:
             return atls.refusal("closed") if self.closing else atls.taken()
         if whole and self._kind == "atls":
@@ -176,7 +176,7 @@ class ServiceSession(ReceivingEnd):
         return atls.unit(self._lowest, self._kind, self._down[0], draft)
 
     async def read(self, n: int, wait: int | None) -> HttpResponse:
-        """Unit ``n`` of ours, if it comes within ``wait`` seconds. Of several polls the last one waits."""
+        """Our unit ``n``, if it comes within ``wait`` seconds. Of several polls the last one waits."""
         self._acknowledge(n)
         held = None if wait is None else min(wait, self._times.longest_wait)
         if self._lowest <= n <= self.next:

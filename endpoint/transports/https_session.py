@@ -197,7 +197,7 @@ class HttpsSession(ReceivingEnd):
                 self.over = True
                 self._stop()
             else:
-                if self._n or not self._ours:  # else our first unit's answer is to bring the first of theirs
+                if self._n or not self._ours:  # else the answer to our first unit is to bring their first
                     self._polling.set()
                 self._wake.clear()
                 await self._wake.wait()

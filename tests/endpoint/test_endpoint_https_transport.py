@@ -101,7 +101,7 @@ async def test_a_unit_may_come_in_the_answer_to_ours_and_in_a_poll_too(gateway: 
 
 
 async def test_a_missing_unit_is_asked_for(gateway: WebGateway, web: Path) -> None:
-    """An answer to a unit of ours is ahead of the poll: it is left for later."""
+    """An answer to our unit is ahead of the poll: it is left for later."""
     gateway.scripts[atls.SendUnit] = lambda asked: atls.unit(1, "atls", unit(1))
     async with running(link := link_to(gateway, web)):
         owner, name = await opened(link, gateway, "atls")
