@@ -1,8 +1,9 @@
 """The HTTP side of a service: its table of sessions, and the request handlers that a web application mounts.
 
 ``/.well-known/atls`` opens and takes the units of clients that know their session by its cookie alone
-(draft-friel-tls-atls-00); ``/atls/{session}`` is a session's. Any client that knows a session's 128 random bits may send in
-it: who it is, layer 0 says. A web service that knows its clients gives ``owner_of``, and a session is its owner's.
+(draft-friel-tls-atls-00); ``/atls/{session}`` is a session's. Any client that knows a session's 128 random bits may
+send in it: who it is, layer 0 says. A web service that knows its clients gives ``owner_of``, and a session is its
+owner's.
 
 The table is bounded. A full one puts out the session that was idle for longest of those whose peer is not proven yet;
 if all are proven, an open is answered 503. One host opens at most half of it.
