@@ -162,7 +162,9 @@ class ServiceLink:
             self._incoming(session)
             if session.over and not session.closing:
                 return atls.refusal("busy", RETRY_AFTER)
-        answer = await session.take(0, asked.payload, asked.draft) if asked.payload else atls.taken()
+        answer = atls.taken()
+        if asked.payload:
+            answer = await session.take(0, asked.payload, asked.draft, whole=asked.draft and asked.nonce is None)
         return atls.opened(session.name, answer) if answer.status == 200 else answer
 
     def _find(self, name: str, owner: str) -> ServiceSession | None:
@@ -214,7 +216,7 @@ class ServiceLink:
             return _sent(await session.read(operation.n, operation.wait))
         if operation.kind != session.kind:
             return _sent(atls.refusal("content", detail="a unit of another kind than its session"))
-        return _sent(await session.take(operation.n, operation.payload, operation.draft))
+        return _sent(await session.take(operation.n, operation.payload, operation.draft, whole=operation.n is None))
 
     async def _body(self, request: web.Request) -> bytes | None:
         """The body; None: too long. TimeoutError: too slow."""

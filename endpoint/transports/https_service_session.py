@@ -135,13 +135,18 @@ class ServiceSession(ReceivingEnd):
         """Whether a request waits for our units."""
         return self._polls > 0
 
-    async def take(self, n: int | None, unit: bytes, draft: bool) -> HttpResponse:
-        """Take unit ``n`` (None: the next one, of a client without numbers) and answer with what there is for it."""
+    async def take(self, n: int | None, unit: bytes, draft: bool, *, whole: bool) -> HttpResponse:
+        """Take unit ``n`` (None: the next one, of a client without numbers) and answer with our lowest unit.
+
+        ``whole``: a client of draft-friel-tls-atls-00 expects all that waits in one answer (section 9.1), since it
+        can't ask for the rest. What waits of a TLS stream becomes one unit for it. Of DTLS it gets one datagram: it
+        couldn't tell two from one, and the handshake's retransmission brings the others.
+        """
         self.used = self._loop.time()
         expected = self._order.expected
         number = expected if n is None else n
         if number == self._answered:
-            return await self._settled(number, draft, whole=False)
+            return await self._settled(number, draft, whole)
         if number != expected:
             arrival = self._order.judge(number)
             return atls.taken() if arrival is Arrival.DUPLICATE else atls.refusal("order", expected=expected)
@@ -152,9 +157,9 @@ class ServiceSession(ReceivingEnd):
         elif (fault := self.arrived(number, unit)) is not None:
             self.end(fault)
             return atls.refusal("broken", detail=fault)
-        return await self._settled(number, draft, whole=n is None)
+        return await self._settled(number, draft, whole)
 
-    async def _settled(self, number: int, draft: bool, *, whole: bool) -> HttpResponse:
+    async def _settled(self, number: int, draft: bool, whole: bool) -> HttpResponse:
         """The answer to the client's unit ``number``, which stays the same however often it is asked for."""
         await self._wait(self._times.reply_window, lambda: bool(self._down) or self.is_polled)
         if self._answered != number:
@@ -164,14 +169,10 @@ class ServiceSession(ReceivingEnd):
         return self._answer
 
     def _first(self, draft: bool, whole: bool) -> HttpResponse:
-        """The lowest unit. ``whole``: all that wait, as a client of draft-friel-tls-atls-00 expects of an answer (its
-        section 9.1): it can't ask for the others. Of DTLS it gets one datagram, since the others would look like a
-        part of it; the handshake's retransmission brings them."""
         if not self._down:
             return atls.refusal("closed") if self.closing else atls.taken()
         if whole and self._kind == "atls":
-            self._brought = self.next
-            return atls.unit(self._lowest, self._kind, b"".join(self._down), draft)
+            self._down = deque((b"".join(self._down),))
         self._brought = self._lowest + 1
         return atls.unit(self._lowest, self._kind, self._down[0], draft)
 
