@@ -17,7 +17,7 @@ from endpoint import cli, control, policy, report
 from endpoint.session import Ended, EndpointSession, Established, SessionEvent
 from layer.config import Role
 
-COMMANDS: dict[str, click.Command] = {"device": cli.device, "app": cli.app}
+COMMANDS: dict[str, click.Command] = {"device": cli.device, "app": cli.app, "serve": cli.serve}
 
 
 def options(command: click.Command) -> set[str]:
@@ -31,10 +31,11 @@ def options_in(page: Any, sentence: str) -> set[str]:
 
 
 def test_options(endpoint_page: Any) -> None:
-    common = options(cli.device) & options(cli.app)
-    assert options_in(endpoint_page, "Options of both:") == common
-    assert options_in(endpoint_page, "Options of `device`:") == options(cli.device) - common
-    assert options_in(endpoint_page, "Options of `app`") == options(cli.app) - common
+    common = options(cli.device) & options(cli.app) & options(cli.serve)
+    assert options_in(endpoint_page, "Options of all:") == common
+    assert options_in(endpoint_page, "Options of `device`:") == options(cli.device) - common - {"--open"}
+    assert options_in(endpoint_page, "Options of `app`") == options(cli.app) - common - {"--open"}
+    assert options_in(endpoint_page, "Options of `serve`:") == options(cli.serve) - common
 
 
 @pytest.mark.parametrize(
@@ -160,5 +161,5 @@ def test_one_key_for_both_layers_is_refused(endpoint_page: Any, tmp_path: Path) 
 def test_every_example_is_read(endpoint_page: Any) -> None:
     assert set(endpoint_page.blocks) == {
         "control-open", "control-send", "endpoint-psk-file", "endpoint-dtls-psk", "endpoint-tls-lamp",
-        "endpoint-tls-app",
+        "endpoint-tls-app", "endpoint-mount",
     }  # fmt: skip
