@@ -101,8 +101,9 @@ class Hub:
         self._trace = Trace()
         self._log_rates: defaultdict[str, LogRate] = defaultdict(LogRate)
         # The loop's clock, without the call of a Python function that asyncio's own loops have around it.
-        self.now = monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
-        self.started_at = loop.time()
+        plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = monotonic if plain else loop.time
+        self.started_at = self.now()
         self._state_dir = state_dir
         self._changed = changed
         self._backlog: deque[Output] = deque()
