@@ -20,7 +20,7 @@ HOME_AUTOMATION: Final = 0x0104
 OWN_ENDPOINT: Final = 1
 """Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
 
-BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
+BUSY_WAITS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
 
 Slot = Callable[[bool], AbstractAsyncContextManager[None]]
