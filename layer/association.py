@@ -92,7 +92,6 @@ class Association:
     """
 
     __slots__ = (
-        "__weakref__",
         "_bio_in",
         "_bio_out",
         "_config",

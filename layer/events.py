@@ -38,11 +38,14 @@ class HandshakeCompleted:
     info: AssociationInfo
 
 
-@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
+@dataclass(init=False, slots=True)
 class DataReceived:
     """Application data: for DTLS exactly one record, for TLS a piece of the stream."""
 
     data: bytes = field(repr=False)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 @dataclass(frozen=True, slots=True)

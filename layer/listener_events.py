@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from layer.events import AssociationInfo
 from layer.hosts import Address
@@ -17,12 +18,16 @@ class PeerConnected:
     info: AssociationInfo
 
 
-@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
+@dataclass(init=False, slots=True)
 class PeerData:
     """One record of application data."""
 
-    peer_id: int
+    peer_id: Final[int]
     data: bytes = field(repr=False)
+
+    def __init__(self, peer_id: int, data: bytes) -> None:
+        self.peer_id = peer_id
+        self.data = data
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,6 @@ class CoapAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``clients``: how many connections each claim has, by claim, and the claims of all whose keys are in force."""
-        del arguments
         if name != "clients":
             raise NoCommandError(f"coap has no command {name}")
         connected = Counter(connection.identity.claims[0] for connection in self._connections.values())

@@ -6,7 +6,6 @@ acknowledges is always the lowest unit that it hasn't acknowledged, however many
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,24 +27,34 @@ class ClientConnection(MailboxConnection):
     observed: dict[int, UnitObserver | InboxView] = field(default_factory=dict)
     """By exchange. An observation that another one has taken the place of is not in it."""
 
-    def inboxes(self) -> Iterator[InboxView]:
-        return (view for view in self.observed.values() if isinstance(view, InboxView))
+    def inboxes(self) -> list[InboxView]:
+        return [view for view in self.observed.values() if isinstance(view, InboxView)]
 
 
-@dataclass(slots=True, eq=False)
 class PendingRequest:
-    """A request that is answered when the next hop has answered, or when a unit comes for its sender."""
+    """A request that is answered when the next hop has answered, or when a unit comes for its sender.
 
-    connection: ClientConnection
-    exchange: int
-    n: int = 0
-    """The unit that it brought."""
-    location: SessionId | None = None
-    """The session that it opened: the answer is 2.01 and names it."""
-    reads: bool = False
-    """A GET: the answer is 2.05."""
-    downlink: ClientDownlink | None = None
-    """Of the session of its unit."""
+    ``n``: the unit that it brought. ``location``: the session that it opened; the answer is 2.01 and names it.
+    ``reads``: a GET; the answer is 2.05.
+    """
+
+    __slots__ = ("connection", "downlink", "exchange", "location", "n", "reads")
+
+    def __init__(
+        self,
+        connection: ClientConnection,
+        exchange: int,
+        n: int = 0,
+        location: SessionId | None = None,
+        reads: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.exchange = exchange
+        self.n = n
+        self.location = location
+        self.reads = reads
+        self.downlink: ClientDownlink | None = None
+        """Of the session of its unit."""
 
     def answer(self, unit: Unit | None) -> bool:
         """2.01 or 2.04, 2.05 for a read; whether a unit went out with it."""

@@ -132,5 +132,4 @@ class MqttAdapter:
         return found
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        del arguments
         raise NoCommandError(f"mqtt has no command {name}")

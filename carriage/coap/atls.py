@@ -44,14 +44,20 @@ class OpenSession:
     payload: bytes = field(repr=False)
 
 
-@dataclass(slots=True)  # not frozen: one is made per unit, and freezing doubles the cost
+@dataclass(init=False, slots=True)
 class SendUnit:
     """Unit ``n`` of the client."""
 
-    session: str
-    n: int
-    kind: Kind
+    session: Final[str]
+    n: Final[int]
+    kind: Final[Kind]
     payload: bytes = field(repr=False)
+
+    def __init__(self, session: str, n: int, kind: Kind, payload: bytes) -> None:
+        self.session = session
+        self.n = n
+        self.kind = kind
+        self.payload = payload
 
 
 @dataclass(frozen=True, slots=True)

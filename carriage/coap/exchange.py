@@ -11,7 +11,7 @@ from carriage.coap.lower_layer import MessageOutcome
 from carriage.coap.options import Options
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Request:
     """``code`` is a method (``codes.GET`` ...); ``payload`` is the whole body, however many blocks it takes.
 
@@ -20,21 +20,32 @@ class Request:
     """
 
     code: int
-    options: Options = ()
-    payload: bytes = b""
-    confirmable: bool = True
+    options: Options
+    payload: bytes
+    confirmable: bool
+
+    def __init__(self, code: int, options: Options = (), payload: bytes = b"", confirmable: bool = True) -> None:
+        self.code = code
+        self.options = options
+        self.payload = payload
+        self.confirmable = confirmable
 
     def __repr__(self) -> str:
         return f"<Request {dotted(self.code)}, {len(self.payload)} octets>"
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Response:
     """``code`` is a response code (``codes.CONTENT`` ...); ``payload`` is the whole body."""
 
     code: int
-    options: Options = ()
-    payload: bytes = b""
+    options: Options
+    payload: bytes
+
+    def __init__(self, code: int, options: Options = (), payload: bytes = b"") -> None:
+        self.code = code
+        self.options = options
+        self.payload = payload
 
     def __repr__(self) -> str:
         return f"<Response {dotted(self.code)}, {len(self.payload)} octets>"
@@ -63,12 +74,16 @@ REASON_OF: Final[dict[MessageOutcome, FailureReason]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class RequestReceived:
     """A whole request. Answer it with ``respond(exchange, ...)``."""
 
     exchange: int
     request: Request
+
+    def __init__(self, exchange: int, request: Request) -> None:
+        self.exchange = exchange
+        self.request = request
 
 
 @dataclass(slots=True)
@@ -86,12 +101,16 @@ class ResponseFailed:
     reason: FailureReason
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class NotificationAcknowledged:
     """The observer has the whole notification; of a state, it has had the time to fetch all of it."""
 
     exchange: int
     notification: int
+
+    def __init__(self, exchange: int, notification: int) -> None:
+        self.exchange = exchange
+        self.notification = notification
 
 
 @dataclass(slots=True)

@@ -62,20 +62,24 @@ class TransmissionParameters:
             raise UsageError("id_space is 1 to 65536")
 
 
-@dataclass(slots=True)
 class _Outstanding:
-    datagram: bytes
-    sender: Sender | None
-    deadline: float
-    timeout: float
-    transmissions: int
+    __slots__ = ("datagram", "deadline", "sender", "timeout", "transmissions")
+
+    def __init__(self, datagram: bytes, sender: Sender | None, now: float, timeout: float) -> None:
+        self.datagram = datagram
+        self.sender = sender
+        self.deadline = now + timeout
+        self.timeout = timeout
+        self.transmissions = 1
 
 
-@dataclass(slots=True)
 class _Waiting:
-    message: Message
-    sender: Sender | None
-    confirmable: bool
+    __slots__ = ("confirmable", "message", "sender")
+
+    def __init__(self, message: Message, sender: Sender | None, confirmable: bool) -> None:
+        self.message = message
+        self.sender = sender
+        self.confirmable = confirmable
 
 
 _REMEMBERED_NON = 64  # our last non-confirmable messages whose reset by the peer we still understand
@@ -277,7 +281,7 @@ class MessageLayer:
             return True
         if confirmable:
             timeout = parameters.ack_timeout * (1 + (parameters.ack_random_factor - 1) * self._random())
-            self._outstanding[message_id] = _Outstanding(datagram, sender, now + timeout, timeout, 1)
+            self._outstanding[message_id] = _Outstanding(datagram, sender, now, timeout)
         elif sender is not None:
             self._non[message_id] = sender
             if len(self._non) > _REMEMBERED_NON:

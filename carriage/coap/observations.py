@@ -47,11 +47,13 @@ MakeBody = Callable[[tuple[int, int], Key, int, Response, float], tuple[Options,
 _FIRST: Final = 0  # the answer that an observation begins with, among the ids of notifications
 
 
-@dataclass(slots=True)
 class _Notification:
-    id: int
-    response: Response
-    confirmable: bool
+    __slots__ = ("confirmable", "id", "response")
+
+    def __init__(self, id: int, response: Response, confirmable: bool) -> None:
+        self.id = id
+        self.response = response
+        self.confirmable = confirmable
 
 
 @dataclass(slots=True, eq=False)

@@ -49,18 +49,34 @@ class Answer(Enum):
     QUEUE_FULL = "queue full"  # the exchange is over and the peer gets nothing
 
 
-@dataclass(slots=True)
 class _Open:
-    """A request of the peer that waits for its answer."""
+    """A request of the peer that waits for its answer.
 
-    message: Message
-    options: Options  # those that count
-    szx: int
-    asked: bool  # the client spoke of Block2 itself
-    number: int  # the block it asked for
-    block1: bytes | None  # to repeat in the answer
-    register: bool
-    deadline: float
+    ``options``: those that count. ``asked``: the client spoke of Block2 itself, and ``number`` is the block it asked
+    for. ``block1``: to repeat in the answer.
+    """
+
+    __slots__ = ("asked", "block1", "deadline", "message", "number", "options", "register", "szx")
+
+    def __init__(
+        self,
+        message: Message,
+        options: Options,
+        szx: int,
+        asked: bool,
+        number: int,
+        block1: bytes | None,
+        register: bool,
+        deadline: float,
+    ) -> None:
+        self.message = message
+        self.options = options
+        self.szx = szx
+        self.asked = asked
+        self.number = number
+        self.block1 = block1
+        self.register = register
+        self.deadline = deadline
 
 
 @dataclass(slots=True, eq=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NewType, Protocol
 
-Token = NewType("Token", int)
-"""Names one published message of one client until its end is reported."""
+Token = NewType("Token", object)
+"""Names one published message of one client until its end is reported: a number, or what its publisher gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

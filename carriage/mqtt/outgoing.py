@@ -11,31 +11,56 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 
 from carriage.mqtt.options import DropReason, Token
 from layer.errors import TransportError
 
 
-@dataclass(slots=True, eq=False)
 class Outgoing:
     """One message. ``expires``: when it is no longer of use, None for never. ``packet_id``: 0 before it is sent.
 
     ``token``: None if its end is of no interest any longer. ``since``: when it was published.
     """
 
-    token: Token | None
-    topic: str
-    payload: bytes = field(repr=False)
-    qos: int
-    retain: bool
-    content_type: str | None
-    correlation: bytes | None
-    response_topic: str | None
-    since: float
-    expires: float | None
-    packet_id: int = 0
+    __slots__ = (
+        "content_type",
+        "correlation",
+        "expires",
+        "packet_id",
+        "payload",
+        "qos",
+        "response_topic",
+        "retain",
+        "since",
+        "token",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        token: Token | None,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        content_type: str | None,
+        correlation: bytes | None,
+        response_topic: str | None,
+        since: float,
+        expires: float | None,
+    ) -> None:
+        self.token = token
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.content_type = content_type
+        self.correlation = correlation
+        self.response_topic = response_topic
+        self.since = since
+        self.expires = expires
+        self.packet_id = 0
 
 
 class OutgoingQueue:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
 
 from gateway.api.model import (
     Address,
@@ -50,18 +51,28 @@ class Withdraw(NamedTuple):
     id: EnvelopeId
 
 
-class ReportOutcome(NamedTuple):
+@dataclass(init=False, slots=True)
+class ReportOutcome:
     """To the adapter of ``scheme``, which submitted the envelope: the one final word on it."""
 
-    scheme: str
-    receipt: Receipt
+    scheme: Final[str]
+    receipt: Final[Receipt]
+
+    def __init__(self, scheme: str, receipt: Receipt) -> None:
+        self.scheme = scheme
+        self.receipt = receipt
 
 
-class PushUpdate(NamedTuple):
+@dataclass(init=False, slots=True)
+class PushUpdate:
     """To the adapter of ``scheme``: an update for a watch that it submitted."""
 
-    scheme: str
-    update: Update
+    scheme: Final[str]
+    update: Final[Update]
+
+    def __init__(self, scheme: str, update: Update) -> None:
+        self.scheme = scheme
+        self.update = update
 
 
 class Refresh(NamedTuple):

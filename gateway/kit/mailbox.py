@@ -150,8 +150,8 @@ class Mailboxes(Generic[C, R]):
         self._absence.begin(downlink)
         there = [each for each in box.connections if self.table.owned(each, downlink.session) is box]
         if there:
-            good = (each for each in there if meets(each.identity.link, transmit.require))
-            self._take(next(good, there[0]), downlink, transmit)
+            good = [each for each in there if meets(each.identity.link, transmit.require)]
+            self._take((good or there)[0], downlink, transmit)
         if not downlink.over:
             self._changed(box)
 

@@ -34,10 +34,10 @@ from gateway.api.ports import Adapter, AdapterContext
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
-from tests.harness.watched_engine import WatchedEngine
 
 T = TypeVar("T")
 
@@ -213,13 +213,20 @@ class Gateway:
 
     def settled(self) -> list[Receipt]:
         """What adapters settle from now on."""
-        engine, receipts = self.hub.engine, []
+        receipts: list[Receipt] = []
 
-        def settled(receipt: Receipt, **more: Any) -> bool:
-            receipts.append(receipt)
-            return engine.settle(receipt, **more)
+        def watch(context: InstanceContext) -> None:
+            settle = context.settle
 
-        self.hub.engine = WatchedEngine(engine, settle=settled)  # type: ignore[assignment]
+            def settled(receipt: Receipt) -> None:
+                receipts.append(receipt)
+                settle(receipt)
+
+            context.settle = settled
+
+        for state in self.hub.states.values():
+            if state.context is not None:
+                watch(state.context)
         return receipts
 
     def check_books(self) -> None:

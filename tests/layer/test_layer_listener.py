@@ -370,8 +370,8 @@ def test_tables_do_not_grow_with_hosts_seen() -> None:
     sizes = {
         name: len(table)
         for each in tables
-        for name, table in vars(each).items()
-        if hasattr(table, "__len__") and name != "_known"
+        for name in dir(each)
+        if not name.startswith("__") and name != "_known" and hasattr(table := getattr(each, name), "__len__")
     }
     assert sizes == dict.fromkeys(("by_addr", "by_id", "_hosts", "_identities"), 0)
 

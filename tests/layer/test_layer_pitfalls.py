@@ -334,7 +334,7 @@ def test_dropped_associations_are_freed_at_once_without_the_collector() -> None:
         for protocol in ("dtls1.2", "tls1.3"):
             config = AssociationConfig(protocol=protocol)  # type: ignore[arg-type]
             ends = connected(client_x509(), server_x509(), config)
-            watched = [weakref.ref(end) for end in ends] + [weakref.ref(end._connection) for end in ends]  # type: ignore[arg-type]
+            watched = [weakref.ref(part) for end in ends for part in (end._party, end._connection)]  # type: ignore[arg-type]
             del ends
             assert [ref() for ref in watched] == [None] * 4
         assert len(registry) == before

@@ -4,6 +4,7 @@ none is skipped, sent for nothing or without its one receipt, however many wait.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from random import Random
 
@@ -15,6 +16,7 @@ from carriage.coap.connection import NotificationReceived, ResponseReceived
 from gateway.api.model import ContentKind, EnvelopeId, Outcome, Reason
 from tests.harness.coap_gateway import Home, Raw, Start, observed, read
 from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.watched import Watched
 
 DELIVERED = (Outcome.DELIVERED, None)
 
@@ -35,7 +37,7 @@ async def test_the_next_notification_is_written_before_the_gateway_has_its_turn(
     events: list[str] = []
     server = home.adapter._server
     assert server is not None
-    acknowledged, turn, taken = home.adapter.acknowledged, home.hub._run_turn, server._listener.datagrams_to_send
+    acknowledged, flush, taken = home.adapter.acknowledged, home.adapter.flush, server._listener.datagrams_to_send
 
     def note_acknowledged(*arguments: object) -> None:
         events.append("acknowledged")
@@ -43,20 +45,20 @@ async def test_the_next_notification_is_written_before_the_gateway_has_its_turn(
 
     def note_turn() -> None:
         events.append("turn")
-        turn()
+        flush()
 
     def note_written() -> list[tuple[bytes, object]]:
         datagrams = taken()
         events.extend(["written"] * bool(datagrams))
         return datagrams  # type: ignore[return-value]
 
-    home.adapter.acknowledged = note_acknowledged  # type: ignore[method-assign]
-    home.hub._run_turn = note_turn  # type: ignore[method-assign]
-    server._listener.datagrams_to_send = note_written  # type: ignore[method-assign,assignment]
+    server._handler = Watched(server._handler, acknowledged=note_acknowledged)
+    home.hub.states["coap"].adapter = Watched(home.adapter, flush=note_turn)
+    server._listener = Watched(server._listener, datagrams_to_send=note_written)
     units = [home.far.unit(session, n, record(seed=n)) for n in range(6)]
     await until(lambda: len(seen.units) == 6 and home.far.outcome(units[-1]))
-    after = [events[place + 1] for place, event in enumerate(events) if event == "acknowledged"][:-1]
-    assert after == ["written" if at_once else "turn"] * 5
+    after = [following for event, following in itertools.pairwise(events) if event == "acknowledged"]
+    assert after[:5] == ["written" if at_once else "turn"] * 5
 
 
 @pytest.mark.parametrize("window", [2, 8])

@@ -33,6 +33,8 @@ from carriage.coap.connection import (
     Response,
 )
 from carriage.coap.message import ACK, CON, RST, Message, decode
+from carriage.coap.server_peer import ServerPeer
+from layer.events import AssociationInfo, PeerIdentity
 
 PATH: Final = ((opt.URI_PATH, b"d"), (opt.URI_PATH, b"lamp"))
 TOKEN: Final = b"\x01tok"
@@ -86,7 +88,10 @@ class Server:
         self.client: Client
         self.connection = CoapConnection(random=Random(7).random, config=CONNECTION)
         self.connection.start(self.loop.time())
-        self.link = ClientConnection(None, self)  # type: ignore[arg-type]
+        self.now = self.loop.time
+        info = AssociationInfo(protocol="dtls1.2", suite="", peer=PeerIdentity(kind="none"))
+        peer = ServerPeer(self, 1, ("192.0.2.1", 5684), info, self.connection)
+        self.link = ClientConnection(None, peer)  # type: ignore[arg-type]
         self.observers = Observers(self.loop.time)
         self.observer: Observer | None = None
         self.ends: list[FailureReason] = []
@@ -106,12 +111,13 @@ class Server:
         if self.observer is not None:
             self.observers.changed(self.observer)
 
-    # What the adapter calls of a peer
+    # What a peer calls of its server
 
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | FailureReason | None:
-        sent = self.connection.notify(exchange, response, self.loop.time(), confirmable=confirmable)
+    def touch(self, peer: ServerPeer) -> None:
         self.loop.call_soon(self.pump)
-        return sent
+
+    def drop(self, peer: ServerPeer, reason: str) -> None:
+        raise NotImplementedError
 
     # The shell
 

@@ -11,7 +11,7 @@ from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Receipt, SessionId, SurvivingEnd, Unit
-from gateway.engine.engine import Engine
+from gateway.runtime.adapter_context import InstanceContext
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start
 from tests.harness.gateway_in_loop import record, tls_record, until
 
@@ -81,7 +81,7 @@ async def test_what_is_published_while_we_restart_is_not_lost(start: Start, monk
     await until(lambda: home.tasks["mqtt"].done())
     assert await app.say(f"{session}/up/1", tls_record(seed=1), bodies.CONTENT_TYPES["atls"]) == 0  # it is kept
 
-    def surviving(engine: Engine, scheme: str) -> Sequence[SurvivingEnd]:
+    def surviving(context: InstanceContext) -> Sequence[SurvivingEnd]:
         ends = ((session, True, "lamp", ""), (down, False, "", "lamp"))
         return [
             SurvivingEnd(
@@ -91,7 +91,7 @@ async def test_what_is_published_while_we_restart_is_not_lost(start: Start, monk
             for each, opened, to, sender in ends
         ]  # fmt: skip
 
-    monkeypatch.setattr(Engine, "surviving", surviving)
+    monkeypatch.setattr(InstanceContext, "surviving", surviving)
     async with asyncio.TaskGroup() as tasks:
         home.adapter = home.configure()
         home.run(tasks, "mqtt", home.adapter)
@@ -113,7 +113,7 @@ async def test_without_sessions_what_survived_is_closed(start: Start, monkeypatc
         session=SessionId("ab" * 16), content=ContentKind.ADTLS, claim="user:app", opened=True, to="lamp", sender="",
         nonce=b"", next_in=0, next_out=0,
     )  # fmt: skip
-    monkeypatch.setattr(Engine, "surviving", lambda engine, scheme: [end])
+    monkeypatch.setattr(InstanceContext, "surviving", lambda context: [end])
     home = await start(broker_acl=False, devices={}, acl="pattern readwrite #\n")
     assert home.hub.engine.counters["refused.unknown"] == 1  # the close of a session that this engine never had
 

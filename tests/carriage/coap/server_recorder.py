@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.connection import Answer, FailureReason, Request, Response
+from carriage.coap.connection import Answer, CoapConnection, FailureReason, Request, Response
+from carriage.coap.lower_layer import MessageOutcome
 from carriage.coap.server_peer import ServerPeer
 from layer.errors import PeerError
+
+
+class _Planted:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
+        raise KeyError("planted")
+
+
+def plant_fault(connection: CoapConnection) -> None:
+    """What the connection does next raises, once: ``receive`` or ``to_send``, whichever comes first."""
+    connection._lower.outcomes.append((_Planted(), MessageOutcome.RESET))
 
 
 class Recorder:
@@ -28,6 +39,8 @@ class Recorder:
             raise PeerError("no sense in it")
         if path == ("silent",):
             return
+        if path == ("poison",):  # the answer can't be written, for now
+            plant_fault(peer.connection)
         if request.code == codes.PUT:
             self.stored[path] = request.payload
             response = Response(codes.CHANGED)
