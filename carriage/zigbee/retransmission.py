@@ -76,6 +76,8 @@ class Retransmissions:
 
     @property
     def deadline(self) -> float | None:
+        if not self._flights and not self._resting:
+            return None
         times = [flight.deadline for flight in self._flights.values()]
         times += [job.due for job in self._resting if not job.cancelled]
         return min(times, default=None)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.radio_port import SendOutcome
-from adapters.zigbee.zcl_transactions import NoReply
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.network_port import FrameSender
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from carriage.zigbee import zcl
+from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Event,
