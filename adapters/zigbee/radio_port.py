@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -85,18 +85,39 @@ class SendOutcome(StrEnum):
     """Not a device of this network."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, eq=False)
 class Frame:
     """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
     the frame is withdrawn."""
 
-    endpoint: int
-    payload: bytes = field(repr=False)
-    link_key: bool
-    done: Callable[[SendOutcome], None] = field(repr=False, compare=False)
-    cluster: int = CLUSTER_ID
-    profile: int = HOME_AUTOMATION
-    source_endpoint: int = OWN_ENDPOINT
+    endpoint: Final[int]
+    payload: Final[bytes]
+    link_key: Final[bool]
+    done: Final[Callable[[SendOutcome], None]]
+    cluster: Final[int]
+    profile: Final[int]
+    source_endpoint: Final[int]
+
+    def __init__(
+        self,
+        endpoint: int,
+        payload: bytes,
+        link_key: bool,
+        done: Callable[[SendOutcome], None],
+        cluster: int = CLUSTER_ID,
+        profile: int = HOME_AUTOMATION,
+        source_endpoint: int = OWN_ENDPOINT,
+    ) -> None:
+        self.endpoint = endpoint
+        self.payload = payload
+        self.link_key = link_key
+        self.done = done
+        self.cluster = cluster
+        self.profile = profile
+        self.source_endpoint = source_endpoint
+
+    def __repr__(self) -> str:
+        return f"Frame(endpoint={self.endpoint}, cluster=0x{self.cluster:04x}, {len(self.payload)} octets)"
 
 
 class RadioHooks(Protocol):
