@@ -116,7 +116,7 @@ class Outbound:
             place, payload, content_type = payloads.message_of(user, envelope)
             topic = self._topics.build(place)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._grace, self._look)
+            self._look_in(self._grace)
         try:
             self._client.publish(topic, payload, content_type=content_type, expiry=expiry, token=transmit)
         except TransportError as error:
@@ -182,9 +182,12 @@ class Outbound:
             self._end(transmit, Outcome.DROPPED, Reason.UNREACHABLE)
             self._lost(transmit)
         first = next(self._held(), None)
-        if first is not None and self._timer is None:
-            due = first[0].since + self._grace
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._look)
+        if first is not None:
+            self._look_in(max(0.0, first[0].since + self._grace - now))
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _end(self, transmit: Transmit, outcome: Outcome, reason: Reason | None = None) -> None:
         envelope = transmit.envelope

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVarTuple, cast
 
 from common.log_rate import LogRate
@@ -92,8 +93,9 @@ class Hub:
         self._loop = loop
         self._trace = Trace()
         self._log_rates: defaultdict[str, LogRate] = defaultdict(LogRate)
-        self.now = loop.time
-        self.started_at = loop.time()
+        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # which only calls monotonic
+        self.now: Callable[[], float] = monotonic if plain else loop.time
+        self.started_at = self.now()
         self._state_dir = state_dir
         self._changed = changed
         self._backlog: deque[Output] = deque()
