@@ -35,12 +35,9 @@ COUNTERS: Final = ("data_frames_fast",)
 """DATA frames that came this way."""
 
 _control = re.compile(b"[%s]" % re.escape(ash.CONTROLS)).search
-_FLAG: Final = ash.FLAG[0]
 _ACKS: Final = tuple(bellows.ash.AckFrame(res=0, ncp_ready=False, ack_num=number) for number in range(8))
 _ACK_OCTETS: Final = tuple(ash.stuffed(bytes((0x80 | number,))) for number in range(8))
 _EXCEEDED: Final = NcpResetCode.ERROR_EXCEEDED_MAXIMUM_ACK_TIMEOUT_COUNT
-_EXPECTED: Final = 0x78
-"""Of the control octet: the frame's number, and whether it is repeated."""
 
 _NAMES: Final = (
     "_buffer",
@@ -124,29 +121,22 @@ class AshLane(bellows.ash.AshProtocol):
         if self._buffer:
             data = bytes(self._buffer) + data
             self._buffer.clear()
-        frames: list[bytes] = []
-        expected, start = self._rx_seq, 0
-        while (end := data.find(_FLAG, start)) >= 0:
-            if end > start:
-                found = ash.data_frame(data[start:end])
-                if found is None or found[0] & _EXPECTED != expected << 4:
-                    break
-                expected = (expected + 1) & 7
-                frames.append(found[1])
-                if self._pending_data_frames:
-                    self._handle_ack(_ACKS[found[0] & 7])
-            start = end + 1
+        frames, start = ash.data_frames(data, self._rx_seq)
         if frames:
+            if self._pending_data_frames:
+                for control, _ in frames:
+                    self._handle_ack(_ACKS[control & 7])
             self.counters["data_frames_fast"] += len(frames)
-            self._rx_seq = expected
+            self._rx_seq = expected = (self._rx_seq + len(frames)) & 7
             if len(frames) == 1:
                 self.owed = not self._suppress_acks
             elif not self._suppress_acks:
                 self._transport.write(_ACK_OCTETS[expected])
-            for frame in frames:
-                self._ezsp_protocol.data_received(frame)
+            deliver = self._ezsp_protocol.data_received
+            for _, frame in frames:
+                deliver(frame)
         if start < len(data):
-            if end < 0 and len(data) - start <= bellows.ash.MAX_BUFFER_SIZE:
+            if ash.FLAG not in data[start:] and len(data) - start <= bellows.ash.MAX_BUFFER_SIZE:
                 self._buffer += data[start:]
             else:
                 super().data_received(data[start:])

@@ -20,7 +20,7 @@ HOME_AUTOMATION: Final = 0x0104
 OWN_ENDPOINT: Final = 1
 """Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
 
-BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
+BUSY_WAITS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
 
 Arguments = TypeVarTuple("Arguments")
@@ -87,11 +87,18 @@ class SendOutcome(StrEnum):
     """Not a device of this network."""
 
 
+@dataclass(init=False, slots=True, eq=False)
 class Frame:
     """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
     the frame is withdrawn."""
 
-    __slots__ = ("cluster", "done", "endpoint", "link_key", "payload", "profile", "source_endpoint")
+    endpoint: Final[int]
+    payload: Final[bytes]
+    link_key: Final[bool]
+    done: Final[Callable[[SendOutcome], None]]
+    cluster: Final[int]
+    profile: Final[int]
+    source_endpoint: Final[int]
 
     def __init__(
         self,
@@ -103,13 +110,16 @@ class Frame:
         profile: int = HOME_AUTOMATION,
         source_endpoint: int = OWN_ENDPOINT,
     ) -> None:
-        self.endpoint: Final = endpoint
-        self.payload: Final = payload
-        self.link_key: Final = link_key
-        self.done: Final = done
-        self.cluster: Final = cluster
-        self.profile: Final = profile
-        self.source_endpoint: Final = source_endpoint
+        self.endpoint = endpoint
+        self.payload = payload
+        self.link_key = link_key
+        self.done = done
+        self.cluster = cluster
+        self.profile = profile
+        self.source_endpoint = source_endpoint
+
+    def __repr__(self) -> str:
+        return f"Frame(endpoint={self.endpoint}, cluster=0x{self.cluster:04x}, {len(self.payload)} octets)"
 
 
 class RadioHooks(Protocol):

@@ -14,7 +14,7 @@ from gateway.api.model import Outcome, Receipt
 from gateway.engine.limits import EngineLimits
 from gateway.runtime.hub import MAX_TURN
 from tests.harness.hub_bench import PHONE, Bench, until
-from tests.harness.watched_engine import WatchedEngine
+from tests.harness.watched import Watched as WatchedTarget
 
 WIDE = EngineLimits(queue_units=100_000, queue_octets=1 << 30, total_octets=1 << 30)
 SENT = 3 * MAX_TURN
@@ -239,5 +239,5 @@ def count_calls(bench: Bench, name: str) -> list[str]:
     """The calls of a method of the engine by the hub, from now on."""
     calls: list[str] = []
     method = getattr(bench.engine, name)
-    bench.hub.engine = WatchedEngine(bench.engine, **{name: lambda: (calls.append(name), method())[1]})  # type: ignore[assignment]
+    bench.hub.engine = WatchedTarget(bench.engine, **{name: lambda: (calls.append(name), method())[1]})  # type: ignore[assignment]
     return calls
