@@ -210,8 +210,8 @@ class AshLane(bellows.ash.AshProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise bellows.ash.NcpFailure("Transport is closed, cannot send frame")
-        sending.acked = asyncio.get_running_loop().create_future()
-        sending.at = sending.acked.get_loop().time()
+        loop = asyncio.get_running_loop()
+        sending.acked, sending.at = asyncio.Future(loop=loop), loop.time()
         self._pending_data_frames[sending.number] = sending.acked
         control = sending.number << 4 | (sending.attempts > 0) << 3 | self._rx_seq
         sending.attempts += 1

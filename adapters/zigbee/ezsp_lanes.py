@@ -36,6 +36,8 @@ _OURS: Final = object()
 _DELIVERED: Final = (ezsp_types.sl_Status.OK, "message send success")
 """What bellows tells those who wait for a message that was sent."""
 _COMMAND: Final = "sendUnicast"
+_made: Final = tuple.__new__
+"""What ``_make`` of a named tuple calls."""
 
 
 def _written(answer: asyncio.Future[Any], fault: BaseException | None) -> None:
@@ -79,7 +81,7 @@ class LaneHandler(IncomingHandler):
         if message is None:
             return False
         self.ports.counters["messages_fast"] += 1
-        for_zigpy = self.ports.take(IncomingFrame._make(message))
+        for_zigpy = self.ports.take(_made(IncomingFrame, message))
         if for_zigpy is not None:
             name, fields = self.decoded(data)
             self.pass_on(name, fields, for_zigpy)

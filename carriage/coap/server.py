@@ -14,6 +14,7 @@ import logging
 import random as _random
 import socket
 from collections.abc import Callable, Collection
+from time import monotonic
 from typing import Final, TypeVarTuple, Unpack
 
 from carriage.coap import codes
@@ -100,7 +101,9 @@ class CoapsServer:
     def start(self) -> None:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
+        # Without the call of a Python function that asyncio's own loops have around it.
+        own = getattr(type(self._loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now = monotonic if own else self._loop.time
         self._datagrams = Datagrams(
             self._sock, received=self._received, woken=self.flush, failed=self._icmp, in_turn=self._in_turn
         )
