@@ -96,7 +96,7 @@ class Run:
         parts = chosen.part or PARTS
         self._rows = {**self._reports(parts), **self._sets(parts)}
         joins = len(JOINING) if "join" in parts else 0
-        self.progress = Progress(len(hubs) * (chosen.repeats * (joins + len(self._rows)) + bool(self._rows)))
+        self.progress = RunProgress(len(hubs) * (chosen.repeats * (joins + len(self._rows)) + bool(self._rows)))
 
     async def all(self) -> None:
         if "join" in (self._chosen.part or PARTS):
@@ -217,7 +217,7 @@ def _in_turn(turn: int, hubs: Sequence[T]) -> Iterable[T]:
     return hubs if turn % 2 else reversed(hubs)
 
 
-class Progress:
+class RunProgress:
     """A line on standard error: what is measured, which of how many that is, and how long it may still take."""
 
     def __init__(self, total: int) -> None:

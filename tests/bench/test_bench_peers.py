@@ -108,7 +108,7 @@ def test_what_the_processes_took_of_the_machine_is_below_the_table() -> None:
 
 
 def test_progress_says_what_is_done_and_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = peers.Progress(2)
+    progress = peers.RunProgress(2)
     progress.next("first")
     progress.next("second")
     said = capsys.readouterr().err
