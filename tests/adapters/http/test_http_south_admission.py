@@ -116,7 +116,7 @@ async def test_another_host_is_misdirected(home: Home, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["gateway.example", "GATEWAY.example.", "gateway.example:1", "127.0.0.1", "localhost"])
-async def test_a_configured_name_counts_with_any_port(home: Home, host: str) -> None:
+async def test_a_name_of_the_gateway_fits_with_any_port(home: Home, host: str) -> None:
     assert (await home.client("phone").ask("GET", "/d", Host=host)).status == 200
 
 

@@ -83,7 +83,7 @@ async def test_an_authority_more_drops_no_client(home: Home) -> None:
     assert not home.far.of(Close) and not home.far.of(Reset)
 
 
-async def test_a_replaced_certificate_is_shown_to_new_connections(home: Home) -> None:
+async def test_another_certificate_of_the_gateway_is_shown_to_new_connections(home: Home) -> None:
     phone = home.client("phone")
     assert (await phone.inbox()).status == 200
     fresh = home.authority.issue("gateway", x509.DNSName("new.example"), x509.IPAddress(ip_address("127.0.0.1")))
