@@ -1,4 +1,4 @@
-"""What must be known of a session to go on with it after a restart: where it is, and its cookies.
+"""What must be known of a session to go on with it after a restart: its Location and its cookies.
 
 Only of services that number their units: to others a unit that the gateway gives out again would be another one. The
 file lies in the adapter's state folder, for our eyes only: a cookie is as good as the session.
@@ -45,17 +45,16 @@ class SessionStore:
         }
         self._file.write(rows)
 
-    def take_up(self, session: ServiceSession) -> bool:
-        """Give a session what was stored of it; False: nothing that fits."""
+    def take_up(self, session: ServiceSession) -> str | None:
+        """Give a session the cookies that were stored for it; where it is. None: nothing that fits."""
         row = self.found.pop(session.id, None)
         try:
             if not isinstance(row, dict) or row["url"] != session.url or not _place(row["location"]):
-                return False
+                return None
             session.cookies.load(row["cookies"])
         except (KeyError, TypeError, ValueError):
-            return False
-        session.location = row["location"]
-        return True
+            return None
+        return str(row["location"])
 
     def _take(self, found: Any) -> None:
         self.found = dict(found)

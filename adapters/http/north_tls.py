@@ -43,7 +43,7 @@ class _Connection(ssl.SSLObject):
 def _key_of(connection: ssl.SSLObject) -> str:
     try:
         return spki_sha256(x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b""))
-    except Exception:  # a key of a kind that nobody knows is no pin
+    except Exception:  # a key of an unknown kind is no pin
         return ""
 
 
@@ -87,7 +87,7 @@ def load(
 
 
 def link_of(transport: Any) -> LinkSecurity:
-    """How a connection to a service is protected; ``transport``: asyncio's, None: there is none any more."""
+    """How a connection to a service is protected; ``transport``: asyncio's, None: it is gone."""
     tls = None if transport is None else transport.get_extra_info("ssl_object")
     if tls is None:
         return NO_TLS

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from adapters.http.identity import OF_SERVICES, SCHEME
 from adapters.http.north_config import TIMES, NorthTimes, Service, unlisted
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Close,
-    ContentKind,
     EnvelopeId,
     LinkSecurity,
     Open,
@@ -32,13 +32,12 @@ from gateway.api.ports import AdapterContext
 
 if TYPE_CHECKING:
     from adapters.http.north_client import ServiceClient
+    from adapters.http.north_ports import ServiceEnd
     from adapters.http.north_session import ServiceSession
     from adapters.http.north_store import SessionStore
 
 _LOG = logging.getLogger(__name__)
 
-SCHEME: Final = "http"
-CLAIM: Final = "url:"
 _NO_LINK: Final = LinkSecurity(protocol="none")
 _RETIRE: Final = 60.0
 """Seconds that requests of an old config may still take."""
@@ -57,7 +56,7 @@ class Services:
         self._sessions: dict[SessionId, ServiceSession] = {}
         self._orders: dict[EnvelopeId, ServiceSession] = {}
         """Transmits that have no receipt yet."""
-        self._submitted: dict[EnvelopeId, ServiceSession] = {}
+        self._submitted: dict[EnvelopeId, ServiceEnd] = {}
         self._peers: dict[tuple[str, LinkSecurity], Peer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusals: dict[str, int] = {}
@@ -71,7 +70,7 @@ class Services:
         self._context = context
         self._store = SessionStore(context.state_dir, self._sessions.values, self.times.save)
         for end in context.surviving():
-            if end.claim.startswith(CLAIM):
+            if end.claim.startswith(OF_SERVICES):
                 self._take_up(end)
         early, self._early = self._early, []
         for transmit in early:
@@ -104,7 +103,7 @@ class Services:
             self._early = [each for each in self._early if each.envelope.id != envelope]
 
     def receipt(self, receipt: Receipt) -> bool:
-        """Whether the envelope was one of ours."""
+        """Whether we submitted the envelope."""
         session = self._submitted.get(receipt.id)
         if session is None:
             return False
@@ -125,7 +124,7 @@ class Services:
         }
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
-        named = facts.who(CLAIM)
+        named = facts.who(OF_SERVICES)
         urls = set(named.values())
         for url, service in sorted(self._config.items()):
             place = f"services.{service.index}"
@@ -180,10 +179,10 @@ class Services:
         if peer is None:
             if len(self._peers) >= 1024:
                 self._peers.clear()
-            peer = self._peers[url, link] = Peer(scheme=SCHEME, claims=(CLAIM + url,), link=link)
+            peer = self._peers[url, link] = Peer(scheme=SCHEME, claims=(OF_SERVICES + url,), link=link)
         return peer
 
-    def submitted(self, unit: EnvelopeId, session: ServiceSession) -> None:
+    def submitted(self, unit: EnvelopeId, session: ServiceEnd) -> None:
         self._submitted[unit] = session
 
     def settle(self, receipt: Receipt) -> None:
@@ -200,7 +199,7 @@ class Services:
         if self._store is not None:
             self._store.changed()
 
-    def forget(self, session: ServiceSession) -> None:
+    def forget(self, session: ServiceEnd) -> None:
         if self._sessions.pop(session.id, None) is not None and session.location is not None:
             self.changed()
 
@@ -208,10 +207,11 @@ class Services:
 
     def _open(self, transmit: Transmit, asked: Open) -> None:
         """A session is there from now on; its first unit opens it at the service."""
-        from adapters.http.north_session import KIND_OF, ServiceSession
+        from adapters.http.north_ports import KIND_OF
+        from adapters.http.north_session import ServiceSession
         from gateway.api.link import meets
 
-        url = transmit.to.claim.removeprefix(CLAIM)
+        url = transmit.to.claim.removeprefix(OF_SERVICES)
         reason = None
         if asked.content not in KIND_OF or asked.session is None:
             reason = Reason.CONTENT
@@ -228,19 +228,20 @@ class Services:
         self.context.settle(Receipt(asked.id, Outcome.DELIVERED, None, asked.session))
 
     def _take_up(self, end: SurvivingEnd) -> None:
-        """Go on with a session of an earlier run, or have both ends hear that it can't."""
-        from adapters.http.north_session import KIND_OF, ServiceSession
+        """Go on with a session of an earlier run, or have both ends learn that it can't."""
+        from adapters.http.north_ports import KIND_OF
+        from adapters.http.north_session import ServiceSession
 
         assert self._store is not None
-        url, context = end.claim.removeprefix(CLAIM), self.context
+        url, context = end.claim.removeprefix(OF_SERVICES), self.context
         if end.content in KIND_OF and not (url.startswith("http:") and url not in self._config):
-            session = ServiceSession(self, end.session, ContentKind(end.content.value), url, end.nonce)
-            session.next_in, session.resumed = end.next_in, True
-            known = self._store.take_up(session)
-            if known or not end.next_out:
+            session = ServiceSession(self, end.session, end.content, url, end.nonce)
+            session.arrivals.next_in, session.arrivals.resumed = end.next_in, True
+            location = self._store.take_up(session)
+            if location is not None or not end.next_out:
                 self._sessions[end.session] = session
-                if known:
-                    session.resume()
+                if location is not None:
+                    session.resume(location)
                 return
         context.submit(
             Close(

@@ -15,13 +15,12 @@ from typing import Any
 from aiohttp import web
 from cryptography import x509
 
-from adapters.http.north_config import NorthTimes, ServiceTable, configured
+from adapters.http.adapter import HttpAdapter
+from adapters.http.north_config import NorthTimes, configured
+from adapters.http.north_tables import ServiceTable
 from adapters.http.services import Services
 from carriage.http import atls
 from carriage.http.atls_format import Fields, lower
-from gateway.api.errors import NoCommandError
-from gateway.api.model import Address, Receipt, Transmit, Update
-from gateway.api.ports import AdapterContext
 from gateway.engine.limits import EngineLimits
 from tests.harness.gateway_in_loop import Gateway
 from tests.harness.layer_pair import Authority, Identity
@@ -209,8 +208,8 @@ class DraftService:
 
 
 class RawService:
-    """A service that answers each request with octets of a test's choice, over TLS. ``answer`` gets the request's target
-    and its body, and writes."""
+    """A service that answers each request with octets of a test's choice, over TLS. ``answer`` gets the request's
+    target and its body, and writes."""
 
     def __init__(self, answer: Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]) -> None:
         self.targets: list[str] = []
@@ -277,37 +276,6 @@ async def serving(
         await runner.cleanup()
 
 
-class ServicesAlone:
-    """An adapter that has this half only."""
-
-    window = 2
-
-    def __init__(self, services: Services) -> None:
-        self.services = services
-        self.send = services.send
-        self.withdraw = services.withdraw
-        self.flush = services.flush
-        self.status = services.status
-
-    async def run(self, context: AdapterContext) -> None:
-        try:
-            self.services.begin(context)
-            context.ready()
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await self.services.close()
-
-    def receipt(self, receipt: Receipt) -> None:
-        self.services.receipt(receipt)
-
-    def update(self, update: Update) -> None: ...
-
-    def refresh(self, device: Address) -> None: ...
-
-    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise NoCommandError(name)
-
-
 class NorthHome(Gateway):
     """``tables``: entries of ``adapters.http.services``; the policy's service is ``cloud``, at ``url``."""
 
@@ -324,7 +292,7 @@ class NorthHome(Gateway):
         self.url = url
         self.times = times
         self.services = self.make(*tables)
-        self.adapter = ServicesAlone(self.services)
+        self.adapter = HttpAdapter(None, self.services)
 
     def make(self, *tables: Mapping[str, Any]) -> Services:
         found = configured([ServiceTable.model_validate(dict(table)) for table in tables], self.folder)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.http.north_config import NorthTimes
-from adapters.http.north_session import longer
+from adapters.http.north_questions import longer
 from carriage.http import atls
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from tests.adapters.http.north_home import (

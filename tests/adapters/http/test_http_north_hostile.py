@@ -84,25 +84,28 @@ async def outcome_of_first(home: NorthHome) -> tuple[SessionId, tuple[Outcome, R
     return session, found
 
 
+DELIVERED = (Outcome.DELIVERED, None)
+TOO_LARGE = (Outcome.DROPPED, Reason.TOO_LARGE)
 GARBAGE = b"\x16\x03\x03\x00\x05hello\r\n\r\n" * 100
 
 
 @pytest.mark.parametrize(
     ("answer", "outcome", "closed"),
     [
-        (whole(UNIT, b"x" * (MAX_BODY + 1)), (Outcome.DROPPED, Reason.TOO_LARGE), Reason.TOO_LARGE),
-        (f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{UNIT}\r\n".encode(), (Outcome.DROPPED, Reason.TOO_LARGE), Reason.TOO_LARGE),
-        (whole(UNIT, gzip.compress(bytes(10_000_000)) [:9000]).replace(b"ATLS-Seq", b"Content-Encoding: gzip\r\nATLS-Seq"), (Outcome.DELIVERED, None), Reason.BROKEN),
-        (whole("Content-Type: text/html\r\n", b"<html>"), (Outcome.DELIVERED, None), Reason.BROKEN),
-        (whole("", b"what"), (Outcome.DELIVERED, None), Reason.BROKEN),
-        (whole("Content-Type: application/atls\r\nATLS-Seq: 0\r\n", b"kind"), (Outcome.DELIVERED, None), Reason.CONTENT),
-        (whole(UNIT.replace("0", "-7"), b"x"), (Outcome.DELIVERED, None), Reason.BROKEN),
+        (whole(UNIT, b"x" * (MAX_BODY + 1)), TOO_LARGE, Reason.TOO_LARGE),
+        (f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{UNIT}\r\n".encode(), TOO_LARGE, Reason.TOO_LARGE),
+        (whole(f"Content-Encoding: gzip\r\n{UNIT}", gzip.compress(bytes(10_000_000))), DELIVERED, Reason.BROKEN),
+        (whole(f"Content-Encoding: br\r\n{UNIT}", b"bomb"), DELIVERED, Reason.BROKEN),
+        (whole("Content-Type: text/html\r\n", b"<html>"), DELIVERED, Reason.BROKEN),
+        (whole("", b"what"), DELIVERED, Reason.BROKEN),
+        (whole(UNIT.replace("adtls", "atls"), b"kind"), DELIVERED, Reason.CONTENT),
+        (whole(UNIT.replace("0", "-7"), b"x"), DELIVERED, Reason.BROKEN),
         (whole("X: y\r\n" * 10_000), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
         (whole(f"X: {'y' * 1_000_000}\r\n"), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
         (GARBAGE, (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
-        (whole("Location: https://127.0.0.1:1/steal\r\n"), (Outcome.DELIVERED, None), Reason.BROKEN),
-        (whole("Location: //169.254.169.254/latest\r\n"), (Outcome.DELIVERED, None), Reason.BROKEN),
-        (whole("Location: /a\r\nLocation: /b\r\n"), (Outcome.DELIVERED, None), Reason.BROKEN),
+        (whole("Location: https://127.0.0.1:1/steal\r\n"), DELIVERED, Reason.BROKEN),
+        (whole("Location: //169.254.169.254/latest\r\n"), DELIVERED, Reason.BROKEN),
+        (whole("Location: /a\r\nLocation: /b\r\n"), DELIVERED, Reason.BROKEN),
         (whole("", b"", "204 No Content"), (Outcome.DELIVERED, None), None),
         (whole("", b"no", "403 Forbidden"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
         (whole("", b"no", "401 Unauthorized"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
@@ -160,7 +163,7 @@ async def test_an_endless_body_is_not_read(tmp_path: Path) -> None:
     async with beside_a_good_one(tmp_path, endless) as (home, _):
         _, found = await outcome_of_first(home)
         assert found == (Outcome.DROPPED, Reason.TOO_LARGE)
-    assert written < 4_000_000  # what the kernel and TLS have room for; not the minutes' worth that is there
+    assert written < 16_000_000  # what the sockets' buffers on the loopback interface take; the rest is not read
 
 
 @pytest.mark.parametrize(
@@ -206,9 +209,8 @@ async def test_a_wrong_length_is_no_unit(tmp_path: Path, length: bytes) -> None:
         if length == b"5000":
             assert found == (Outcome.DROPPED, Reason.UNREACHABLE)
         else:
-            assert found == (Outcome.DELIVERED, None)
-            await until(lambda: home.far.of(Unit, session))
-            assert home.far.of(Unit, session)[0].payload.octets == b"y" * 10
+            assert found == (Outcome.DROPPED, Reason.BROKEN)
+        assert not home.far.of(Unit, session)
 
 
 async def test_a_second_answer_to_one_request_is_no_answer_to_the_next(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ async def test_a_second_answer_to_one_request_is_no_answer_to_the_next(tmp_path:
         session = home.far.open("cloud")
         for n in range(3):
             home.far.unit(session, n, record(seed=n))
-            await until(lambda: len(home.far.of(Unit, session)) == n + 1)
+            await until(lambda: len(home.far.of(Unit, session)) == n + 1)  # noqa: B023
         assert [unit.payload.octets for unit in home.far.of(Unit, session)] == [b"answer 0", b"answer 1", b"answer 2"]
 
 
