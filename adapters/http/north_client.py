@@ -145,21 +145,26 @@ class ServiceClient:
         table = service.table
         self._times = times
         self._connector = _Connector(service, times)
-        headers = {"Accept-Encoding": "identity", "User-Agent": "atls-gateway"}
+        # Of each request, and not of aiohttp's session: that gives its header fields to a proxy, too.
+        self._fields = {"Accept-Encoding": "identity", "User-Agent": "atls-gateway"}
         if service.token is not None:
-            headers["Authorization"] = f"Bearer {service.token}"
+            self._fields["Authorization"] = f"Bearer {service.token}"
         proxy = service.proxy
-        login = None if proxy is None else proxy.login
+        self._proxy_fields: dict[str, str] | None = None
+        if proxy is not None and proxy.login is not None:
+            login = {"Proxy-Authorization": aiohttp.encode_basic_auth(*proxy.login)}
+            if service.url.startswith("https:"):
+                self._proxy_fields = login
+            else:  # then the request itself is the proxy's
+                self._fields |= login
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            headers=headers,
             skip_auto_headers=("Accept",),
             read_bufsize=MAX_BODY,
             proxy=None if proxy is None else proxy.url,
-            proxy_auth=None if login is None else aiohttp.BasicAuth(*login, encoding="utf-8"),
         )
         self._timeout = aiohttp.ClientTimeout(total=table.answer_within, sock_connect=table.connect_within)
         self._origin = service.url.removesuffix(service.path)
@@ -269,7 +274,7 @@ class ServiceClient:
     ) -> Answered | Failed:
         self.counters["polls" if wait is not None else "requests"] += 1
         target = request.target
-        fields = dict(request.fields)
+        fields = {**self._fields, **dict(request.fields)}
         if (cookie := cookies.field(target, time.time())) is not None:
             fields["cookie"] = cookie[1]
         timeout = self._timeout
@@ -281,6 +286,7 @@ class ServiceClient:
                 self._url(target),
                 data=request.body,
                 headers=fields,
+                proxy_headers=self._proxy_fields,
                 allow_redirects=False,
                 timeout=timeout,
             ) as answer:
@@ -369,7 +375,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed before an answer"
     inner = getattr(error, "os_error", error)
-    text = getattr(inner, "strerror", None) or type(error).__name__
+    text = getattr(inner, "strerror", None) or type(inner).__name__
     return printable(str(text), 200)
 
 

@@ -54,6 +54,8 @@ class Seen:
     body: bytes
     connection: int
     client: str | None = None
+    cut: Callable[[], None] = lambda: None
+    """End the connection without an answer."""
 
     def get(self, name: str) -> str | None:
         return next((value for each, value in self.fields if each == name), None)
@@ -92,6 +94,7 @@ class NumberingService:
         self.waits = True
         self.waiting = 0
         self._connections: dict[int, int] = {}
+        self._nonces: dict[str, atls.HttpResponse] = {}
 
     @property
     def place(self) -> Place:
@@ -111,6 +114,7 @@ class NumberingService:
         name = None if not proven else proven["subject"][0][0][1]
         connection = self._connections.setdefault(id(request.protocol), len(self._connections))
         seen = Seen(request.method, request.path_qs, lower(request.headers.items()), body, connection, name)
+        seen.cut = lambda: request.transport and request.transport.abort()
         self.seen.append(seen)
         if self.wrap is not None and (answer := await self.wrap(seen)) is not None:
             return answer
@@ -121,9 +125,15 @@ class NumberingService:
 
     async def answer(self, operation: atls.Operation) -> atls.HttpResponse:
         if isinstance(operation, atls.OpenSession):
+            known = None if operation.nonce is None else self._nonces.get(operation.nonce)
+            if known is not None:
+                return known
             session = secrets.token_hex(16)
             place = self.places[session] = Place(operation.kind)
-            return atls.opened(session, self._take(place, operation.payload))
+            answer = atls.opened(session, self._take(place, operation.payload))
+            if operation.nonce is not None:
+                self._nonces[operation.nonce] = answer
+            return answer
         place_or_none = self.places.get(getattr(operation, "session", ""))
         if place_or_none is None:
             return atls.refusal("unknown")
