@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from adapters.http.north_tables import ServiceTable
+
 HTTPS_PORT: Final = 8443
 HTTP_PORT: Final = 8080
 
@@ -104,6 +106,9 @@ class HttpTable(BaseModel):
     answer_within: Annotated[float, Field(ge=1, le=120, strict=False)] = Field(
         default=20.0, description="Seconds that a request to a device waits for it to read or to set something."
     )
+    services: list[ServiceTable] | None = Field(
+        default=None, description="Services that we call, as the policy names them by url; []: without files."
+    )
 
     @model_validator(mode="after")
     def _parts(self) -> HttpTable:
@@ -126,7 +131,7 @@ class HttpTable(BaseModel):
         return self.listen is not None or self.http_listen is not None
 
     def _has_services(self) -> bool:
-        return False
+        return self.services is not None
 
 
 def names_from(hosts: list[str], *listens: str | None) -> frozenset[str]:

@@ -5,7 +5,7 @@ What runs, and aiohttp with it, is imported when an instance is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +21,8 @@ from gateway.api.vocabulary import Vocabulary
 from layer.secret_file import with_remedy
 
 if TYPE_CHECKING:
+    from adapters.http.north_tables import ServiceTable
+    from adapters.http.services import Services
     from adapters.http.south import South
     from adapters.http.south_admission import ClientAdmission
     from adapters.http.south_listener import ListenAddress
@@ -40,12 +42,22 @@ class HttpPlugin:
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, HttpTable)
         found = Gathered()
-        south = None
+        south, services = None, None
         if table.listen is not None or table.http_listen is not None:
             with found:
                 south = _south(table, base)
+        if table.services is not None:
+            with found:
+                services = _services(table.services, base)
         found.tell()
-        return HttpAdapter(south, None)
+        return HttpAdapter(south, services)
+
+
+def _services(tables: Sequence[ServiceTable], base: Path) -> Services:
+    from adapters.http.north_config import configured
+    from adapters.http.services import Services
+
+    return Services(configured(tables, base))
 
 
 def _south(table: HttpTable, base: Path) -> South:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from adapters.coap.plugin import CoapPlugin, CoapTable
 from adapters.http.config import HttpTable
+from adapters.http.north_tables import ProxyTable, ServiceTable
 from adapters.mqtt.plugin import DevicesConfig, MqttConfig, MqttPlugin
 from adapters.zigbee import config as zigbee
 from adapters.zigbee.plugin import ZigbeePlugin
@@ -32,6 +33,8 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("adapters.zigbee", "`limits`, times in seconds:", zigbee.TunnelTimes),
     ("adapters.coap", "", CoapTable),
     ("adapters.http", "", HttpTable),
+    ("adapters.http", "An entry of `services`", ServiceTable),
+    ("adapters.http", "`proxy` of a service", ProxyTable),
     ("adapters.mqtt", "", MqttConfig),
     ("adapters.mqtt", "`devices`, the topics", DevicesConfig),
 ]
@@ -62,6 +65,8 @@ def plain(text: str) -> object:
     text = text.strip("`")
     if re.fullmatch(r"[0-9]+/\w+", text):
         return parse_rate(text)
+    if "`, `" in text:
+        return text.split("`, `")
     number = re.fullmatch(r"([0-9.]+)(?: (\w+))?", text)
     if number is not None:
         return float(number[1]) * (_UNITS[number[2]] if number[2] else 1)
