@@ -160,7 +160,7 @@ class HttpsSession(ReceivingEnd):
                 return
             if isinstance(answer, atls.SessionRefused):
                 if answer.reason == "order" and n < self._order.expected:
-                    continue  # the unit came meanwhile in the answer to one of ours
+                    continue  # the unit came meanwhile in the answer to our own
                 if answer.reason not in LATER:
                     self._refused(self._why(answer))
                     return

@@ -68,10 +68,10 @@ async def app(folder: Path, port: int, policy: str, *options: str, ca_file: str 
 async def test_messages_of_all_sizes_though_one_connection_in_ten_is_cut(
     folder: Path, port: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a forwarder that cuts one connection in ten, after at most 8 KiB; so a connection lives for that long."""
+    """One connection in ten is cut within its first 4 KiB, in which its TLS handshake is, and all others at 8 KiB."""
     monkeypatch.chdir(folder)
     door = await serve(folder, port, kind)
-    forwarder = Forwarder(port, share=0.1, within=8192, lives=16_384)
+    forwarder = Forwarder(port, share=0.1, within=4096, lives=8192)
     await forwarder.start()
     client = await app(folder, forwarder.port, kind, "--open", "door", "--control")
     await client.expect_event("session")
@@ -85,8 +85,7 @@ async def test_messages_of_all_sizes_though_one_connection_in_ten_is_cut(
     assert (await door.expect_event("ended"))["clean"]
     assert await client.stop() == 0
     assert len([event for event in door.events if event["event"] == "received"]) == len(SIZES)
-    assert forwarder.connections >= 10
-    assert forwarder.cuts >= 1
+    assert forwarder.cuts >= 5
     await door.stop()
     await forwarder.stop()
 
