@@ -100,6 +100,8 @@ class FirstHop:
     ) -> None:
         self.is_trusted = layer1 is not None
         self.seen: SeenCertificate | None = None
+        self._under_way = 0
+        self._is_retired = False
         self._place = place
         self._why = why
         self._token = layer1.token if layer1 is not None else None
@@ -117,6 +119,15 @@ class FirstHop:
 
     async def request(self, request: HttpRequest, *, within: float, cookie: str | None = None) -> HttpResponse:
         """The answer. UntrustedError, TransportError (transient): there is none."""
+        self._under_way += 1
+        try:
+            return await self._request(request, within, cookie)
+        finally:
+            self._under_way -= 1
+            if self._is_retired and not self._under_way:
+                await self._session.close()
+
+    async def _request(self, request: HttpRequest, within: float, cookie: str | None) -> HttpResponse:
         headers = list(request.fields)
         if cookie is not None:
             headers.append(("cookie", cookie))
@@ -150,7 +161,10 @@ class FirstHop:
             raise TransportError(f"{self._place.origin}: {type(error).__name__}", transient=True) from None
 
     async def close(self) -> None:
-        await self._session.close()
+        """Close it once no request is under way: aiohttp would cancel the tasks that wait for a name's address."""
+        self._is_retired = True
+        if not self._under_way:
+            await self._session.close()
 
     def _anybody(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

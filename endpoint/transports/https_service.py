@@ -297,7 +297,7 @@ class ListeningService(ServiceLink):
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
         app = web.Application()
         app.add_routes(self.routes(self.open_request, self.session_request))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=75.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         await runner.setup()
         try:
             host, port = self._where

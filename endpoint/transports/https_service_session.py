@@ -78,6 +78,8 @@ class ServiceSession(ReceivingEnd):
         self._answer: HttpResponse | None = None
         self._brought = 0
         """The number behind the units that the last answer brought."""
+        self._is_whole = False
+        """The client can't ask for what waits."""
         self._news = asyncio.Event()
         self._poll = 0
         self._polls = 0
@@ -100,7 +102,7 @@ class ServiceSession(ReceivingEnd):
         if self.closing:
             return
         self.closing = self.over = True
-        if self._down:
+        if self._down and not self._is_whole:
             self._linger = self._loop.call_later(self._times.linger, self._forget)
         else:
             self._forget()
@@ -151,6 +153,7 @@ class ServiceSession(ReceivingEnd):
             arrival = self._order.judge(number)
             return atls.taken() if arrival is Arrival.DUPLICATE else atls.refusal("order", expected=expected)
         self._acknowledge(self._brought)
+        self._is_whole = whole
         self._answered, self._answer = number, None
         if self.over:  # we have closed: the client is to read what is left
             self._order.take(number)

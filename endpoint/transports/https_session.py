@@ -151,13 +151,16 @@ class HttpsSession(ReceivingEnd):
         await self._polling.wait()
         while not self.over:
             began = loop.time()
-            request = atls.read_request(self.place, self._order.expected, self._link.wait)
+            n = self._order.expected
+            request = atls.read_request(self.place, n, self._link.wait)
             try:
                 answer = atls.read_unit(await self._link.request(request, trusted=self.trusted))
             except (TransportError, PeerError) as error:
                 self.broken(str(error))
                 return
             if isinstance(answer, atls.SessionRefused):
+                if answer.reason == "order" and n < self._order.expected:
+                    continue  # the unit came meanwhile in the answer to our own
                 if answer.reason not in LATER:
                     self._refused(self._why(answer))
                     return

@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 import pytest
+from aiohttp import web
 
 from carriage.coap.config import CoapConfig
 from demo.credentials import Authority, write_secret
+from demo.process import Process
+from demo.stack import command, free_port
 from endpoint import cli, control, policy, report
 from endpoint.session import Ended, EndpointSession, Established, SessionEvent
 from layer.config import Role
@@ -156,6 +159,31 @@ def test_one_key_for_both_layers_is_refused(endpoint_page: Any, tmp_path: Path) 
     path.write_text(endpoint_page.block("yaml", "endpoint-dtls-psk"))
     with pytest.raises(policy.PolicyError, match="RFC 9257"):
         policy.read_policy(path, layer1_keys=(bytes.fromhex(text.partition(":")[2]),))
+
+
+async def test_the_example_of_a_web_service(
+    endpoint_page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_secret(tmp_path / "pair.psk", endpoint_page.block("text", "endpoint-psk-file").encode())
+    (tmp_path / "door.yaml").write_text(endpoint_page.block("yaml", "endpoint-dtls-psk"))
+    names: dict[str, Any] = {"__name__": "door"}
+    exec(endpoint_page.block("python", "endpoint-mount"), names)  # noqa: S102 - our own page
+    runner = web.AppRunner(names["app"])
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    address = f"http://127.0.0.1:{port}/.well-known/atls"
+    process = await Process.start(
+        "app",
+        [command("atls-endpoint"), "app", "--https", address, "--plain", "--policy", "door.yaml", "--json",
+         "--open", "door", "--send", "knock", "--leave"],
+        tmp_path,
+    )  # fmt: skip
+    sent = await process.expect_event("sent")
+    assert sent["status"] == "failed: the other end read something else"  # it has greeted us instead
+    await process.stop()
+    await runner.cleanup()
 
 
 def test_every_example_is_read(endpoint_page: Any) -> None:

@@ -372,6 +372,16 @@ async def test_an_idle_session_ends_and_one_that_polls_does_not() -> None:
         assert (await poll).body == unit(0)
 
 
+async def test_a_client_that_is_gone_polls_no_longer() -> None:
+    async with site(replace(LIMITS, idle=0.5, times=SessionTimes(longest_wait=60))) as at:
+        place = (await at.open()).headers["location"]
+        poll = asyncio.get_running_loop().create_task(at.read(place, 0, 60))
+        await until(lambda: at.link._sessions[place.rpartition("/")[2]].is_polled)
+        poll.cancel()
+        await until(lambda: at.came[0].ends)
+        assert at.came[0].ends == ["no request for 0.5 s"]
+
+
 async def test_a_client_that_never_reads_ends_its_session() -> None:
     async with site() as at:
         await at.open()

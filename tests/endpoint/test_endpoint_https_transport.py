@@ -113,6 +113,22 @@ async def test_a_missing_unit_is_asked_for(gateway: WebGateway, web: Path) -> No
         assert (owner.units, owner.ends) == ([unit(0), unit(1)], [])
 
 
+async def test_a_poll_for_a_unit_that_came_meanwhile_ends_nothing(gateway: WebGateway, web: Path) -> None:
+    """Each poll comes too late: the unit was in the answer to ours, and our next one has acknowledged it."""
+    bring = iter(range(3))
+
+    def late(asked: atls.ReadUnit) -> HttpResponse:
+        return atls.refusal("order", expected=asked.n + 1) if asked.n < 3 else atls.refusal("closed")
+
+    gateway.scripts[atls.SendUnit] = lambda asked: atls.unit(n := next(bring), "atls", unit(n))
+    gateway.scripts[atls.ReadUnit] = late
+    async with running(link := link_to(gateway, web)):
+        owner, _ = await opened(link, gateway, "atls")
+        owner.session.send(map(unit, range(3)))
+        await until(lambda: owner.ends)
+        assert (owner.units, owner.ends) == ([unit(0), unit(1), unit(2)], ["closed"])
+
+
 async def test_units_that_the_gateway_no_longer_has_end_the_session(gateway: WebGateway, web: Path) -> None:
     gateway.scripts[atls.ReadUnit] = lambda asked: atls.refusal("order", expected=7)
     async with running(link := link_to(gateway, web)):
