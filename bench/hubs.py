@@ -1,4 +1,4 @@
-"""The hubs that ``bench.peers`` measures side by side: this gateway, zigbee2mqtt, and bellows without a hub around it.
+"""The hubs that ``bench.peers`` measures side by side: gateways of checkouts, zigbee2mqtt, and bellows without a hub.
 
 Each has its own virtual dongle over TCP with the same devices behind it, and all share one Mosquitto. A hub forms the
 network of its dongle and lets the devices in by itself.
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from bench.mqtt_client import LoadClient
 from bench.scenario import Site
@@ -75,10 +75,12 @@ class MeasuredHub:
     stack: Stack
     site: Site
     broker: int
+    broker_pid: int
     home: list[Device]
+    name: str
+    """What the table calls it."""
     process: Process | None = None
     control: Control | None = None
-    name: ClassVar[str] = ""
 
     @property
     def pid(self) -> int:
@@ -145,9 +147,7 @@ adapters:
 
 @dataclass(slots=True)
 class OurGateway(MeasuredHub):
-    """This gateway, with ZigBee and MQTT: what zigbee2mqtt has."""
-
-    name: ClassVar[str] = "gateway"
+    """The gateway of a checkout, with ZigBee and MQTT: what zigbee2mqtt has."""
 
     async def start(self) -> None:
         directory = self.stack.directory
@@ -171,7 +171,6 @@ class Zigbee2mqtt(MeasuredHub):
     packages: Path = field(default_factory=Path)
     """Where npm put it."""
     node: Path = field(default_factory=Path)
-    name: ClassVar[str] = "zigbee2mqtt"
 
     def settings(self) -> dict[str, Any]:
         """Its configuration.yaml, which may as well be JSON. No web page and no announcements to Home Assistant, for
@@ -214,8 +213,6 @@ class Zigbee2mqtt(MeasuredHub):
 @dataclass(slots=True)
 class Bellows(MeasuredHub):
     """bellows' own application with the shortest hook: what the radio's library alone does, without MQTT."""
-
-    name: ClassVar[str] = "bellows"
 
     async def start(self) -> None:
         name = f"bellows {self.base}"

@@ -1,5 +1,5 @@
-"""``make bench-peers``: this gateway, zigbee2mqtt and bellows at equal virtual dongles, in turns in one run. See
-docs/performance.md."""
+"""``make bench-peers``: this gateway (pure, compiled, as it was), zigbee2mqtt and bellows at equal virtual dongles, in
+turns in one run. See docs/performance.md."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bench import machine, peers_report
+from bench import checkout, compiled, machine, peers_report
 from bench import peers_measure as measure
+from bench.checkout import BASELINE, HERE, NONE, Checkout, CheckoutStack
+from bench.compiled import CompileFailedError
 from bench.hubs import Bellows, Device, MeasuredHub, OurGateway, Zigbee2mqtt, devices
+from bench.peers_report import COMPILED, LIBRARY, OURS, THEIRS
 from bench.result_files import write
 from bench.scenario import ROOT, Site
-from bench.start import broker
+from bench.start import running_broker
 from demo.node_packages import NODE, installed
 from demo.process import ProcessFailedError
-from demo.stack import Stack
 
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ROOT / "bench" / "zigbee2mqtt"
-HUBS: tuple[type[MeasuredHub], ...] = (OurGateway, Zigbee2mqtt, Bellows)
 SENSORS, LAMPS = 200, 50
 JOINING = {"10 mains devices": devices(lamp=10), "5 mains and 5 sleeping": devices(lamp=5, thermometer=5)}
 SETTLE_LIMIT = 300.0
@@ -44,6 +47,9 @@ PARTS = ("join", "reports", "sets", "memory")
 def options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split(". See")[0])
     parser.add_argument("--part", action="append", choices=PARTS, help="only these; may be repeated")
+    parser.add_argument(
+        "--without", action="append", choices=peers_report.NAMES, default=[], help="leave a hub out; may be repeated"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load of reports (default 3)")
     parser.add_argument("--warm", type=float, default=0.5, help="seconds of the same load before it (default 0.5)")
@@ -54,99 +60,184 @@ def options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@contextlib.asynccontextmanager
-async def opened(
-    kind: type[MeasuredHub], directory: Path, name: str, broker: int, home: list[Device]
-) -> AsyncIterator[MeasuredHub]:
-    """A hub below ``directory / name``, at the Mosquitto on the port ``broker``; its processes end with it."""
-    site = Site(directory)
-    async with Stack(directory / name) as stack:
-        more: dict[str, Any] = {"packages": installed(PACKAGES), "node": NODE} if kind is Zigbee2mqtt else {}
-        hub = kind(stack, site, broker, home, **more)
-        try:
-            yield hub
-        finally:
-            await hub.close()
-            await site.stop()
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One hub of the comparison; ``checkout`` is whose gateway it is."""
+
+    name: str
+    kind: type[MeasuredHub]
+    checkout: Checkout = HERE
+
+
+@contextlib.contextmanager
+def contenders(without: Sequence[str]) -> Iterator[list[Contender]]:
+    """All but those; what is compiled or checked out for them goes at the end. Raises CompileFailedError."""
+    baseline = NONE if BASELINE in without else checkout.default()
+    with checkout.opened(baseline) as before, compiled.measured(COMPILED not in without) as built:
+        found = {OURS: Contender(OURS, OurGateway), COMPILED: Contender(COMPILED, OurGateway, built)}
+        if before is not None:
+            found[BASELINE] = Contender(BASELINE, OurGateway, before)
+        found |= {THEIRS: Contender(THEIRS, Zigbee2mqtt), LIBRARY: Contender(LIBRARY, Bellows)}
+        yield [each for name, each in found.items() if name not in without]
 
 
 class Run:
-    """One run: what was found, by row and hub, a figure set for each turn."""
+    """One run: what was found, by row and hub, a figure set for each turn; and what failed."""
 
-    def __init__(self, chosen: argparse.Namespace, directory: Path, port: int) -> None:
+    def __init__(
+        self, chosen: argparse.Namespace, hubs: list[Contender], directory: Path, port: int, broker_pid: int
+    ) -> None:
         self._chosen = chosen
+        self._hubs = hubs
         self._directory = directory
         self._port = port
+        self._broker_pid = broker_pid
         self.found: peers_report.Runs = {}
+        parts = chosen.part or PARTS
+        self._rows = {**self._reports(parts), **self._sets(parts)}
+        joins = len(JOINING) if "join" in parts else 0
+        self.progress = RunProgress(len(hubs) * (chosen.repeats * (joins + len(self._rows)) + bool(self._rows)))
 
     async def all(self) -> None:
-        parts = self._chosen.part or PARTS
-        if "join" in parts:
+        if "join" in (self._chosen.part or PARTS):
             for turn in range(self._chosen.repeats):
                 for name, home in JOINING.items():
                     await self._joining(turn, name, home)
-        if {"reports", "sets", "memory"} & set(parts):
+        if self._rows:
             async with contextlib.AsyncExitStack() as exits:
                 home = devices(lamp=LAMPS, climate=SENSORS)
-                hubs = [await exits.enter_async_context(self._settled(kind, home)) for kind in HUBS]
+                hubs = [hub for each in self._hubs if (hub := await self._settled(exits, each, home)) is not None]
                 await asyncio.sleep(IDLE)
                 self._memory("memory, idle", hubs)
                 for turn in range(self._chosen.repeats):
-                    await self._turn(turn, hubs, parts)
+                    await self._turn(turn, hubs)
                 self._memory("memory, after load", hubs)
 
-    async def _joining(self, turn: int, row: str, home: list[Device]) -> None:
-        for kind in HUBS if turn % 2 else reversed(HUBS):
-            _progress(f"{turn + 1} of {self._chosen.repeats}: joining, {row}, {kind.name}")
-            name = f"{kind.name[0]}{turn}{list(JOINING).index(row)}"
-            async with opened(kind, self._directory, name, self._port, home) as hub:
-                await hub.start_dongle("manual", DELAY)
-                await hub.start()
-                self._note(f"join, {row}", hub, await measure.join(hub))
-                await hub.stop()
-
     @contextlib.asynccontextmanager
-    async def _settled(self, kind: type[MeasuredHub], home: list[Device]) -> AsyncIterator[MeasuredHub]:
-        """A hub that has let the whole home in, and was started again since."""
-        async with opened(kind, self._directory, kind.name, self._port, home) as hub:
-            _progress(f"{kind.name} lets {len(home)} devices in")
+    async def _opened(self, contender: Contender, name: str, home: list[Device]) -> AsyncIterator[MeasuredHub]:
+        """A hub below the folder ``name``; its processes end with it."""
+        site = Site(self._directory)
+        async with CheckoutStack(self._directory / name, checkout=contender.checkout) as stack:
+            node: dict[str, Any] = {"packages": installed(PACKAGES), "node": NODE}
+            more = node if contender.kind is Zigbee2mqtt else {}
+            hub = contender.kind(stack, site, self._port, self._broker_pid, home, contender.name, **more)
+            try:
+                yield hub
+            finally:
+                await hub.close()
+                await site.stop()
+
+    async def _joining(self, turn: int, row: str, home: list[Device]) -> None:
+        for number, contender in _in_turn(turn, list(enumerate(self._hubs))):
+            self.progress.next(f"turn {turn + 1} of {self._chosen.repeats}: joining, {row}, {contender.name}")
+            name = f"{number}-{turn}-{list(JOINING).index(row)}"
+            async with self._opened(contender, name, home) as hub:
+
+                async def work(hub: MeasuredHub = hub) -> measure.Figures:
+                    await hub.start_dongle("manual", DELAY)
+                    await hub.start()
+                    found = await measure.join(hub)
+                    await hub.stop()
+                    return found
+
+                await self._noted(f"join, {row}", contender.name, work)
+
+    async def _settled(
+        self, exits: contextlib.AsyncExitStack, contender: Contender, home: list[Device]
+    ) -> MeasuredHub | None:
+        """A hub that has let the whole home in, and was started again since; None if it can't."""
+        hub = await exits.enter_async_context(self._opened(contender, contender.name, home))
+        self.progress.next(f"{contender.name} lets {len(home)} devices in")
+        try:
             await hub.start_dongle()
             await hub.start()
             await measure.join(hub, one_by_one=False, limit=SETTLE_LIMIT)
             await hub.stop()
             await hub.start()
-            yield hub
+        except FAILURES as error:
+            for row in ("memory, idle", *self._rows, "memory, after load"):
+                self.found.setdefault(row, {}).setdefault(hub.name, []).append(_failed(error))
+            return None
+        return hub
 
-    async def _turn(self, turn: int, hubs: list[MeasuredHub], parts: Sequence[str]) -> None:
-        chosen = self._chosen
-        reports = partial(measure.reports, warm=chosen.warm, seconds=chosen.seconds)
-        rows: dict[str, Any] = {}
-        if "reports" in parts or "memory" in parts:
-            rows |= {
-                "reports, 10 devices, full": partial(reports, count=10, rate=0.0),
-                "reports, 200 devices, full": partial(reports, count=SENSORS, rate=0.0),
-                "reports, 50/s": partial(reports, count=10, rate=50.0),
-            }
-        if "sets" in parts or "memory" in parts:
-            rows |= {
-                "set, one by one": partial(measure.sets, count=chosen.sets),
-                f"set, {LAMPS} lamps at once": partial(measure.burst, rounds=chosen.rounds),
-            }
-        for row, work in rows.items():
-            for hub in hubs if turn % 2 else reversed(hubs):
-                _progress(f"{turn + 1} of {chosen.repeats}: {row}, {hub.name}")
-                self._note(row, hub, await work(hub))
+    def _reports(self, parts: Sequence[str]) -> dict[str, Work]:
+        if not {"reports", "memory"} & set(parts):
+            return {}
+        reports = partial(measure.reports, warm=self._chosen.warm, seconds=self._chosen.seconds)
+        return {
+            "reports, 10 devices, full": partial(reports, count=10, rate=0.0),
+            "reports, 200 devices, full": partial(reports, count=SENSORS, rate=0.0),
+            "reports, 50/s": partial(reports, count=10, rate=50.0),
+        }
+
+    def _sets(self, parts: Sequence[str]) -> dict[str, Work]:
+        if not {"sets", "memory"} & set(parts):
+            return {}
+        return {
+            "set, one by one": partial(measure.sets, count=self._chosen.sets),
+            f"set, {LAMPS} lamps at once": partial(measure.burst, rounds=self._chosen.rounds),
+        }
+
+    async def _turn(self, turn: int, hubs: list[MeasuredHub]) -> None:
+        for row, work in self._rows.items():
+            for hub in _in_turn(turn, hubs):
+                self.progress.next(f"turn {turn + 1} of {self._chosen.repeats}: {row}, {hub.name}")
+                await self._noted(row, hub.name, partial(work, hub))
 
     def _memory(self, row: str, hubs: list[MeasuredHub]) -> None:
         for hub in hubs:
-            self._note(row, hub, measure.held(hub))
+            with contextlib.suppress(OSError):  # its process has ended, which the row says in which it did
+                self._note(row, hub.name, measure.held(hub))
 
-    def _note(self, row: str, hub: MeasuredHub, figures: Mapping[str, float]) -> None:
-        self.found.setdefault(row, {}).setdefault(hub.name, []).append(dict(figures))
+    async def _noted(self, row: str, name: str, work: Callable[[], Awaitable[measure.Figures]]) -> None:
+        """What fails stands in the row and stops nothing."""
+        try:
+            found: Mapping[str, Any] = await work()
+        except FAILURES as error:
+            found = _failed(error)
+        self._note(row, name, found)
+
+    def _note(self, row: str, name: str, figures: Mapping[str, Any]) -> None:
+        self.found.setdefault(row, {}).setdefault(name, []).append(dict(figures))
 
 
-def _progress(text: str) -> None:
-    sys.stderr.write(f"\r{text}".ljust(78))
+FAILURES = (ProcessFailedError, TimeoutError, OSError)
+Work = Callable[[MeasuredHub], Awaitable[measure.Figures]]
+
+
+def _failed(error: Exception) -> dict[str, str]:
+    return {peers_report.FAILED: (str(error) or type(error).__name__).split("\n", 1)[0]}
+
+
+T = TypeVar("T")
+
+
+def _in_turn(turn: int, hubs: Sequence[T]) -> Iterable[T]:
+    """Who is first changes from turn to turn."""
+    return hubs if turn % 2 else reversed(hubs)
+
+
+class RunProgress:
+    """A line on standard error: what is measured, which of how many that is, and how long it may still take."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._begun = total, 0, time.monotonic()
+
+    def next(self, text: str) -> None:
+        left = ""
+        if self._done:
+            minutes = (time.monotonic() - self._begun) / self._done * (self._total - self._done) / 60
+            left = f", some {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+        self._done += 1
+        _line(f"[{self._done} of {self._total}{left}] {text}")
+
+    def end(self) -> None:
+        _line("")
+        sys.stderr.write("\r")
+
+
+def _line(text: str) -> None:
+    sys.stderr.write(f"\r{text}".ljust(110))
     sys.stderr.flush()
 
 
@@ -168,15 +259,22 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     before = machine.load_average()
     found: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")}
+    sys.stderr.write("Five hubs and five turns take some half an hour; --repeats 2 and --without shorten it.\n")
     try:
-        with tempfile.TemporaryDirectory(prefix="atls-peers-") as directory, broker(Path(directory)) as port:
-            run = Run(chosen, Path(directory), port)
+        with (
+            contenders(chosen.without) as hubs,
+            tempfile.TemporaryDirectory(prefix="atls-peers-") as directory,
+            running_broker(Path(directory)) as (port, pid),
+        ):
+            run = Run(chosen, hubs, Path(directory), port, pid)
             asyncio.run(run.all())
+    except CompileFailedError as error:
+        sys.stderr.write(f"{error}\n--without {COMPILED} measures the others\n")
+        return 1
     except ProcessFailedError as error:
         sys.stderr.write(f"\nthe benchmark failed: {error}\n")
         return 1
-    _progress("")
-    sys.stderr.write("\r")
+    run.progress.end()
     found |= {"machine": facts(), "load_average": [before, machine.load_average()]}
     found |= {"repeats": chosen.repeats, "seconds": chosen.seconds, "runs": run.found}
     print("\n".join(peers_report.lines(found)))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.cpu import memory, usage
 from bench.hubs import LAMP, VALUES, Bellows, Device, MeasuredHub
 from bench.mqtt_client import LoadClient
-from demo.process import Process, ProcessFailedError
+from bench.subscriber import BlockSubscriber
+from demo.process import ProcessFailedError
 from simulator.network.load import VALUES as STAMPS
 
 MEASURE = "temperature"
@@ -22,6 +22,9 @@ QUIET = 0.5
 """Seconds without a publication after which a load has come through."""
 PATIENCE = 60.0
 """Seconds that a hub may take for what is measured."""
+BLOCKS = 0.005
+"""Seconds between two looks at what was published, at full load."""
+SHARE_OF = "share of "
 JOIN_LIMIT = 120.0
 APART = 0.02
 LOOK = 0.01
@@ -39,7 +42,7 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
 
     ``rate``: publications a second, from the first to the last; of bellows, reports that it decoded. ``cpu``: seconds
     of the hub per report. ``latency``: median from the sensor's sending to the publication, at the subscriber.
-    ``published``: publications per report.
+    ``published``: publications per report. ``share of ...``: of the machine, that each process took meanwhile.
     """
 
     async def load(seconds: float, *, stamp: bool) -> Any:
@@ -49,14 +52,17 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
     await asyncio.sleep(QUIET)
     if isinstance(hub, Bellows):
         before, used = (await hub.order("reports"))["reports"], usage(hub.pid)
+        shares = Shares(hub)
         totals = await load(seconds, stamp=False)
+        taken = shares.taken()
         await asyncio.sleep(QUIET)
         spent, came = usage(hub.pid).since(used), (await hub.order("reports"))["reports"] - before
-        return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]}
-    subscriber = await _Subscriber.start(hub)
-    used = usage(hub.pid)
+        return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]} | taken
+    subscriber = await BlockSubscriber.connect(hub.broker, f"{hub.base}/+", apart=0.0 if rate else BLOCKS)
+    used, shares = usage(hub.pid), Shares(hub)
     totals = await load(seconds, stamp=bool(rate))
-    published = await subscriber.all_of_it()
+    taken = shares.taken()
+    published = await _all_of_it(subscriber)
     spent = usage(hub.pid).since(used)
     if not published:
         raise ProcessFailedError(f"{hub.name}: nothing was published")
@@ -65,10 +71,29 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
         "rate": len(published) / took,
         "cpu": spent.cpu / totals["sent"],
         "published": len(published) / totals["sent"],
+        **taken,
     }
     if rate:
         found["latency"] = median(_latency(at, value) for at, value in published)
     return found
+
+
+class Shares:
+    """What part of all cores each process takes from now on: hub, virtual dongle, broker, and this one, which has the
+    subscriber."""
+
+    def __init__(self, hub: MeasuredHub) -> None:
+        assert hub.stack.simulator is not None
+        pids = {"hub": hub.pid, "dongle": hub.stack.simulator.pid, "broker": hub.broker_pid, "subscriber": os.getpid()}
+        self._pids = pids
+        self._used = {name: usage(pid) for name, pid in pids.items()}
+        self._begun = time.monotonic()
+
+    def taken(self) -> Figures:
+        machine = (time.monotonic() - self._begun) * len(os.sched_getaffinity(0))
+        return {
+            f"{SHARE_OF}{name}": usage(pid).since(self._used[name]).cpu / machine for name, pid in self._pids.items()
+        }
 
 
 def _latency(at: float, value: float) -> float:
@@ -77,38 +102,13 @@ def _latency(at: float, value: float) -> float:
     return (at * 10_000 - value * 100) % STAMPS / 10_000
 
 
-class _Subscriber:
-    """libmosquitto's own subscriber, in C so that it takes little of the machine: it writes time and state."""
-
-    def __init__(self, process: Process, path: Path) -> None:
-        self._process, self._path = process, path
-        self._offset = time.time() - time.monotonic()
-
-    @classmethod
-    async def start(cls, hub: MeasuredHub) -> _Subscriber:
-        command = shutil.which("mosquitto_sub")
-        if command is None:
-            raise ProcessFailedError("mosquitto_sub is not installed")
-        path = hub.stack.directory / "published"
-        options = ["-p", str(hub.broker), "-t", f"{hub.base}/+", "-R", "-F", "%U %p"]
-        argv = ["/bin/sh", "-c", 'exec "$@" >"$0"', str(path), command, *options]
-        self = cls(await Process.start("subscriber", argv, hub.stack.directory), path)
+async def _all_of_it(subscriber: BlockSubscriber) -> list[tuple[float, float]]:
+    """When nothing more comes: for each publication when it came, on the monotonic clock, and its temperature."""
+    octets, ends = -1, time.monotonic() + PATIENCE
+    while octets != (octets := subscriber.octets) and time.monotonic() < ends:  # noqa: ASYNC110 - what others send
         await asyncio.sleep(QUIET)
-        return self
-
-    async def all_of_it(self) -> list[tuple[float, float]]:
-        """When nothing more comes: for each publication when it came, on the monotonic clock, and its temperature."""
-        size, ends = -1, time.monotonic() + PATIENCE
-        while size != (size := self._path.stat().st_size) and time.monotonic() < ends:  # noqa: ASYNC110 - a file
-            await asyncio.sleep(QUIET)
-        await self._process.stop()
-        found = []
-        for line in self._path.read_text().splitlines():
-            at, _, state = line.partition(" ")
-            value = json.loads(state).get(MEASURE)
-            if value is not None:
-                found.append((float(at) - self._offset, float(value)))
-        return found
+    states = ((at, json.loads(payload)) for at, _, payload in subscriber.close())
+    return [(at, float(state[MEASURE])) for at, state in states if state.get(MEASURE) is not None]
 
 
 # Commands ----------------------------------------------------------------------------------------------------------

@@ -1,15 +1,27 @@
-"""The table of ``bench.peers``: each figure of the three, this gateway's over zigbee2mqtt's, and what it is to be."""
+"""The table of ``bench.peers``: each figure of all hubs, this gateway's over zigbee2mqtt's and over those of an earlier
+commit, and what the former is to be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-Runs = dict[str, dict[str, list[dict[str, float]]]]
+from bench.checkout import BASELINE
+
+Runs = dict[str, dict[str, list[dict[str, Any]]]]
 """Row, hub, turns."""
-OURS, THEIRS, LIBRARY = "gateway", "zigbee2mqtt", "bellows"
+OURS, COMPILED, THEIRS, LIBRARY = "gateway", "compiled", "zigbee2mqtt", "bellows"
+NAMES: Final = (OURS, COMPILED, THEIRS, LIBRARY, BASELINE)
+"""The hubs, in the order of the columns."""
+RATIOS: Final = ((OURS, THEIRS), (COMPILED, THEIRS), (OURS, BASELINE), (COMPILED, BASELINE))
+JUDGED: Final = RATIOS[:2]
+"""Those that have a goal."""
+FAILED: Final = "failed"
+"""What a turn has in the place of figures."""
+Ratio = tuple[float, float, float]
+"""Median, least and most of the turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +67,57 @@ GOALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``values``: the median of each hub; ``ratio``: median, least and most of the turns."""
+    """``values``: the median of each hub, without those that failed in all turns; ``ratios``: by the two hubs."""
 
     goal: Goal
     values: Mapping[str, float]
-    ratio: tuple[float, float, float]
+    ratios: Mapping[tuple[str, str], Ratio]
 
-    @property
-    def verdict(self) -> str:
-        return {None: "", True: "yes", False: "no"}[self.goal.met(self.ratio[0])]
+    def verdict(self, pair: tuple[str, str]) -> str:
+        met = self.goal.met(self.ratios[pair][0]) if pair in self.ratios else None
+        return {None: "", True: "yes", False: "no"}[met]
 
 
 def table(runs: Runs) -> list[Line]:
     found = []
     for goal in GOALS:
-        hubs = runs.get(goal.row)
-        if hubs is None:
-            continue
-        values = {
-            name: median(each[goal.key] for each in turns) * goal.times
-            for name, turns in hubs.items()
-            if goal.key in turns[0]
-        }
-        ratios = [mine[goal.key] / other[goal.key] for mine, other in zip(hubs[OURS], hubs[THEIRS], strict=True)]
-        found.append(Line(goal, values, (median(ratios), min(ratios), max(ratios))))
+        hubs = runs.get(goal.row, {})
+        taken = {name: [each.get(goal.key) for each in turns] for name, turns in hubs.items()}
+        known = {name: [each for each in turns if each is not None] for name, turns in taken.items()}
+        values = {name: median(turns) * goal.times for name, turns in known.items() if turns}
+        ratios = {pair: ratio for pair in RATIOS if (ratio := _ratio(*(taken.get(name, []) for name in pair)))}
+        if values:
+            found.append(Line(goal, values, ratios))
     return found
+
+
+def _ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Ratio | None:
+    """Of the turns in which neither failed."""
+    turns = [mine / other for mine, other in zip(ours, theirs, strict=False) if mine is not None and other]
+    return (median(turns), min(turns), max(turns)) if turns else None
+
+
+def failures(runs: Runs) -> Iterator[str]:
+    """What could not be measured, and why."""
+    for row, hubs in runs.items():
+        for name, turns in hubs.items():
+            said = [each[FAILED] for each in turns if FAILED in each]
+            if said:
+                yield f"{row}, {name}: failed in {len(said)} of {len(turns)} turns: {said[0]}"
+
+
+SHARES: Final = ("hub", "dongle", "broker", "subscriber")
+
+
+def shares(runs: Runs) -> Iterator[tuple[str, ...]]:
+    """Of each row of reports and hub: what part of all cores each process took, in per cent; the rest is idle or of
+    others."""
+    for row, hubs in runs.items():
+        for name in NAMES:
+            turns = [each for each in hubs.get(name, []) if f"share of {SHARES[0]}" in each]
+            if turns:
+                found = [median(each[f"share of {part}"] for each in turns) * 100 for part in SHARES]
+                yield (row, name, *(f"{each:.0f}" for each in (*found, 100 - sum(found))))
 
 
 def losses(runs: Runs) -> Iterator[str]:
@@ -107,33 +145,63 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _cells(line: Line) -> tuple[str, ...]:
-    values = [_number(line.values[name]) if name in line.values else "" for name in (OURS, THEIRS, LIBRARY)]
-    middle, least, most = line.ratio
-    spread = f"{middle:.2f}" if least == most else f"{middle:.2f} ({least:.2f}-{most:.2f})"
-    return (line.goal.row, line.goal.unit, *values, spread, line.goal.text, line.verdict)
+def _spread(ratio: Ratio) -> str:
+    middle, least, most = ratio
+    return f"{middle:.2f}" if least == most else f"{middle:.2f} ({least:.2f}-{most:.2f})"
 
 
-HEADINGS: Final = ("row", "unit", OURS, THEIRS, LIBRARY, "ratio (least-most)", "goal", "met")
+def _cells(line: Line, runs: Runs, names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    values = []
+    for name in names:
+        failed = any(FAILED in each for each in runs[line.goal.row].get(name, []))
+        values.append(_number(line.values[name]) if name in line.values else FAILED if failed else "")
+    ratios = []
+    for pair in pairs:
+        ratios.append(_spread(line.ratios[pair]) if pair in line.ratios else "")
+    verdicts = [verdict for pair in pairs if pair in JUDGED and (verdict := line.verdict(pair))]
+    return (line.goal.row, line.goal.unit, *values, *ratios, line.goal.text, ", ".join(verdicts))
+
+
+def rows(runs: Runs) -> list[tuple[str, ...]]:
+    """The table with its headings; hubs that were left out have no column. ``met`` is said of the first two ratios."""
+    found = table(runs)
+    names = [name for name in NAMES if any(name in hubs for hubs in runs.values())]
+    pairs = [pair for pair in RATIOS if any(pair in line.ratios for line in found)]
+    ratios = [f"{ours} / {theirs}" for ours, theirs in pairs]
+    cells = [_cells(line, runs, names, pairs) for line in found]
+    return [("row", "unit", *names, *ratios, "goal", "met"), *cells]
+
+
+SHARE_HEADINGS: Final = ("% of all cores", "hub measured", "hub", "virtual dongle", "broker", "subscriber", "rest")
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """The report for people."""
     yield from _head(report)
-    yield ""
-    shape = "{:30} {:>12} {:>9} {:>12} {:>9}  {:18} {:8} {}"
-    yield shape.format(*HEADINGS)
-    for line in table(report["runs"]):
-        yield shape.format(*_cells(line))
-    yield from losses(report["runs"])
+    runs = report["runs"]
+    for each in (rows(runs), [SHARE_HEADINGS, *shares(runs)]):
+        yield ""
+        widths = [max(map(len, column)) for column in zip(*each, strict=True)]
+        for cells in each:
+            yield "  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+    yield from _notes(runs)
 
 
 def page(report: Mapping[str, Any]) -> Iterator[str]:
-    """The table of docs/performance.md."""
+    """The tables of docs/performance.md."""
     yield from _head(report)
-    yield ""
-    yield "| " + " | ".join(HEADINGS) + " |"
-    yield "|---" * len(HEADINGS) + "|"
-    for line in table(report["runs"]):
-        yield "| " + " | ".join(_cells(line)) + " |"
-    yield from losses(report["runs"])
+    runs = report["runs"]
+    for each in (rows(runs), [SHARE_HEADINGS, *shares(runs)]):
+        yield ""
+        for number, cells in enumerate(each):
+            yield "| " + " | ".join(cells) + " |"
+            if not number:
+                yield "|---" * len(cells) + "|"
+    yield from _notes(runs)
+
+
+def _notes(runs: Runs) -> Iterator[str]:
+    said = [*losses(runs), *failures(runs)]
+    if said:
+        yield ""
+        yield from said

@@ -1,6 +1,7 @@
 """A bar chart of a saved result of ``bench.peers`` as SVG: ``python -m bench.plot NAME`` writes bench/results/NAME.svg.
 
-One bar for each line of the table: this gateway's figure over zigbee2mqtt's, and a mark at its goal.
+Two bars for each line of the table: this gateway's figure, pure and compiled, over zigbee2mqtt's, and a mark at the
+goal.
 """
 
 from __future__ import annotations
@@ -12,39 +13,46 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from bench.peers_report import Line, table
+from bench.peers_report import COMPILED, JUDGED, OURS, THEIRS, Line, table
 
 RESULTS = Path(__file__).parent / "results"
-ROW, TOP, LEFT, WIDTH, MARGIN = 26, 40, 330, 360, 60
+ROW, TOP, LEFT, WIDTH, MARGIN = 34, 40, 330, 360, 60
+BAR = 13
 MET, MISSED, PLAIN = "#2e7d32", "#c62828", "#546e7a"
+OPACITY = {OURS: "1", COMPILED: "0.6"}
 
 
 def svg(lines: Sequence[Line]) -> str:
     """The chart. The scale ends at the longest bar or mark."""
-    most = max(max(line.ratio[0], line.goal.bound or 0.0) for line in lines)
-    parts = [f'<text x="{LEFT}" y="24" font-weight="bold">gateway / zigbee2mqtt</text>']
-    for number, line in enumerate(lines):
-        parts += _bar(line, TOP + number * ROW, WIDTH / most)
+    shown = [line for line in lines if any(pair in line.ratios for pair in JUDGED)]
+    bars = [line.ratios[pair][0] for line in shown for pair in JUDGED if pair in line.ratios]
+    most = max([1.0, *bars, *(line.goal.bound or 0.0 for line in shown)])
+    title = f"{OURS} / {THEIRS}, and {COMPILED} / {THEIRS} in the lighter bar"
+    parts = [f'<text x="{LEFT}" y="24" font-weight="bold">{title}</text>']
+    for number, line in enumerate(shown):
+        parts += _bars(line, TOP + number * ROW, WIDTH / most)
     one = LEFT + WIDTH / most
-    bottom = TOP + len(lines) * ROW
+    bottom = TOP + len(shown) * ROW
     parts.append(f'<line x1="{one:.1f}" y1="{TOP - 6}" x2="{one:.1f}" y2="{bottom}" stroke="#9e9e9e"/>')
     size = f'width="{LEFT + WIDTH + MARGIN}" height="{bottom + 16}"'
     style = 'font-family="sans-serif" font-size="13"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
 
 
-def _bar(line: Line, y: int, scale: float) -> list[str]:
-    ratio, goal = line.ratio[0], line.goal
-    colour = {"": PLAIN, "yes": MET, "no": MISSED}[line.verdict]
-    name = escape(f"{goal.row}: {goal.unit}")
-    parts = [
-        f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">{name}</text>',
-        f'<rect x="{LEFT}" y="{y + 3}" width="{ratio * scale:.1f}" height="{ROW - 10}" fill="{colour}"/>',
-        f'<text x="{LEFT + ratio * scale + 4:.1f}" y="{y + 15}">{ratio:.2f}</text>',
-    ]
+def _bars(line: Line, y: int, scale: float) -> list[str]:
+    goal = line.goal
+    parts = [f'<text x="{LEFT - 8}" y="{y + 18}" text-anchor="end">{escape(f"{goal.row}: {goal.unit}")}</text>']
+    for number, pair in enumerate(JUDGED):
+        if pair not in line.ratios:
+            continue
+        ratio, top = line.ratios[pair][0], y + 2 + number * BAR
+        colour = {"": PLAIN, "yes": MET, "no": MISSED}[line.verdict(pair)]
+        shape = f'width="{ratio * scale:.1f}" height="{BAR - 1}" fill="{colour}" opacity="{OPACITY[pair[0]]}"'
+        parts.append(f'<rect x="{LEFT}" y="{top}" {shape}/>')
+        parts.append(f'<text x="{LEFT + ratio * scale + 4:.1f}" y="{top + 11}" font-size="11">{ratio:.2f}</text>')
     if goal.bound is not None:
         x = LEFT + goal.bound * scale
-        parts.append(f'<line x1="{x:.1f}" y1="{y}" x2="{x:.1f}" y2="{y + ROW - 4}" stroke="black" stroke-width="2"/>')
+        parts.append(f'<line x1="{x:.1f}" y1="{y}" x2="{x:.1f}" y2="{y + ROW - 5}" stroke="black" stroke-width="2"/>')
     return parts
 
 

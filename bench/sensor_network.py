@@ -12,11 +12,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.load import LoadSpec, Stamp, serve_orders
 from bench.sensor_network_control import DRAIN, NAME, PAUSE, Control, times
+
+if TYPE_CHECKING:
+    from carriage.mqtt.options import Message
+
+PATIENCE = 10.0
+"""Seconds that the state of a lamp may take that was set."""
 
 
 async def reports(socket: str) -> None:
@@ -45,36 +52,48 @@ async def set_by_mqtt(socket: str, port: int, user: str, password: str, topic: s
     options = MqttOptions(
         host="127.0.0.1", port=port, client_id="bench-set", username=user, password=password, tls=None
     )
-    up = asyncio.Event()
-    client = MqttClient(options, _Quiet(up))
+    handler = _States()
+    client = MqttClient(options, handler)
 
-    async def begin(on: bool) -> float:
+    async def begin(order: LoadSpec, on: bool) -> float:
+        state = b'"state":"ON"' if on else b'"state":"OFF"'
+        handler.wanted = state
+        handler.seen.clear()
         began = time.monotonic()
-        client.publish(topic, b'{"state":"ON"}' if on else b'{"state":"OFF"}', qos=0)
-        await asyncio.sleep(5 * PAUSE)
+        client.publish(topic, b"{%s}" % state, qos=0)
+        if order.in_flight:
+            async with asyncio.timeout(PATIENCE):
+                await handler.seen.wait()
+        else:
+            await asyncio.sleep(5 * PAUSE)
         return began
 
     async with asyncio.TaskGroup() as tasks:
         client.start(tasks)
-        await up.wait()
-        await serve_orders(lambda order: times(order, control, begin))
+        await handler.up.wait()
+        client.subscribe([topic.removesuffix("/set")])
+        await serve_orders(lambda order: times(order, control, partial(begin, order)))
         await client.stop(drain=0.1)
         raise SystemExit
 
 
-class _Quiet:
-    """A client's handler that receives nothing."""
+class _States:
+    """The handler of a client that waits for a state."""
 
-    def __init__(self, up: asyncio.Event) -> None:
-        self._up = up
+    def __init__(self) -> None:
+        self.up, self.seen = asyncio.Event(), asyncio.Event()
+        self.wanted = b""
 
     def connected(self, session_present: bool) -> None:
-        self._up.set()
+        self.up.set()
+
+    def message(self, message: Message) -> None:
+        if self.wanted in message.payload:
+            self.seen.set()
 
     def refused(self, code: int, reason: str) -> None: ...
     def disconnected(self, reason: str) -> None: ...
     def subscribed(self, topic_filter: str, code: int) -> None: ...
-    def message(self, message: object) -> None: ...
     def published(self, token: object, code: int) -> None: ...
     def dropped(self, token: object, reason: object) -> None: ...
 

@@ -44,12 +44,13 @@ class Control:
 
     async def commanded(self) -> float:
         """When the lamp had its last command, on the monotonic clock."""
-        devices = await self.ask("devices")
-        return next(float(each["commanded"] or 0.0) for each in devices if each["name"] == LAMP_NAME)
+        (lamp,) = await self.ask("devices", device=LAMP_NAME)
+        return float(lamp["commanded"] or 0.0)
 
 
 async def times(order: LoadSpec, control: Control, begin: Any) -> dict[str, Any]:
-    """One after the other: ``await begin(on)`` sends, gives the time when it began; how long until the lamp had it."""
+    """One after the other: ``await begin(on)`` sends, gives the time when it began; how long until the lamp had it.
+    With one in flight the next one follows as soon as ``begin`` is back and the lamp has had it."""
     found: list[float] = []
     before = Stamp.take(0, order.pids)
     ends = time.monotonic() + order.warm + order.seconds
@@ -59,9 +60,10 @@ async def times(order: LoadSpec, control: Control, begin: Any) -> dict[str, Any]
         began = await begin(on)
         on = not on
         while (arrived := await control.commanded()) < began:  # noqa: ASYNC110 - another process's clock
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(0 if order.in_flight else PAUSE)
         if time.monotonic() > begun + order.warm:
             found.append(arrived - began)
-        await asyncio.sleep(PAUSE)
+        if not order.in_flight:
+            await asyncio.sleep(PAUSE)
     after = Stamp.take(len(found), order.pids)
     return before.until(after) | {"latency": median(found)}

@@ -40,7 +40,7 @@ CLUSTERS = 3
 REPORTS = 20_000
 """How many a gateway must have taken before it is looked at what memory it holds."""
 USER = "home-assistant"
-ONE_BY_ONE = (Level("one by one"),)
+ONE_BY_ONE = (Level("one by one"), Level("closed loop", in_flight=1))
 
 
 async def over_house(

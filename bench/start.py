@@ -106,6 +106,13 @@ class House:
 @contextmanager
 def broker(folder: Path) -> Iterator[int]:
     """The port of a Mosquitto that lets everybody in."""
+    with running_broker(folder) as (port, _):
+        yield port
+
+
+@contextmanager
+def running_broker(folder: Path) -> Iterator[tuple[int, int]]:
+    """Port and process id of a Mosquitto that lets everybody in."""
     path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -118,7 +125,7 @@ def broker(folder: Path) -> Iterator[int]:
             if time.monotonic() > limit:
                 raise ProcessFailedError("the broker does not start")
             time.sleep(0.05)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()

@@ -5,7 +5,7 @@ What the values mean does not belong here.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from layer.errors import PeerError
 
@@ -15,7 +15,7 @@ def read(octets: bytes, what: str = "JSON", *, constants: bool = False) -> Any:
     floats, so that the caller can name the one wrong value of several; a name twice in an object; half of a surrogate
     pair, which is no character; nesting or integers of thousands of levels or digits."""
     try:
-        found = json.loads(octets.decode(), parse_constant=float if constants else _refuse, object_pairs_hook=_unique)
+        found = (_WITH_CONSTANTS if constants else _STRICT).decode(octets.decode())
         if b"\\u" in octets:
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -32,3 +32,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name twice")
     return found
+
+
+# ``json.loads`` would make one for each message.
+_STRICT: Final = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
+_WITH_CONSTANTS: Final = json.JSONDecoder(parse_constant=float, object_pairs_hook=_unique)

@@ -1,7 +1,8 @@
 """The application of an endpoint process: its sessions, what it sends and reads in them, and the commands it obeys.
 
 Inside a CoAP session it serves ``POST /messages``: it reads the body and answers 2.04 with the SHA-256 of what it read,
-so that the sender knows, end to end, that it was understood.
+so that the sender knows, end to end, that it was understood. A program that has a handler answers by itself instead
+(``handler``). Naming the network's authorities, and learning them: ``authorities``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
@@ -25,6 +27,7 @@ from endpoint.control import (
     SendCommand,
     parse_command,
 )
+from endpoint.handler import Asked, Handler
 from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
@@ -40,6 +43,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256
 """Sessions and opens under way together."""
+MAX_ASKED = 32
+"""Requests of one session that a handler works on."""
 LEAVE_WITHIN = 5.0
 """Seconds that the last closes may take to reach the gateway."""
 
@@ -53,12 +58,19 @@ class _Live:
         self.messages = messages
         self.ours = ours
         self.established = False
+        self.info: AssociationInfo | None = None
+        self.asked = 0
+        """Requests that the handler works on."""
+        self.learning: int | None = None
+        """The exchange that asks for authorities."""
 
 
 class Application:
     """Runs sessions over one gateway link under one layer-0 policy until ``quit``.
 
-    ``max_sessions``: sessions and opens under way together.
+    ``max_sessions``: sessions and opens under way together. ``handler`` answers all requests inside layer 0, and takes
+    raw messages as requests without a path. ``authorities``: the answer to a peer that asks for them. ``learn``: the
+    file for those that the peer of a session names.
     """
 
     def __init__(
@@ -69,12 +81,18 @@ class Application:
         *,
         link_name: str,
         max_sessions: int = MAX_SESSIONS,
+        handler: Handler | None = None,
+        authorities: coap.Response | None = None,
+        learn: Path | None = None,
     ) -> None:
         self._policy = policy
         self._link = link
         self._link_name = link_name
         self._report = report
         self._max_sessions = max_sessions
+        self._handler = handler
+        self._authorities = authorities
+        self._learn = learn
         self._live: dict[int, _Live] = {}
         self._count = 0
         self._opening = 0
@@ -198,14 +216,24 @@ class Application:
             case Established(info=info):
                 self._established(live, info)
             case RawReceived(data=data):
-                self._report("received", session=number, **message_facts(data))
+                if self._handler is not None:
+                    self._ask_handler(live, None, coap.Request(codes.POST, (), data))
+                else:
+                    self._report("received", session=number, **message_facts(data))
             case coap.RequestReceived(exchange=exchange, request=request):
                 self._serve(live, exchange, request)
             case coap.ResponseReceived(exchange=exchange, response=response):
-                live.messages.answered(exchange, response)
+                if exchange == live.learning:
+                    self._learnt(live, response)
+                else:
+                    live.messages.answered(exchange, response)
             case coap.ExchangeFailed(exchange=exchange, reason=why):
+                if exchange == live.learning:
+                    self._not_learnt(live, why.value)
                 live.messages.failed(exchange, why.value)
             case Ended(reason=reason, clean=clean):
+                if live.learning is not None:
+                    self._not_learnt(live, reason)
                 live.messages.give_up(reason)
                 del self._live[number]
                 if not clean and (live.ours or not self._only_ours):
@@ -217,6 +245,8 @@ class Application:
 
     def _established(self, live: _Live, info: AssociationInfo) -> None:
         live.established = True
+        live.info = info
+        live.runner.carriage.proven()
         peer = info.peer
         identity = peer.psk_identity.decode("utf-8", "replace") if peer.psk_identity else None
         self._report(
@@ -228,12 +258,21 @@ class Application:
             kind=self._policy.kind,
             via=live.runner.carriage.peer,
         )
+        if self._learn is not None:
+            from endpoint.authorities import QUESTION  # large, and needed once in a device's life
+
+            live.learning = live.runner.session.request(QUESTION, self._loop.time())
         for data in self._to_send:
             self._send(live, data)
 
     def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
         path = [value for number, value in request.options if number == options.URI_PATH]
-        if path != [MESSAGES_PATH]:
+        if self._authorities is not None and path == [b".well-known", b"est", b"crts"]:
+            answer = self._authorities if request.code == codes.GET else coap.Response(codes.METHOD_NOT_ALLOWED)
+        elif self._handler is not None:
+            self._ask_handler(live, exchange, request)
+            return
+        elif path != [MESSAGES_PATH]:
             answer = coap.Response(codes.NOT_FOUND)
         elif request.code != codes.POST:
             answer = coap.Response(codes.METHOD_NOT_ALLOWED)
@@ -242,6 +281,60 @@ class Application:
             answer = coap.Response(codes.CHANGED, payload=hashlib.sha256(request.payload).digest())
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
+
+    def _ask_handler(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
+        """``exchange`` is None if the request is a raw message."""
+        assert self._tasks is not None
+        if live.asked >= MAX_ASKED:
+            _LOG.warning("session %d: more than %d requests at a time: one is refused", live.number, MAX_ASKED)
+            self._respond(live, exchange, coap.Response(codes.SERVICE_UNAVAILABLE))
+            return
+        live.asked += 1
+        self._tasks.create_task(self._handle(live, exchange, request), name="handler")
+
+    async def _handle(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
+        assert self._handler is not None
+        assert live.info is not None
+        path = "/".join(v.decode("utf-8", "replace") for number, v in request.options if number == options.URI_PATH)
+        try:
+            answer = await self._handler(Asked(live.number, live.info, request.code, path, request.payload))
+        except Exception:
+            _LOG.exception("session %d: the handler failed", live.number)
+            answer = coap.Response(codes.INTERNAL_SERVER_ERROR)
+        finally:
+            live.asked -= 1
+        if isinstance(answer, bytes):
+            reads = request.code in (codes.GET, codes.FETCH)
+            answer = coap.Response(codes.CONTENT if reads else codes.CHANGED, payload=answer)
+        self._respond(live, exchange, answer)
+
+    def _respond(self, live: _Live, exchange: int | None, answer: coap.Response) -> None:
+        if live.number not in self._live:
+            return
+        if exchange is not None:
+            live.runner.session.respond(exchange, answer, self._loop.time())
+            live.runner.pump()
+        elif answer.payload:
+            self._send(live, answer.payload)
+
+    # Authorities that the other end names
+
+    def _learnt(self, live: _Live, answer: coap.Response) -> None:
+        from endpoint.authorities import learn  # as above
+
+        assert self._learn is not None
+        live.learning = None
+        try:
+            found = learn(answer, self._learn)
+        except (PeerError, OSError) as error:
+            self._not_learnt(live, str(error))
+        else:
+            self._report("learnt", session=live.number, file=str(self._learn), authorities=found)
+
+    def _not_learnt(self, live: _Live, reason: str) -> None:
+        live.learning = None
+        self._failed = True
+        self._report("error", session=live.number, reason=f"no authorities learnt: {reason}")
 
     # Messages
 
@@ -266,7 +359,7 @@ class Application:
             if self._only_ours and not live.ours:
                 continue
             idle_by_choice = live.ours or self._to_send  # without our messages, the other end speaks
-            if not (live.established and live.messages.idle and idle_by_choice):
+            if not (live.established and live.learning is None and live.messages.idle and idle_by_choice):
                 return
         self.quit()
 

@@ -85,6 +85,7 @@ class PolicyFile(_Table):
     credentials: CredentialFiles
     peer: PeerTable | None = None
     application: Literal["coap", "raw"] = "coap"
+    first_hop_errors: Literal["refuse", "ignore"] = "refuse"
     suites: tuple[_Name, ...] = Field(default=(), strict=False)
     groups: tuple[_Name, ...] = Field(default=(), strict=False)
     handshake_timeout: Annotated[float, Field(ge=1, le=600, strict=False)] = 60.0
@@ -110,6 +111,8 @@ class Layer0Policy:
     config: AssociationConfig
     credentials: Credentials
     application: Literal["coap", "raw"]
+    first_hop_errors: Literal["refuse", "ignore"] = "refuse"
+    """Of the certificate at the first hop, over HTTPS (draft-friel-tls-atls-00, section 3.1)."""
 
     @property
     def kind(self) -> Literal["atls", "adtls"]:
@@ -154,7 +157,9 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
     except (UsageError, CredentialError) as error:
         name = next((name for name in ("suites", "groups") if name.removesuffix("s") in str(error)), "protocol")
         raise PolicyError(f"{path}:{lines((name,))}: {name}: expected what goes together: {error}") from None
-    return Layer0Policy(config=config, credentials=credentials, application=table.application)
+    return Layer0Policy(
+        config=config, credentials=credentials, application=table.application, first_hop_errors=table.first_hop_errors
+    )
 
 
 def _try(credentials: Credentials, config: AssociationConfig) -> None:

@@ -1,7 +1,8 @@
 """The output of an endpoint process: one JSON object a line, or one line of text for a person.
 
-Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``error``. The text of a
-message is shown because this process is its rightful reader; nothing of it goes to the log.
+Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``learnt``,
+``first-hop``, ``error``. The text of a message is shown because this process is its rightful reader; nothing of it goes
+to the log.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _TEXT: dict[str, str] = {
     "ended": "session {session}: ended, {reason}",
     "refused": "the gateway refused {to}: {reason}",
     "exported": "session {session}: exported {label}",
+    "learnt": "session {session}: learnt the authorities of this network, kept in {file}",
+    "first-hop": "{host} is not trusted ({why}): it shows {subject}, issued by {issuer}, spki sha256 {spki_sha256}; "
+    "none of our secrets goes there, except inside layer 0",
     "error": "error: {reason}",
 }
 

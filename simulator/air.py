@@ -13,27 +13,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 COORDINATOR_NWK = 0x0000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class ApsFrame:
     """One APS data frame (ZigBee r21, 2.2.5). ``payload`` is the ASDU; ``sequence`` is the APS counter (u8)."""
 
-    profile: int
-    cluster: int
-    source_endpoint: int
-    destination_endpoint: int
+    profile: Final[int]
+    cluster: Final[int]
+    source_endpoint: Final[int]
+    destination_endpoint: Final[int]
     payload: bytes = field(repr=False)
-    sequence: int = 0
-    group: int = 0
-    ack_request: bool = False
+    sequence: Final[int]
+    group: Final[int]
+    ack_request: Final[bool]
     #: the frame is protected under the APS link key, not only under the network key
-    link_key: bool = False
+    link_key: Final[bool]
     #: how many fragments the message has, and which this is (2.2.8.4.5); None: it is whole
-    fragment: tuple[int, int] | None = None
+    fragment: Final[tuple[int, int] | None]
+
+    def __init__(
+        self,
+        *,
+        profile: int,
+        cluster: int,
+        source_endpoint: int,
+        destination_endpoint: int,
+        payload: bytes,
+        sequence: int = 0,
+        group: int = 0,
+        ack_request: bool = False,
+        link_key: bool = False,
+        fragment: tuple[int, int] | None = None,
+    ) -> None:  # written, for a frozen class costs four times as much to make
+        self.profile = profile
+        self.cluster = cluster
+        self.source_endpoint = source_endpoint
+        self.destination_endpoint = destination_endpoint
+        self.payload = payload
+        self.sequence = sequence
+        self.group = group
+        self.ack_request = ack_request
+        self.link_key = link_key
+        self.fragment = fragment
 
 
 class Reach(Enum):

@@ -42,7 +42,10 @@ class _Line:
         self._wake()
 
     def receive(self, data: bytes) -> None:
+        waits, self._flushing = self._flushing, True
         self._ncp.receive_bytes(data)
+        if not waits:
+            self._flush()  # now: an answer need not wait for the loop's next turn
 
     def _wake(self) -> None:
         """Flush and set the timer, once per turn of the loop however often the dongle calls."""
@@ -56,13 +59,13 @@ class _Line:
         if data and self.write is not None:
             self.write(data)
         deadline = self._ncp.next_deadline()
+        if deadline is None:
+            return
         if self._timer is not None:
-            if self._timer.when() == deadline:
-                return
+            if self._timer.when() <= deadline:
+                return  # deadlines mostly move on with each frame: it looks again when it goes off
             self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -66,8 +66,8 @@ _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KIN
 
 WINDOW: Final = 2
 
-Serve = Callable[["CoapAdapter", Callable[[], None]], AbstractAsyncContextManager[CoapsServer]]
-"""Runs the listener for a handler; it calls the second to get a flush. TransportError: the port can't be had."""
+Serve = Callable[["CoapAdapter", AdapterContext], AbstractAsyncContextManager[CoapsServer]]
+"""Runs the listener for a handler, which has its turns by the second. TransportError: the port can't be had."""
 
 
 class CoapAdapter:
@@ -108,7 +108,7 @@ class CoapAdapter:
         try:
             while True:
                 try:
-                    async with self._serve(self, context.touch) as server:
+                    async with self._serve(self, context) as server:
                         self._server = server
                         context.ready()
                         await asyncio.get_running_loop().create_future()

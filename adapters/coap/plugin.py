@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -23,7 +23,7 @@ from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
 from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
-from gateway.api.ports import API_VERSION, Adapter
+from gateway.api.ports import API_VERSION, Adapter, AdapterContext
 from gateway.api.vocabulary import Vocabulary
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file
@@ -155,8 +155,15 @@ class CoapPlugin:
             raise ConfigError("certificate_file" if table.certificate_file else "psk_file", str(error)) from None
 
         @asynccontextmanager
-        async def serve(adapter: CoapAdapter, wake: Callable[[], None]) -> AsyncIterator[CoapsServer]:
-            server = CoapsServer(bind(host, port), listener(), adapter, self._connection, wake=wake)
+        async def serve(adapter: CoapAdapter, context: AdapterContext) -> AsyncIterator[CoapsServer]:
+            server = CoapsServer(
+                bind(host, port),
+                listener(),
+                adapter,
+                self._connection,
+                wake=context.touch,
+                in_turn=context.in_turn,
+            )
             try:
                 server.start()
                 yield server

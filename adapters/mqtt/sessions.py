@@ -94,7 +94,7 @@ class Sessions:
         self._options = options = replace(
             config.options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM
         )
-        self._client = client = MqttClient(options, self, wake=context.touch)
+        self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(config.return_within, self._reset)
         self._hearing = Hearing(client, topics.gateway_filters(), self._hears)

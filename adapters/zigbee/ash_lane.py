@@ -5,7 +5,10 @@ sound, in sequence and not repeated. What came is bellows' from the first frame 
 ones, repetitions, and what ends a reject condition. The state is bellows' own throughout (``_rx_seq``, ``_buffer``), so
 a link may change between the two ways with each frame.
 
-Several frames that come at once get one acknowledgement, of the last: it stands for all (UG101, 3.4).
+Several frames that come at once get one acknowledgement, of the last: it stands for all (UG101, 3.4). It goes out at
+once, so that the dongle can send on while they are read. A frame that comes alone is *owed* its acknowledgement until
+all that results from it is written (``data_received``): nothing else is on its way, and what results may be waited for.
+A DATA frame that goes out meanwhile acknowledges it, and then nothing is owed.
 
 A frame that goes is *sent* by ``start``. Its acknowledgement ends it; a NAK or the end of ``_t_rx_ack`` seconds makes
 it *repeated* (``_repeat``) until its acknowledgement ends it, or the last of ``ACK_TIMEOUTS`` tries, with the link
@@ -32,12 +35,9 @@ COUNTERS: Final = ("data_frames_fast",)
 """DATA frames that came this way."""
 
 _control = re.compile(b"[%s]" % re.escape(ash.CONTROLS)).search
-_FLAG: Final = ash.FLAG[0]
 _ACKS: Final = tuple(bellows.ash.AckFrame(res=0, ncp_ready=False, ack_num=number) for number in range(8))
 _ACK_OCTETS: Final = tuple(ash.stuffed(bytes((0x80 | number,))) for number in range(8))
 _EXCEEDED: Final = NcpResetCode.ERROR_EXCEEDED_MAXIMUM_ACK_TIMEOUT_COUNT
-_EXPECTED: Final = 0x78
-"""Of the control octet: the frame's number, and whether it is repeated."""
 
 _NAMES: Final = (
     "_buffer",
@@ -74,20 +74,18 @@ class _Sending:
         self.acked: asyncio.Future[bool]
 
 
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise RuntimeError("it had to wait")
+def _call(callback: Callable[..., None], *arguments: Any) -> None:
+    callback(*arguments)
 
 
 class AshLane(bellows.ash.AshProtocol):
     """Made of bellows' object by ``take_line_over``."""
 
     counters: dict[str, int]
+    in_turn: Callable[..., None]
+    """See ``radio_port.RadioHooks``."""
+    owed: bool
+    """A frame came that isn't acknowledged yet."""
     first: _Sending | None
     """The frame whose first try was the last one of all."""
     timer: asyncio.TimerHandle | None
@@ -98,8 +96,19 @@ class AshLane(bellows.ash.AshProtocol):
 
     def join_lane(self, counters: dict[str, int]) -> None:
         self.counters, self.first, self.timer, self.tasks = counters, None, None, set()
+        self.in_turn, self.owed = _call, False
 
     def data_received(self, data: bytes) -> None:
+        """What the line has. The transport calls it in a callback of the loop."""
+        try:
+            self.in_turn(self._take, data)
+        finally:
+            if self.owed:
+                self.owed = False
+                if self._transport is not None and not self._transport.is_closing():
+                    self._transport.write(_ACK_OCTETS[self._rx_seq])
+
+    def _take(self, data: bytes) -> None:
         if (
             self._discarding_until_next_flag
             or self._in_reject_condition
@@ -112,27 +121,22 @@ class AshLane(bellows.ash.AshProtocol):
         if self._buffer:
             data = bytes(self._buffer) + data
             self._buffer.clear()
-        frames: list[bytes] = []
-        expected, start = self._rx_seq, 0
-        while (end := data.find(_FLAG, start)) >= 0:
-            if end > start:
-                found = ash.data_frame(data[start:end])
-                if found is None or found[0] & _EXPECTED != expected << 4:
-                    break
-                expected = (expected + 1) & 7
-                frames.append(found[1])
-                if self._pending_data_frames:
-                    self._handle_ack(_ACKS[found[0] & 7])
-            start = end + 1
+        frames, start = ash.data_frames(data, self._rx_seq)
         if frames:
+            if self._pending_data_frames:
+                for control, _ in frames:
+                    self._handle_ack(_ACKS[control & 7])
             self.counters["data_frames_fast"] += len(frames)
-            self._rx_seq = expected
-            if not self._suppress_acks:
+            self._rx_seq = expected = (self._rx_seq + len(frames)) & 7
+            if len(frames) == 1:
+                self.owed = not self._suppress_acks
+            elif not self._suppress_acks:
                 self._transport.write(_ACK_OCTETS[expected])
-            for frame in frames:
-                self._ezsp_protocol.data_received(frame)
+            deliver = self._ezsp_protocol.data_received
+            for _, frame in frames:
+                deliver(frame)
         if start < len(data):
-            if end < 0 and len(data) - start <= bellows.ash.MAX_BUFFER_SIZE:
+            if ash.FLAG not in data[start:] and len(data) - start <= bellows.ash.MAX_BUFFER_SIZE:
                 self._buffer += data[start:]
             else:
                 super().data_received(data[start:])
@@ -155,8 +159,10 @@ class AshLane(bellows.ash.AshProtocol):
 
     def start(self, data: bytes, over: Over) -> None:
         """Send an EZSP frame, now if the line is free. ``over`` is called once, when it is acknowledged or given up."""
+        places = self._send_data_frame_semaphore
         if (
-            self._send_data_frame_semaphore.locked()
+            places._value <= 0
+            or places._waiters
             or self._ncp_state is not bellows.ash.NcpState.CONNECTED
             or len(data) > ash.MAXIMUM
         ):
@@ -164,7 +170,7 @@ class AshLane(bellows.ash.AshProtocol):
             self._see_to(self._send_data_frame(frame), over)
             return
         sending = _Sending(data, self._tx_seq, over)
-        _at_once(self._send_data_frame_semaphore.acquire())
+        places._value -= 1  # what ``acquire`` does with a place that is free
         self._tx_seq = (sending.number + 1) % 8
         try:
             self._transmit(sending)
@@ -204,11 +210,12 @@ class AshLane(bellows.ash.AshProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise bellows.ash.NcpFailure("Transport is closed, cannot send frame")
-        sending.acked = asyncio.get_running_loop().create_future()
-        sending.at = sending.acked.get_loop().time()
+        loop = asyncio.get_running_loop()
+        sending.acked, sending.at = asyncio.Future(loop=loop), loop.time()
         self._pending_data_frames[sending.number] = sending.acked
         control = sending.number << 4 | (sending.attempts > 0) << 3 | self._rx_seq
         sending.attempts += 1
+        self.owed = False  # it has the number that an acknowledgement has
         transport.write(ash.stuffed_data_frame(control, sending.data))
 
     def _end(self, sending: _Sending) -> None:
@@ -301,6 +308,8 @@ def agrees(kind: type[Any]) -> bool:
         for side in (own, lane):
             side.line.data_received(ash.stuffed_data_frame(0x00, sample))
         acknowledged = own.came == lane.came == [sample] and own.written == lane.written
+        places = own.line._send_data_frame_semaphore
+        acknowledged &= isinstance(places._value, int) and not places._waiters
         own.line._write_frame(bellows.ash.DataFrame(frm_num=5, re_tx=True, ack_num=1, ezsp_frame=sample))
     except Exception:  # whatever another version may raise
         _LOG.debug("bellows was asked for a sample of its line", exc_info=True)

@@ -21,7 +21,7 @@ ASKED: Final = 2
 """Devices that are asked at once."""
 FIRST_CHECK: Final = 30.0
 """A device that is always on is asked when it wasn't heard so long after the radio came up."""
-AGAIN: Final = (5.0, 15.0, 60.0)
+AGAIN: Final[tuple[float, ...]] = (5.0, 15.0, 60.0)
 """Seconds from one question without an answer to the next; afterwards it is ``always_on``."""
 MISSES: Final = 2
 """Things without an answer in a row that make a device offline."""

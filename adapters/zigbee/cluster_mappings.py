@@ -41,7 +41,7 @@ class AttributeMapping:
     attribute: int
     type: ZclType
     property: PropertyAffordance
-    range: tuple[float, float] = (-inf, inf)
+    range: tuple[int | float, int | float] = (-inf, inf)
     scale: Fraction | int = 1
     convert: Callable[[float], float] | None = None
     invalid: int | None = None

@@ -97,9 +97,10 @@ class CommandExecution:
         self._counters["commands"] += 1
         model = None if device is None else device.model
         link_key = transmit.require.link_key
+        names = wanted.names
         if device is None or model is None:
             self._drop(wanted.id, Reason.UNREACHABLE, "not in the network, or not interviewed")
-        elif not all(_known(model, wanted, name) for name in wanted.names):
+        elif not _known(model, wanted, names):
             self._drop(wanted.id, Reason.UNKNOWN)
         elif not meets(LINK_KEY if link_key else NETWORK_KEY, transmit.require):
             self._drop(wanted.id, Reason.LINK)
@@ -107,7 +108,7 @@ class CommandExecution:
             unset: list[str] = []
             try:
                 if isinstance(wanted, ReadProperties):
-                    frames = reading(model, wanted.names)
+                    frames = reading(model, names)
                 elif isinstance(wanted, WriteProperties):
                     frames, unset = writing(model, wanted.values)
                 else:
@@ -119,7 +120,7 @@ class CommandExecution:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
             results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
-            execution = _Execution(wanted.id, device, model, wanted.names, frames, link_key, wanted.expires_at, results)
+            execution = _Execution(wanted.id, device, model, names, frames, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(execution)
             else:
@@ -296,10 +297,13 @@ class CommandExecution:
             self._counters[name] += 1
 
 
-def _known(model: Model, wanted: Interaction, name: str) -> bool:
+def _known(model: Model, wanted: Interaction, names: tuple[str, ...]) -> bool:
     if isinstance(wanted, InvokeAction):
-        return name in model.deeds
-    return name in model.slots or name in model.modifiers
+        return wanted.name in model.deeds
+    for name in names:  # noqa: SIM110 - a generator is a call for each
+        if name not in model.slots and name not in model.modifiers:
+            return False
+    return True
 
 
 def _note(

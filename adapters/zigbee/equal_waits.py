@@ -20,7 +20,7 @@ class EqualWaits:
         """One more; TimeoutError when its time is up. A caller that gives up waiting for one cancels it."""
         while self._expected and self._expected[0][1].done():
             self._expected.popleft()
-        awaited: asyncio.Future[Any] = self._loop.create_future()
+        awaited: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._expected.append((self._loop.time() + self._seconds, awaited))
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._look)

@@ -104,7 +104,13 @@ class Application(bellows.zigbee.application.ControllerApplication):
         if self.hooks is not None:
             take = partial(self.hooks.frame, self)
             ports = FramePorts(
-                self.whole, take, self._hand_on, self._pending_requests, self.answers, self.frame_counters
+                self.whole,
+                take,
+                self._hand_on,
+                self._pending_requests,
+                self.answers,
+                self.frame_counters,
+                self.hooks.in_turn,
             )
             take_over(self._ezsp._protocol, ports)
         return bool(await super()._ensure_network_running())
@@ -238,8 +244,8 @@ class _Seldom(logging.Filter):
         return record.levelno < logging.WARNING or self._rate.permits(record.created)
 
 
-def _nothing(*arguments: object, **options: object) -> None:
-    """In the place of a logger's ``debug``."""
+_NOTHING: Final = "".format
+"""In the place of a logger's ``debug``: it takes whatever it is given and does nothing, as C, some times a frame."""
 
 
 def quiet_libraries() -> None:
@@ -258,7 +264,7 @@ def quiet_libraries() -> None:
             logger.setLevel(logging.INFO)
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
         logger = logging.getLogger(name)
-        logger.debug = _nothing  # type: ignore[method-assign]
+        logger.debug = _NOTHING  # type: ignore[method-assign,assignment]
         for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
             logger.removeFilter(old)
         logger.addFilter(_Seldom())

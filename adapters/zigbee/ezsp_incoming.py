@@ -45,7 +45,7 @@ class FramePorts:
 
     ``take``: ``RadioHooks.frame`` for our application. ``hand_on``: to bellows, with what zigpy may look at.
     ``pending``: bellows' table of unicasts whose fate isn't known, by network address and tag. ``answers``: what is
-    waited for of the commands that a lane gives the dongle.
+    waited for of the commands that a lane gives the dongle. ``in_turn``: ``RadioHooks.in_turn``.
     """
 
     whole: Reassembly
@@ -54,6 +54,7 @@ class FramePorts:
     pending: dict[tuple[int, int], asyncio.Future[Any]]
     answers: EqualWaits
     counters: dict[str, int]
+    in_turn: Callable[..., None]
 
 
 class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):

@@ -36,6 +36,8 @@ _OURS: Final = object()
 _DELIVERED: Final = (ezsp_types.sl_Status.OK, "message send success")
 """What bellows tells those who wait for a message that was sent."""
 _COMMAND: Final = "sendUnicast"
+_made: Final = tuple.__new__
+"""What ``_make`` of a named tuple calls."""
 
 
 def _written(answer: asyncio.Future[Any], fault: BaseException | None) -> None:
@@ -79,7 +81,7 @@ class LaneHandler(IncomingHandler):
         if message is None:
             return False
         self.ports.counters["messages_fast"] += 1
-        for_zigpy = self.ports.take(IncomingFrame._make(message))
+        for_zigpy = self.ports.take(_made(IncomingFrame, message))
         if for_zigpy is not None:
             name, fields = self.decoded(data)
             self.pass_on(name, fields, for_zigpy)
@@ -142,7 +144,10 @@ class LaneHandler(IncomingHandler):
         """bellows' ``command`` for one that is in octets already; the status and the APS counter."""
         self.ports.counters["unicasts_fast"] += 1
         semaphore = self._send_semaphore
-        await semaphore.acquire(self.priority)
+        if semaphore._value > 0 and not semaphore._waiters:
+            semaphore._value -= 1  # what ``acquire`` does with a place that is free
+        else:
+            await semaphore.acquire(self.priority)
         try:
             sequence = self._seq
             self._seq = (sequence + 1) % 256
@@ -199,6 +204,8 @@ def take_over(protocol: Any, ports: FramePorts) -> None:
         return
     protocol.ports = ports
     line = take_line_over(protocol, ports.counters)
+    if line is not None:
+        line.in_turn = ports.in_turn
     layout = ezsp.layout_of(protocol.VERSION)
     if agrees(protocol, layout):
         protocol.__class__ = type(f"Fast{kind.__name__}", (LaneHandler, kind), {})
@@ -220,6 +227,8 @@ def agrees(protocol: Any, layout: ezsp.EzspLayout) -> bool:
             isinstance(protocol._awaiting, dict)
             and isinstance(protocol._seq, int)
             and isinstance(protocol._get_command_priority(_COMMAND), int)
+            and isinstance(protocol._send_semaphore._value, int)
+            and not protocol._send_semaphore._waiters
             and all(map(callable, (protocol._send_semaphore.acquire, protocol._gw.send_data, protocol.command)))
             and layout.message(came) == message_of(came_fields)
             and layout.answer(answer) == tuple(answer_fields.values())

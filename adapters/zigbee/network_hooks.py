@@ -50,6 +50,7 @@ class NetworkHooks:
         interview: float,
     ) -> None:
         self._events = events
+        self.in_turn = events.in_turn
         self._records = records
         self._members = members
         self._now = now

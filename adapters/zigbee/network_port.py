@@ -3,13 +3,15 @@ is away."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, TypeVarTuple
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.radio_port import Frame, IncomingFrame, SendOutcome
 from carriage.zigbee.zdo import SimpleDescriptor
+
+Arguments = TypeVarTuple("Arguments")
 
 
 class BlankDongleError(Exception):
@@ -73,6 +75,9 @@ AWAY: Final = _Away()
 
 class RadioEvents(Protocol):
     """The radio's events; every call returns at once and never raises. ``now``: by the adapter's clock."""
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """See ``gateway.api.ports.AdapterContext``: around all that is heard in one read of the line."""
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         """A frame of any kind came from a device; called before the frame is handed on."""

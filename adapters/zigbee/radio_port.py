@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVarTuple
 
 from carriage.zigbee.tunneling import CLUSTER_ID
 
@@ -20,8 +20,10 @@ HOME_AUTOMATION: Final = 0x0104
 OWN_ENDPOINT: Final = 1
 """Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
 
-BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
+BUSY_WAITS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
+
+Arguments = TypeVarTuple("Arguments")
 
 Slot = Callable[[bool], AbstractAsyncContextManager[None]]
 """Makes what a frame holds from when it is given to the dongle until its fate is known. True: for one that sleeps."""
@@ -85,22 +87,46 @@ class SendOutcome(StrEnum):
     """Not a device of this network."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, eq=False)
 class Frame:
     """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
     the frame is withdrawn."""
 
-    endpoint: int
-    payload: bytes = field(repr=False)
-    link_key: bool
-    done: Callable[[SendOutcome], None] = field(repr=False, compare=False)
-    cluster: int = CLUSTER_ID
-    profile: int = HOME_AUTOMATION
-    source_endpoint: int = OWN_ENDPOINT
+    endpoint: Final[int]
+    payload: Final[bytes]
+    link_key: Final[bool]
+    done: Final[Callable[[SendOutcome], None]]
+    cluster: Final[int]
+    profile: Final[int]
+    source_endpoint: Final[int]
+
+    def __init__(
+        self,
+        endpoint: int,
+        payload: bytes,
+        link_key: bool,
+        done: Callable[[SendOutcome], None],
+        cluster: int = CLUSTER_ID,
+        profile: int = HOME_AUTOMATION,
+        source_endpoint: int = OWN_ENDPOINT,
+    ) -> None:
+        self.endpoint = endpoint
+        self.payload = payload
+        self.link_key = link_key
+        self.done = done
+        self.cluster = cluster
+        self.profile = profile
+        self.source_endpoint = source_endpoint
+
+    def __repr__(self) -> str:
+        return f"Frame(endpoint={self.endpoint}, cluster=0x{self.cluster:04x}, {len(self.payload)} octets)"
 
 
 class RadioHooks(Protocol):
     """What a radio tells. Nothing here may raise: zigpy and bellows swallow it."""
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call the callback of a line that can be read; the gateway has its turn behind it."""
 
     def frame(self, app: Any, frame: IncomingFrame) -> bytes | None:
         """A frame came to zigpy's application; the octets of it that zigpy may look at, None if it may not."""

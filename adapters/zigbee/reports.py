@@ -118,7 +118,9 @@ class Model:
     events: dict[tuple[int, int, bool], tuple[EventAffordance, EventMapping]] = field(default_factory=dict)
     """By place, command and whether the device is the client there."""
     odd: set[str] = field(default_factory=set)
-    recent: dict[tuple[int, int, bool, bytes], float] = field(default_factory=dict)
+    recent: dict[int, float] = field(default_factory=dict)
+    """When the last frames came, by their hashes: with the frames themselves a house would not fit into the cache of
+    the processor. Of one device two different frames with the same 64 bits do not come within seconds."""
 
     @property
     def properties(self) -> tuple[PropertyAffordance, ...]:
@@ -136,15 +138,15 @@ class Model:
     def repeated(self, key: tuple[int, int, bool, bytes], now: float) -> bool:
         """Whether this frame came already: the same APS counter, place, protection and octets (with the ZCL sequence) a
         moment ago."""
-        recent = self.recent
-        before = recent.get(key)
+        recent, frame = self.recent, hash(key)
+        before = recent.get(frame)
         if before is not None and now - before < RECENT_SECONDS:
             return True
         if before is not None:
-            del recent[key]  # so that it is the youngest again
+            del recent[frame]  # so that it is the youngest again
         elif len(recent) >= RECENT:
             del recent[next(iter(recent))]
-        recent[key] = now
+        recent[frame] = now
         return False
 
 

@@ -33,6 +33,7 @@ class RunningAdapter:
 
     def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext, times: ZigbeeTimes) -> None:
         self._context = context
+        self.in_turn = context.in_turn
         self.state_dir = context.state_dir
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0

@@ -21,8 +21,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from adapters.zigbee.device import Lane, ZigbeeDevice
@@ -77,6 +77,19 @@ class _Slots:
         if self._taken_in_a_row >= GROW_AFTER:
             self._taken_in_a_row = 0
             self.limit = min(self._most, self.limit + 1)
+
+
+class _HeldSlot:
+    """A slot, held for as long as a context lasts."""
+
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+
+    async def __aenter__(self) -> None:
+        await self._slots.acquire()
+
+    async def __aexit__(self, *fault: object) -> None:
+        self._slots.release()
 
 
 class _Turns:
@@ -177,16 +190,10 @@ class SendScheduler:
         if device.lane is not None:
             self._schedule(device, device.lane)
 
-    @asynccontextmanager
-    async def slot(self, sleepy: bool) -> AsyncIterator[None]:
+    def slot(self, sleepy: bool) -> AbstractAsyncContextManager[None]:
         """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for sleeping devices, or of
         the others. The caller offers a refused frame again itself, outside."""
-        slots = self._in_flight[sleepy]
-        await slots.acquire()
-        try:
-            yield
-        finally:
-            slots.release()
+        return _HeldSlot(self._in_flight[sleepy])
 
     async def run(self) -> None:
         """Serve until cancelled; then every frame that is left fails."""

@@ -14,6 +14,7 @@ import logging
 import random as _random
 import socket
 from collections.abc import Callable, Collection
+from time import monotonic
 from typing import Final, TypeVarTuple, Unpack
 
 from carriage.coap import codes
@@ -63,6 +64,7 @@ class CoapsServer:
 
     ``config`` bounds every peer; how many there may be is the listener's concern. ``wake`` asks the owner to call
     ``flush`` soon, once for all that is to be written by then; without it the server flushes in the loop's next turn.
+    ``in_turn`` calls the callback of the socket that can be read, and the owner has its turn behind it.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class CoapsServer:
         config: CoapConfig | None = None,
         *,
         wake: Callable[[], None] | None = None,
+        in_turn: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._sock = sock
+        self._in_turn = in_turn
         self._listener = listener
         self._handler = handler
         self._config = config or CoapConfig()
@@ -97,8 +101,12 @@ class CoapsServer:
     def start(self) -> None:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
-        self._datagrams = Datagrams(self._sock, received=self._received, woken=self.flush, failed=self._icmp)
+        # Without the call of a Python function that asyncio's own loops have around it.
+        own = getattr(type(self._loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now = monotonic if own else self._loop.time
+        self._datagrams = Datagrams(
+            self._sock, received=self._received, woken=self.flush, failed=self._icmp, in_turn=self._in_turn
+        )
         _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
 
     @property

@@ -57,7 +57,7 @@ async def connect(host: str, port: int) -> socket.socket:
 class Datagrams:
     """``received(data, address)`` per datagram, ``woken()`` after each batch, ``failed(error)`` for an ICMP error.
 
-    Closing closes the socket.
+    ``in_turn`` calls the callback of the socket that can be read; None: the loop does. Closing closes the socket.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Datagrams:
         received: Callable[[bytes, Address], None],
         woken: Callable[[], None],
         failed: Callable[[OSError], None],
+        in_turn: Callable[[Callable[[], None]], None] | None = None,
         max_unsent: int = 1024,
     ) -> None:
         self._sock = sock
@@ -79,7 +80,10 @@ class Datagrams:
         self._open = True
         self.dropped = 0  # datagrams that found the outbox full
         sock.setblocking(False)
-        self._loop.add_reader(sock, self._readable)
+        if in_turn is None:
+            self._loop.add_reader(sock, self._readable)
+        else:
+            self._loop.add_reader(sock, in_turn, self._readable)
 
     @property
     def address(self) -> tuple[Any, ...]:

@@ -10,8 +10,10 @@ Asking for unit n says that all before it have arrived, as a unit of the client 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 from urllib.parse import unquote
 
@@ -26,6 +28,9 @@ from carriage.http.atls_format import (
     ROOT,
     Fields,
     Kind,
+    cookie_field,
+    cookie_session,
+    entity_tags,
     field_values,
     kind_of,
     media_type,
@@ -51,7 +56,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """``fields``: without Content-Length, which the server adds."""
+    """``fields``: without Content-Length, which its sender adds."""
 
     status: int
     fields: Fields = ()
@@ -108,16 +113,28 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The sessions opened towards the client. ``watch``: as events from now on."""
+    """The sessions opened towards the client. ``watch``: as events from now on. ``known``: the entity tags of lists
+    that the client has (``If-None-Match``); ``wait``: seconds for which it waits for another one, None: none."""
 
     watch: bool = False
+    known: tuple[str, ...] = ()
+    wait: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """A session in an inbox. ``sender``: who opened it."""
+
+    session: str
+    kind: str
+    sender: str
 
 
 Operation = OpenSession | SendUnit | ReadUnit | WatchSession | CloseSession | Inbox
 
 
-class _RefusedError(Exception):
-    """Carries the reason out of nested parsing; never leaves this module."""
+class RefusedError(Exception):
+    """Carries the reason out of nested parsing; never leaves this package's ``parse`` functions."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -138,7 +155,7 @@ def parse(request: HttpRequest, session_of_cookie: str | None = None) -> Operati
     """
     try:
         return _parse(request, session_of_cookie)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         return refusal(refused.reason, detail=refused.detail)
     except PeerError as error:
         return refusal("bad-request", detail=str(error))
@@ -152,13 +169,14 @@ def _parse(request: HttpRequest, session_of_cookie: str | None) -> Operation:
     if segments == [ROOT]:
         return _open(request, query)
     if len(segments) != 2 or segments[0] != ROOT or path != f"/{ROOT}/{segments[1]}":
-        raise _RefusedError("unknown")
+        raise RefusedError("unknown")
     if segments[1] == INBOX:
-        _method(request, ("GET",))
+        _method(request, ("GET", "HEAD"))
         _arguments(query, ())
-        return Inbox(_accepts(request, (JSON, EVENT_STREAM)) == EVENT_STREAM)
+        watch = accepted(request, (JSON, EVENT_STREAM)) == EVENT_STREAM
+        return Inbox(watch, entity_tags(request.fields), wait_of(request.fields))
     if not is_session(segments[1]):
-        raise _RefusedError("unknown")
+        raise RefusedError("unknown")
     _arguments(query, ())
     return _on_session(request, segments[1])
 
@@ -168,27 +186,35 @@ def _well_known(request: HttpRequest, query: str, session_of_cookie: str | None)
     if session_of_cookie is None:
         nonce = _arguments(query, ("nonce",)).get("nonce")
         if nonce is not None and not is_nonce(nonce):
-            raise _RefusedError("bad-request", "nonce is 8 to 32 octets in hexadecimal")
+            raise RefusedError("bad-request", "nonce is 8 to 32 octets in hexadecimal")
         return _opening(request, None, nonce)
     _arguments(query, ())
     if not request.body:
-        raise _RefusedError("bad-request", "a unit has at least one octet")
+        raise RefusedError("bad-request", "a unit has at least one octet")
     kind, draft = _kind(request)
     return SendUnit(session_of_cookie, seq_of(request.fields), kind, request.body, draft)
 
 
-def _open(request: HttpRequest, query: str) -> OpenSession:
+def _open(request: HttpRequest, query: str) -> OpenSession | SendUnit:
+    """A client of draft-friel-tls-atls-00 sends all its units here, the later ones with the cookie; and no nonce."""
     _method(request, ("POST",))
     arguments = _arguments(query, ("to", "nonce"))
     to, nonce = arguments.get("to"), arguments.get("nonce")
-    if to is None or nonce is None or not is_alias(to) or not is_nonce(nonce):
-        raise _RefusedError("bad-request", "an open has ?to=ALIAS&nonce=HEX, with 8 to 32 octets in hexadecimal")
-    return _opening(request, to, nonce)
+    draft = media_type(request.fields) == DRAFT_MEDIA_TYPE
+    if to is None or not is_alias(to) or (not draft if nonce is None else not is_nonce(nonce)):
+        raise RefusedError("bad-request", "an open has ?to=ALIAS&nonce=HEX, with 8 to 32 octets in hexadecimal")
+    session = cookie_session(request.fields, to) if draft else None
+    if session is None:
+        return _opening(request, to, nonce)
+    if not request.body:
+        raise RefusedError("bad-request", "a unit has at least one octet")
+    kind, draft = _kind(request)
+    return SendUnit(session, seq_of(request.fields), kind, request.body, draft)
 
 
 def _opening(request: HttpRequest, to: str | None, nonce: str | None) -> OpenSession:
     if seq_of(request.fields) not in (None, 0):
-        raise _RefusedError("bad-request", "an open brings unit 0")
+        raise RefusedError("bad-request", "an open brings unit 0")
     kind, draft = _kind(request)
     return OpenSession(to, nonce, kind, request.body, draft)
 
@@ -198,11 +224,11 @@ def _on_session(request: HttpRequest, session: str) -> SendUnit | ReadUnit | Wat
     if request.method == "DELETE":
         return CloseSession(session)
     if request.method == "GET":
-        _accepts(request, (EVENT_STREAM,))
+        accepted(request, (EVENT_STREAM,))
         return WatchSession(session, _last_event(request.fields))
     n = seq_of(request.fields)
     if n is None:
-        raise _RefusedError("bad-request", "ATLS-Seq is missing")
+        raise RefusedError("bad-request", "ATLS-Seq is missing")
     if not request.body:
         return ReadUnit(session, n, wait_of(request.fields))
     kind, draft = _kind(request)
@@ -211,7 +237,7 @@ def _on_session(request: HttpRequest, session: str) -> SendUnit | ReadUnit | Wat
 
 def _method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
     if request.method not in allowed:
-        raise _RefusedError("method", ", ".join(allowed))
+        raise RefusedError("method", ", ".join(allowed))
 
 
 def _arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
@@ -220,13 +246,16 @@ def _arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
     for argument in query.split("&") if query else ():
         name, _, value = argument.partition("=")
         if name not in allowed or name in found:
-            raise _RefusedError("bad-request", f"the query has {' and '.join(allowed) or 'nothing'}, each once")
+            raise RefusedError("bad-request", f"the query has {' and '.join(allowed) or 'nothing'}, each once")
         found[name] = unquote(value, errors="replace").lower() if name == "nonce" else unquote(value, errors="replace")
     return found
 
 
-def _accepts(request: HttpRequest, offered: Sequence[str]) -> str:
-    """The first of ``offered`` that the client takes (RFC 9110, section 12.5.1; weights are not compared)."""
+def accepted(request: HttpRequest, offered: Sequence[str]) -> str:
+    """The first of ``offered`` that the client takes (RFC 9110, section 12.5.1; weights are not compared).
+
+    RefusedError: none.
+    """
     ranges = [
         each.partition(";")[0].strip().lower()
         for value in field_values(request.fields, "accept")
@@ -237,7 +266,7 @@ def _accepts(request: HttpRequest, offered: Sequence[str]) -> str:
             return name
     if not ranges or "*/*" in ranges or any(f"{name.partition('/')[0]}/*" in ranges for name in offered):
         return offered[0]
-    raise _RefusedError("not-acceptable", ", ".join(offered))
+    raise RefusedError("not-acceptable", ", ".join(offered))
 
 
 def _last_event(fields: Fields) -> int | None:
@@ -250,9 +279,9 @@ def _last_event(fields: Fields) -> int | None:
 def _kind(request: HttpRequest) -> tuple[Kind, bool]:
     kind = kind_of(request.fields)
     if kind is None:
-        raise _RefusedError("content")
+        raise RefusedError("content")
     if field_values(request.fields, "content-encoding"):  # records don't compress, and what is read must be what came
-        raise _RefusedError("content", "a unit has no Content-Encoding")
+        raise RefusedError("content", "a unit has no Content-Encoding")
     return kind, media_type(request.fields) == DRAFT_MEDIA_TYPE
 
 
@@ -278,6 +307,44 @@ def opened(session: str, answer: HttpResponse | None = None) -> HttpResponse:
     return HttpResponse(200, (("location", f"/{ROOT}/{session}"), *response.fields), response.body)
 
 
+def inbox(entries: Sequence[InboxEntry]) -> HttpResponse:
+    """200 with the list, and its entity tag."""
+    body = json.dumps(listed(entries), separators=(",", ":")).encode()
+    return HttpResponse(200, (("content-type", JSON), ("etag", _entity_tag(body)), no_store()), body)
+
+
+def listed(entries: Sequence[InboxEntry]) -> list[dict[str, str]]:
+    """The list as JSON has it; an inbox's events too."""
+    return [{"session": each.session, "kind": each.kind, "from": each.sender} for each in entries]
+
+
+def not_modified(known: HttpResponse) -> HttpResponse:
+    """304 in the place of a list that the client has."""
+    return HttpResponse(304, tuple(each for each in known.fields if each[0] in ("etag", "cache-control")))
+
+
+def is_known(response: HttpResponse, tags: Sequence[str]) -> bool:
+    """Whether the client has this list already."""
+    return "*" in tags or any(tag in tags for tag in field_values(response.fields, "etag"))
+
+
+def _entity_tag(body: bytes) -> str:
+    return f'"{sha256(body).hexdigest()[:32]}"'
+
+
+def applied(response: HttpResponse, wait: int | None) -> HttpResponse:
+    """The same, with the seconds of ``Prefer: wait`` that were granted (RFC 7240, section 3); None: not asked for."""
+    if wait is None:
+        return response
+    return HttpResponse(response.status, (*response.fields, ("preference-applied", f"wait={wait}")), response.body)
+
+
+def with_cookie(response: HttpResponse, alias: str, session: str) -> HttpResponse:
+    """The same, with the cookie that names the session to a client of draft-friel-tls-atls-00; ``session`` empty: that
+    client is to forget it. Over https only."""
+    return HttpResponse(response.status, (*response.fields, cookie_field(alias, session)), response.body)
+
+
 def closed() -> HttpResponse:
     """204: the session is gone, now or before."""
     return HttpResponse(204, (no_store(),))
@@ -299,4 +366,5 @@ def refusal(
         fields += (("retry-after", str(max(1, int(-(-retry_after // 1))))),)
     if reason == "method":
         fields += (("allow", detail),)
+        detail = ""
     return HttpResponse(status, fields, problem(reason, detail, expected))

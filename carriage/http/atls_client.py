@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import (
@@ -19,6 +20,14 @@ from carriage.http.atls_format import (
 )
 from carriage.identifiers import is_alias, is_nonce
 from layer.errors import PeerError, UsageError
+
+MAX_PLACE: Final = 1024
+"""Characters of a Location."""
+
+_TAKEN: Final = frozenset({200, 201, 204})
+_PORTS: Final = {"https": 443, "http": 80}
+_MORE_REASONS: Final = {410: "closed"}
+"""Of statuses that we don't send ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,8 @@ def send_request(target: str, n: int, kind: Kind, payload: bytes) -> HttpRequest
 
 
 def read_request(target: str, n: int, wait: int | None = None) -> HttpRequest:
-    """Ask for unit ``n``: all before it have arrived. ``wait``: seconds."""
+    """Ask for unit ``n``: all before it have arrived. ``wait``: seconds; ``applied_wait`` says what the server makes of
+    it."""
     fields = (seq_field(n),) if wait is None else (seq_field(n), ("prefer", f"wait={wait}"))
     return HttpRequest("POST", target, fields)
 
@@ -75,7 +85,7 @@ def close_request(target: str) -> HttpRequest:
 
 def read_opened(url: str, response: HttpResponse) -> Opened | SessionRefused:
     """The answer to an open that was sent to ``url``. PeerError: it makes no sense, or names a place elsewhere."""
-    if response.status != 200:
+    if response.status not in _TAKEN:
         return _refused(response)
     places = field_values(response.fields, "location")
     if len(places) > 1:
@@ -85,9 +95,20 @@ def read_opened(url: str, response: HttpResponse) -> Opened | SessionRefused:
 
 def read_unit(response: HttpResponse) -> ReceivedUnit | SessionRefused | None:
     """The answer to a send, a read or a close; None: fine, and no unit in it. PeerError: it makes no sense."""
-    if response.status not in (200, 204):
+    if response.status not in _TAKEN:
         return _refused(response)
     return _unit(response)
+
+
+def applied_wait(response: HttpResponse) -> int | None:
+    """Seconds for which the server holds such an answer back (RFC 7240, section 3); None: it knows nothing of that."""
+    for value in field_values(response.fields, "preference-applied"):
+        for preference in value.split(","):
+            name, _, argument = preference.partition(";")[0].partition("=")
+            text = argument.strip().strip('"')
+            if name.strip().lower() == "wait" and 1 <= len(text) <= 9 and text.isascii() and text.isdigit():
+                return int(text)
+    return None
 
 
 def _unit(response: HttpResponse) -> ReceivedUnit | None:
@@ -101,16 +122,24 @@ def _unit(response: HttpResponse) -> ReceivedUnit | None:
 
 def _refused(response: HttpResponse) -> SessionRefused:
     reason, expected = reason_of(response.status, response.fields, response.body)
+    reason = _MORE_REASONS.get(response.status, "rejected" if response.status < 400 else reason)
     return SessionRefused(reason, response.status, retry_after_of(response.fields), expected)
 
 
 def _same_origin(url: str, place: str) -> str:
     """Path and query of a Location; another origin would take our units elsewhere."""
+    if len(place) > MAX_PLACE or not place.isascii() or not place.isprintable() or " " in place:
+        raise PeerError("a Location that can't be read")
     try:
         base, found = urlsplit(url), urlsplit(urljoin(url, place))
-        same = (base.scheme, base.hostname, base.port) == (found.scheme, found.hostname, found.port)
+        same = _origin(base) == _origin(found)
     except ValueError as error:
         raise PeerError("a Location that can't be read") from error
     if not same:
         raise PeerError("a Location on another origin")
     return (found.path or "/") + (f"?{found.query}" if found.query else "")
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    """RFC 6454, section 4. ValueError: a port that is none."""
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

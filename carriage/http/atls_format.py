@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Final, Literal, get_args
 
-from carriage.identifiers import MAX_N, parse_number
+from carriage.identifiers import MAX_N, is_session, parse_number
 from layer.errors import PeerError, UsageError
 
 Kind = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
@@ -129,6 +129,31 @@ def wait_of(fields: Fields) -> int | None:
                 text = argument.strip().strip('"')
                 return int(text) if 1 <= len(text) <= 9 and text.isascii() and text.isdigit() else None
     return None
+
+
+def entity_tags(fields: Fields) -> tuple[str, ...]:
+    """Those of ``If-None-Match``, weak ones as strong ones (RFC 9110, section 13.1.2); at most 16."""
+    found = [
+        tag.strip().removeprefix("W/") for text in field_values(fields, "if-none-match") for tag in text.split(",")
+    ]
+    return tuple(tag for tag in found if tag)[:16]
+
+
+def cookie_session(fields: Fields, alias: str) -> str | None:
+    """The session that a client of draft-friel-tls-atls-00 names for ``alias`` by its cookie; None: it names none."""
+    wanted = COOKIE_PREFIX + alias
+    for text in field_values(fields, "cookie"):
+        for pair in text.split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == wanted and is_session(value):
+                return value
+    return None
+
+
+def cookie_field(alias: str, session: str) -> tuple[str, str]:
+    """The header field that sets this cookie, or takes it back if ``session`` is empty."""
+    age = "" if session else "; Max-Age=0"
+    return "set-cookie", f"{COOKIE_PREFIX}{alias}={session}; Path=/; Secure; HttpOnly; SameSite=Strict{age}"
 
 
 def no_store() -> tuple[str, str]:

@@ -46,7 +46,8 @@ class MqttClient:
     """One client of one broker, kept connected.
 
     ``run`` does it until ``stop`` is called or its task is cancelled. ``wake`` has the owner call ``flush`` at the end
-    of its turn; None: the client has the loop call it. ``jitter`` gives numbers in [0, 1).
+    of its turn; None: the client has the loop call it. ``in_turn`` calls the callback of a socket that can be read, and
+    the owner has its turn behind it; None: the loop calls it. ``jitter`` gives numbers in [0, 1).
     CredentialError: a TLS file can't be used.
     """
 
@@ -56,6 +57,7 @@ class MqttClient:
         handler: MqttHandler,
         *,
         wake: Callable[[], None] | None = None,
+        in_turn: Callable[[Callable[[], None]], None] | None = None,
         jitter: Callable[[], float] = _RANDOM,
     ) -> None:
         self._name = f"broker {options.host}:{options.port} ({options.client_id})"
@@ -63,6 +65,7 @@ class MqttClient:
         self._said, self._said_at = "", 0.0
         self._options = options
         self._handler = handler
+        self._in_turn = in_turn
         self._pauses = Backoff(options.backoff_first, options.backoff_limit, jitter)
         self.attempts = 0
         """Connections that were tried so far."""
@@ -270,7 +273,10 @@ class MqttClient:
             self.sender.open(wire, stage, paho)
             self.receiver.open(wire, stage, paho)
             paho.connect(self.will, clean=self._wants_clean)
-            loop.add_reader(descriptor, self.receiver.readable)
+            if self._in_turn is None:
+                loop.add_reader(descriptor, self.receiver.readable)
+            else:
+                loop.add_reader(descriptor, self._in_turn, self.receiver.readable)
             self.sender.write()
             return await self._ended
         finally:

@@ -1,7 +1,8 @@
 """ASH DATA frames, quickly: sound ones as octets on the line, and back (UG101, chapters 2 to 4). No state is held here.
 
-``data_frame`` reads one, ``stuffed_data_frame`` writes one. The reader returns None for whatever isn't a sound DATA
-frame: which of the other kinds it is, and what is wrong, is for a slower reader to say.
+``data_frame`` reads one, ``data_frames`` those in sequence at the start of what came, ``stuffed_data_frame`` writes
+one. A reader stops at whatever isn't a sound DATA frame: which of the other kinds it is, and what is wrong, is for a
+slower reader to say.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAXIMUM: Final = 256
 """Octets of EZSP in one frame at most, as bellows takes them; the standard has 128."""
 
 _CRC: Final = 0xFFFF
+_NUMBER: Final = 0x78
+"""Of the control octet: the frame's number, and whether it is repeated."""
 _STUFFED: Final = tuple((bytes((octet,)), bytes((ESCAPE[0], octet ^ 0x20))) for octet in (*FLAG, *CONTROLS))
 
 
@@ -51,6 +54,23 @@ def data_frame(octets: bytes) -> tuple[int, bytes] | None:
     if not 0 < size <= MAXIMUM or octets[0] & 0x80 or crc_hqx(octets, _CRC):
         return None
     return octets[0], (int.from_bytes(octets[1:-2], "little") ^ _MASKS[size]).to_bytes(size, "little")
+
+
+def data_frames(octets: bytes, expected: int) -> tuple[list[tuple[int, bytes]], int]:
+    """The DATA frames at the start of ``octets``, ``CONTROLS`` apart, that are sound, not repeated and in sequence from
+    number ``expected`` on, as ``data_frame`` has them; and where what follows them begins: at its end, at a frame that
+    isn't whole yet, or at one that isn't of these."""
+    frames: list[tuple[int, bytes]] = []
+    start = 0
+    while (end := octets.find(FLAG, start)) >= 0:
+        if end > start:
+            found = data_frame(octets[start:end])
+            if found is None or found[0] & _NUMBER != expected << 4:
+                break
+            expected = (expected + 1) & 7
+            frames.append(found)
+        start = end + 1
+    return frames, start
 
 
 def stuffed_data_frame(control: int, data: bytes) -> bytes:

@@ -105,12 +105,16 @@ class UnitIncomplete:
     n: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class UnitSent:
     """Every slice of unit ``n`` was acknowledged by the remote's stack."""
 
-    handle: Handle
-    n: int
+    handle: Final[Handle]
+    n: Final[int]
+
+    def __init__(self, handle: Handle, n: int) -> None:
+        self.handle = handle
+        self.n = n
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from carriage.zigbee.tunnel_core import Core, frame_of
 from carriage.zigbee.tunnel_table import Tunnel, TunnelState
 from layer.errors import PeerError
 
-ANSWER_WAITS: Final = (3.0, 3.0, 3.0)
+ANSWER_WAITS: Final[tuple[float, ...]] = (3.0, 3.0, 3.0)
 """Seconds without a slice, or without the answer that nothing waits, after which GET is sent again; the last time it
 ends.
 """

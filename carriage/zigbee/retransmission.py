@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from layer.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class OutFrame:
     """ZCL octets to send with APS acknowledgement; ``id`` names them in the report of their outcome."""
 
-    id: int
-    octets: bytes
+    id: Final[int]
+    octets: Final[bytes]
+
+    def __init__(self, id: int, octets: bytes) -> None:
+        self.id = id
+        self.octets = octets
 
     def __repr__(self) -> str:
         return f"OutFrame(id={self.id}, {len(self.octets)} octets)"
@@ -76,6 +81,8 @@ class Retransmissions:
 
     @property
     def deadline(self) -> float | None:
+        if not self._flights and not self._resting:
+            return None
         times = [flight.deadline for flight in self._flights.values()]
         times += [job.due for job in self._resting if not job.cancelled]
         return min(times, default=None)

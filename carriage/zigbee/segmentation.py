@@ -170,7 +170,8 @@ class Reassembler:
         if n < self._expected or n < self._n or n == self._abandoned:
             return None
         if n != self._n:
-            self._clear()  # gives up an unfinished one
+            if self._n >= 0:
+                self._clear()  # gives up an unfinished one
             if part.count == 1 and len(part.data) <= self._unit_limit:
                 unit = SegmentedUnit(n, part.data, n > self._expected)
                 self._expected, self._changed = n + 1, now

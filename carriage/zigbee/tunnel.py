@@ -289,7 +289,8 @@ class TunnelEndpoint:
         for tunnel in list(core.tunnels.values()):
             if tunnel.draining and tunnel.known and tunnel.state is TunnelState.OPEN and tunnel.sender.idle:
                 core.leave(tunnel, CloseReason.CLOSED)
-            flow_control.send_state(core, tunnel)
+            if tunnel.paused != tunnel.pause_sent:
+                flow_control.send_state(core, tunnel)
         frames: list[OutFrame] = []
         while core.outbox.has_room:
             job = core.outbox.next_ready() or _next_slice(core)

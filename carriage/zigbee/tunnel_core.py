@@ -174,7 +174,8 @@ class Core:
             return None
         if tunnel.asked is not None:
             tunnel.asked.used = True
-            self.becomes_known(tunnel)
+            if not tunnel.known:
+                self.becomes_known(tunnel)
         return None if tunnel.state is TunnelState.LEAVING else tunnel
 
     def becomes_known(self, tunnel: Tunnel) -> None:

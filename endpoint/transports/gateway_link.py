@@ -1,7 +1,8 @@
 """The interface of a link to the gateway, over any protocol: carriage sessions that take and give units.
 
-A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, MQTT, the ZigBee network). A ``CarriageSession`` is one
-session over it, as this endpoint sees its own side. Calls are synchronous; what takes time comes back by callback.
+A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, HTTPS, MQTT, the ZigBee network), or the HTTP side of a
+service. A ``CarriageSession`` is one session over it, as this endpoint sees its own side. Calls are synchronous; what
+takes time comes back by callback.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class CarriageSession(Protocol):
 
     def send(self, units: Iterable[bytes]) -> None:
         """Queue units for sending, numbered in this order."""
+
+    def proven(self) -> None:
+        """Layer 0 has proven who the peer is: a carriage with too many sessions does without others first."""
 
     def close(self) -> None:
         """Close behind what is queued. ``ended`` may still be called; the caller ignores it."""

@@ -40,6 +40,9 @@ class ReceivingEnd:
         if self._end is not None:
             callbacks.ended(self._end)
 
+    def proven(self) -> None:
+        """See ``CarriageSession``."""
+
     def arrived(self, n: int, unit: bytes) -> str | None:
         """Deliver unit ``n``, once; or say why the session can't go on."""
         order = self._order

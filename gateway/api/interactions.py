@@ -49,6 +49,18 @@ class ReadProperties:
         self.expires_at = expires_at
         self.transaction = transaction
 
+    def until(self, expires_at: float, to: str) -> ReadProperties:
+        """The same until then, for the device by this name. (``replace`` looks at each field by its name.)"""
+        return ReadProperties(
+            id=self.id,
+            source=self.source,
+            to=to,
+            names=self.names,
+            received_at=self.received_at,
+            expires_at=expires_at,
+            transaction=self.transaction,
+        )
+
 
 @dataclass(init=False, slots=True)
 class WriteProperties:
@@ -84,6 +96,18 @@ class WriteProperties:
         self.received_at = received_at
         self.expires_at = expires_at
         self.transaction = transaction
+
+    def until(self, expires_at: float, to: str) -> WriteProperties:
+        """The same until then, for the device by this name. (``replace`` looks at each field by its name.)"""
+        return WriteProperties(
+            id=self.id,
+            source=self.source,
+            to=to,
+            values=self.values,
+            received_at=self.received_at,
+            expires_at=expires_at,
+            transaction=self.transaction,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,6 +147,19 @@ class InvokeAction:
         self.received_at = received_at
         self.expires_at = expires_at
         self.transaction = transaction
+
+    def until(self, expires_at: float, to: str) -> InvokeAction:
+        """The same until then, for the device by this name. (``replace`` looks at each field by its name.)"""
+        return InvokeAction(
+            id=self.id,
+            source=self.source,
+            to=to,
+            name=self.name,
+            input=self.input,
+            received_at=self.received_at,
+            expires_at=expires_at,
+            transaction=self.transaction,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVarTuple, runtime_checkable
 
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
@@ -34,6 +34,8 @@ API_VERSION = 3
 """An adapter states the version it was written for; another one is refused at start."""
 
 ENTRY_POINT_GROUP = "atls_gateway.adapters"
+
+Arguments = TypeVarTuple("Arguments")
 
 
 class AdapterContext(Protocol):
@@ -100,6 +102,11 @@ class AdapterContext(Protocol):
     def touch(self) -> None:
         """Ask for one ``Adapter.flush`` at the end of this turn, for what a callback or task of the adapter's own left
         to be written. Calls of the gateway need no asking: a flush follows them."""
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call a callback that the loop would have called, such as that of a socket that can be read, and let the
+        gateway carry out what it submitted and settled as soon as it is back: without it that takes another iteration
+        of the loop for each message. Nothing of the adapter may be on the stack, for the gateway calls it."""
 
     def ready(self) -> None:
         """The adapter serves now (once a start; the daemon notifies the service manager when all are ready)."""

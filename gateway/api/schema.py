@@ -50,6 +50,8 @@ def tellable(schema: DataSchema, value: Value) -> bool:
 
 def fits(schema: DataSchema, value: Value) -> bool:
     """Whether a peer may ask for this: the form, the range and the step are the schema's."""
+    if value is True or value is False:
+        return schema.type is DataType.BOOLEAN and not schema.enum
     return _fits(schema, value, True, MAX_DEPTH) and _short(schema, value)
 
 

@@ -25,6 +25,8 @@ None in its place: there is none now (a sensor's "invalid", an action without in
 class DataType(Enum):
     """``type`` of a data schema (TD 1.1, section 5.3.2.1)."""
 
+    __hash__ = object.__hash__  # tables of each value have it as their key, and that of Enum is a Python function
+
     BOOLEAN = "boolean"
     INTEGER = "integer"
     NUMBER = "number"

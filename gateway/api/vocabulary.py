@@ -242,3 +242,42 @@ OSCORE: Final = KindWord(name="oscore", description="RFC 8613.")
 EDHOC: Final = KindWord(name="edhoc", description="RFC 9528.")
 SHARED_KINDS: Final = (ATLS, ADTLS, ATLS_DATA, OSCORE, EDHOC)
 """For plug-ins that carry whatever the others do."""
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def _spki(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower().replace(":", "")
+    if not _SHA256.fullmatch(text):
+        raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
+    return text
+
+
+def _san(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    kind, _, name = value.partition(":")
+    if kind not in ("dns", "uri", "ip") or not name:
+        raise ValueError("expected dns:NAME, uri:URI or ip:ADDRESS")
+    return value
+
+
+SPKI: Final = Claim(
+    key="spki_sha256",
+    prefix="spki",
+    description="SHA-256 of its certificate's SubjectPublicKeyInfo, in hex.",
+    normalise=_spki,
+    pattern="^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
+)
+SAN: Final = Claim(
+    key="san",
+    prefix="san",
+    description="A SubjectAltName of its certificate, such as dns:app.example.",
+    normalise=_san,
+    pattern="^(dns|uri|ip):.+$",
+    examples=("dns:app.example",),
+)
+"""For plug-ins whose peers may prove themselves by a certificate."""

@@ -49,6 +49,7 @@ class Closes:
             self._give_up(self._oldest_of_most())
         closing = _Closing(close, to, now + self._limits.close_timeout, asked_by)
         self._awake[close.id] = closing
+        self._plan(closing)
         self._transmit(closing)
         if self._journal.on:
             self._journal.put(_row(closing))
@@ -60,6 +61,7 @@ class Closes:
             if closing is not None:
                 closing.asleep, closing.deadline = True, now + self._limits.unit_lifetime
                 self._asleep[receipt.id] = closing
+                self._plan(closing)
                 self._journal.put(_row(closing))
                 self._journal.urgent = True
             return
@@ -101,6 +103,7 @@ class Closes:
         if row.asleep:
             closing.deadline = row.expires_at
         (self._asleep if row.asleep else self._awake)[row.id] = closing
+        self._plan(closing)
 
     def snapshot(self) -> Iterator[StoredClose]:
         return (_row(closing) for closing in self._all())
@@ -117,6 +120,10 @@ class Closes:
         if not self._awake and not self._asleep:
             return None
         return min(next(iter(table.values())).deadline for table in (self._awake, self._asleep) if table)
+
+    def _plan(self, closing: _Closing) -> None:
+        if closing.deadline < self._outbox.look_by:
+            self._outbox.look_by = closing.deadline
 
     def _all(self) -> list[_Closing]:
         return [*self._awake.values(), *self._asleep.values()]

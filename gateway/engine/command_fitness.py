@@ -16,15 +16,25 @@ def unfit(command: Interaction, twin: DeviceTwin, now: float) -> Reason | None:
     names = command.names
     if not names or len(set(names)) != len(names):
         return Reason.CONTENT
-    specs = [spec for name in names if (spec := twin.specs.get(name)) is not None]
-    if len(specs) != len(names):
-        return Reason.UNKNOWN
+    # Loops, as this is done for each command and generators are calls.
+    specs = []
+    readable = 0
+    for name in names:
+        spec = twin.specs.get(name)
+        if spec is None:
+            return Reason.UNKNOWN
+        specs.append(spec)
+        readable += spec.readable
     if isinstance(command, ReadProperties):
-        return None if all(spec.readable for spec in specs) else Reason.CONTENT
-    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in command.values.values()):
-        return Reason.TOO_LARGE
-    fit = all(spec.writable and fits(spec, command.values[spec.name]) for spec in specs)
-    return None if fit and any(spec.readable for spec in specs) else Reason.CONTENT
+        return None if readable == len(specs) else Reason.CONTENT
+    values = command.values
+    for value in values.values():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            return Reason.TOO_LARGE
+    for spec in specs:
+        if not spec.writable or not fits(spec, values[spec.name]):
+            return Reason.CONTENT
+    return None if readable else Reason.CONTENT
 
 
 def _unfit_action(command: InvokeAction, twin: DeviceTwin) -> Reason | None:

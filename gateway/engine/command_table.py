@@ -14,6 +14,7 @@ from common.timers import Timers
 from gateway.api.model import EnvelopeId
 from gateway.engine.device_lines import Line, Place, QueuedCommand, ReadKey, follow
 from gateway.engine.limits import EngineLimits, has_room
+from gateway.engine.outputs import Outbox
 from gateway.engine.policy import Action
 
 K = TypeVar("K")
@@ -29,8 +30,9 @@ def same_of(pending: QueuedCommand) -> Same:
 class CommandTable:
     """The commands by their ids, with their lines, bounds and ends of life."""
 
-    def __init__(self, limits: EngineLimits) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox) -> None:
         self._limits = limits
+        self._outbox = outbox
         self.by_id: dict[EnvelopeId, QueuedCommand] = {}
         self.lines: dict[str, Line] = {}
         """By device."""
@@ -49,12 +51,12 @@ class CommandTable:
 
     def has_room(self, asker: str, device: str) -> bool:
         """Whether one more of this asker to this device is within the bounds."""
-        limits, mine = self._limits, self._askers[asker]
+        limits, mine = self._limits, self._askers.get(asker, 0)
         line = self.lines.get(device)
         return (
             mine < limits.subject_commands
             and has_room(mine, limits.max_commands - len(self.by_id))
-            and (line is None or has_room(self._shares[asker, device], limits.device_commands - line.size))
+            and (line is None or has_room(self._shares.get((asker, device), 0), limits.device_commands - line.size))
         )
 
     def add(self, pending: QueuedCommand) -> Line:
@@ -66,12 +68,20 @@ class CommandTable:
         if pending.sets:
             for name in command.names:
                 self.setting.setdefault((command.to, name), []).append(pending)
-        self._askers[pending.asker] += 1
-        self._shares[pending.asker, command.to] += 1
-        self.ends.plan(command.id, pending.expires_at)
+        asker, share = pending.asker, (pending.asker, command.to)
+        self._askers[asker] = self._askers.get(asker, 0) + 1
+        self._shares[share] = self._shares.get(share, 0) + 1
+        self.plan_end(pending)
         line = self.lines.setdefault(command.to, Line())
         line.size += 1
         return line
+
+    def plan_end(self, pending: QueuedCommand) -> None:
+        """The command expires at another time."""
+        when = pending.expires_at
+        self.ends.plan(pending.command.id, when)
+        if when < self._outbox.look_by:
+            self._outbox.look_by = when
 
     def remove(self, pending: QueuedCommand) -> None:
         """Take a command out of everything but ``same``, whose key is kept for its receipt."""

@@ -47,8 +47,8 @@ class Delivery:
     def __init__(
         self, limits: EngineLimits, outbox: Outbox, journal: Journal, next_id: Callable[[], EnvelopeId]
     ) -> None:
-        self.sessions = SessionTable(limits, journal)
-        self.write_behind = WriteBehind(limits, journal)
+        self.sessions = SessionTable(limits, outbox, journal)
+        self.write_behind = WriteBehind(limits, outbox, journal)
         self.pending_octets = 0
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}

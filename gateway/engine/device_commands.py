@@ -53,7 +53,7 @@ class DeviceCommands:
         self._journal = journal
         self._outbox = outbox
         self._authorizer = authorizer
-        self._table = CommandTable(limits)
+        self._table = CommandTable(limits, outbox)
         self._recent: Remembered[Same, Receipt] = Remembered()
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class DeviceCommands:
         last = now + limits.command_lifetime
         if command.expires_at is not None and command.expires_at < last:
             last = command.expires_at
-        sent = replace(command, to=device, expires_at=last)
+        sent = command.until(last, to=device)
         pending = QueuedCommand(
             sent, asker, self._authorizer.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )
@@ -235,7 +235,7 @@ class DeviceCommands:
         command = pending.command
         pending.stored = True
         pending.expires_at = command.expires_at or pending.expires_at
-        self._table.ends.plan(command.id, pending.expires_at)
+        self._table.plan_end(pending)
         self._outbox.counters["held.command"] += 1
         self._journal.put(row_of(pending))
         self._journal.urgent |= self._journal.on

@@ -109,7 +109,7 @@ class DeviceRegistry:
         for name, _ in changed:
             if name not in fresh:
                 fresh.add(name)
-                self._stale.plan_by(twin.name, now + twin.specs[name].lifetime)
+                self._plan_by(twin.name, now + twin.specs[name].lifetime)
         counters["accepted.reading"] += 1
         if self._journal.on:
             self._journal.devices.add(twin.name)
@@ -313,10 +313,15 @@ class DeviceRegistry:
 
     def _plan(self, twin: DeviceTwin) -> None:
         when = twin.stale_by()
-        if when == float("inf"):
-            self._stale.drop(twin.name)
-        else:
-            self._stale.plan(twin.name, when)
+        self._stale.drop(twin.name)
+        if when != float("inf"):
+            self._plan_by(twin.name, when)
+
+    def _plan_by(self, name: str, when: float) -> None:
+        """Look at a device's values by then."""
+        self._stale.plan_by(name, when)
+        if when < self._outbox.look_by:
+            self._outbox.look_by = when
 
     def _may(self, peer: Peer, device: str) -> frozenset[str]:
         """The actions that ``peer`` may take with the device."""

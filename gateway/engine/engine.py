@@ -1,7 +1,7 @@
 """The engine: envelopes and receipts in, verdicts and commands out. It has no clock, no task and no I/O.
 
 The runtime calls ``submit``, ``settle`` and ``tick`` one after the other, each with its ``now`` (monotonic seconds,
-never going back), takes ``commands()`` after each, and calls ``tick`` again by ``next_deadline()``.
+never going back), takes ``commands()`` after each, and calls ``tick`` again by ``look_by()``.
 
 What holds:
 - Every unit, open, close and exchange that was accepted and is no duplicate ends in exactly one ``Notify``; reset,
@@ -59,7 +59,7 @@ from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.exchanges import Exchanges
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import PEER_CHANGES, Audit, Outbox, Output
+from gateway.engine.outputs import PEER_CHANGES, Audit, Outbox
 from gateway.engine.policy import PolicySet
 from gateway.engine.restoring import restore_sessions
 from gateway.engine.session_judging import SessionJudging
@@ -92,6 +92,8 @@ class Engine:
         self._authorizer = Authorizer(policy, self._policy_raised)
         self._delivery = delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions, self.allow, self.put_back = delivery.sessions, delivery.allow, delivery.put_back
+        self.commands = self._outbox.take
+        """The commands since the last call, in order."""
         self._opens = Opens(limits, self._outbox, self._authorizer, self._delivery, new_session)
         self._admission = Admission(limits, self._outbox, self._authorizer, self._delivery)
         self._registry = DeviceRegistry(limits, self._outbox, self._authorizer, self._journal)
@@ -161,19 +163,22 @@ class Engine:
         self._delivery.tick(now)
         self._registry.tick(now)
         self._exchanges.tick(now)
+        deadline = self.next_deadline()
+        self._outbox.look_by = float("inf") if deadline is None else deadline
+
+    def look_by(self) -> float:
+        """When to call ``tick`` at the latest, in one look: the next deadline, or some time before it."""
+        return self._outbox.look_by
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
+        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are. Looked
+        for in all parts of the engine, so not to be asked for each message: see ``look_by``."""
         sessions, devices = self._delivery.next_deadline(), self._registry.next_deadline()
         earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
         if not self._exchanges.pending:
             return earliest
         exchanges = self._exchanges.next_deadline()
         return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
-
-    def commands(self) -> list[Output]:
-        """The commands since the last call, in order."""
-        return self._outbox.take()
 
     def set_window(self, scheme: str, window: int) -> None:
         """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""

@@ -107,6 +107,8 @@ class Exchanges:
         self._askers[asker] += 1
         self._targets[target] += 1
         self._agenda.plan(sent.id, deadline)
+        if deadline < self._outbox.look_by:
+            self._outbox.look_by = deadline
         self._outbox.counters["accepted.exchange"] += 1
         self._outbox.transmit(Transmit(sent, pending.to, grant.require))
 

@@ -109,15 +109,19 @@ Output = Transmit | Withdraw | ReportOutcome | PushUpdate | Refresh | Audit
 
 
 class Outbox:
-    """The outputs that wait to be taken, the transmits that are not settled, and the counters (``event.detail``)."""
+    """The outputs that wait to be taken, the transmits that are not settled, the counters (``event.detail``), and when
+    the engine is to be called by itself."""
 
-    __slots__ = ("commands", "counters", "transmits")
+    __slots__ = ("commands", "counters", "look_by", "transmits")
 
     def __init__(self) -> None:
         self.commands: list[Output] = []
         self.transmits: dict[EnvelopeId, Transmit] = {}
         """The transmits given to adapters, each until its final receipt or until it is withdrawn."""
         self.counters: defaultdict[str, int] = defaultdict(int)
+        self.look_by = float("inf")
+        """Never later than the next deadline of each part of the engine. The part that plans something for an earlier
+        time lowers it; what is planned no longer, ``tick`` finds out."""
 
     def take(self) -> list[Output]:
         commands, self.commands = self.commands, []

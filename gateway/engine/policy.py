@@ -65,6 +65,8 @@ class Effect(Enum):
 
 
 class Action(Enum):
+    __hash__ = object.__hash__  # each judgement is looked up by it, and that of Enum is a Python function
+
     OPEN = "open"
     FORWARD = "forward"
     READ = "read"

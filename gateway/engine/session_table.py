@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from gateway.api.model import SessionId
 from gateway.engine.limits import EngineLimits
+from gateway.engine.outputs import Outbox
 from gateway.engine.remembered import Remembered
 from gateway.engine.sessions import OpenKey, Session
 from gateway.engine.stored import Journal, StoredOpen
@@ -20,8 +21,9 @@ def _open_row(key: OpenKey, session: SessionId, until: float) -> StoredOpen:
 class SessionTable:
     """The live sessions, by id and by owner, the recent opens, and when each session is to be looked at."""
 
-    def __init__(self, limits: EngineLimits, journal: Journal) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, journal: Journal) -> None:
         self._limits = limits
+        self._outbox = outbox
         self._journal = journal
         self._live: dict[SessionId, Session] = {}
         self._owned: dict[str, dict[SessionId, Session]] = {}
@@ -101,6 +103,8 @@ class SessionTable:
             return
         session.scheduled = when
         heapq.heappush(self._heap, (when, session.id))
+        if when < self._outbox.look_by:
+            self._outbox.look_by = when
         # Entries of sessions that ended or are planned for earlier stay behind; they must not pile up.
         if len(self._heap) > 4 * len(self._live) + 64:
             self._heap = [(live.scheduled, live.id) for live in self._live.values() if live.scheduled != float("inf")]

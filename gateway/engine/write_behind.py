@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from gateway.api.model import ContentKind, EnvelopeId
 from gateway.engine.decision import Permit
 from gateway.engine.limits import EngineLimits
+from gateway.engine.outputs import Outbox
 from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
 from gateway.engine.visible import NOTHING_HELD, DatagramReader, StreamReader
@@ -34,10 +35,11 @@ class WriteBehind:
     ``dirty``: the sessions whose rows are to be written.
     """
 
-    __slots__ = ("_journal", "_limits", "_young", "dirty", "look_at")
+    __slots__ = ("_journal", "_limits", "_outbox", "_young", "dirty", "look_at")
 
-    def __init__(self, limits: EngineLimits, journal: Journal) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, journal: Journal) -> None:
         self._limits = limits
+        self._outbox = outbox
         self._journal = journal
         self.dirty: list[Session] = []
         self._young: dict[EnvelopeId, QueuedUnit] = {}
@@ -61,7 +63,9 @@ class WriteBehind:
         if self._journal.on and not pending.kept:
             self._young[pending.unit.id] = pending
             if self.look_at is None:
-                self.look_at = pending.since + self._limits.hold_after
+                self.look_at = due = pending.since + self._limits.hold_after
+                if due < self._outbox.look_by:
+                    self._outbox.look_by = due
 
     def _follow(self, pending: QueuedUnit) -> None:
         """Have the row say where a TLS stream is, as far as it stays true while the stream goes on."""

@@ -79,6 +79,7 @@ class Mailboxes(Generic[C, R]):
             if end.content in self._kinds:  # else only its opener can have it
                 downlink = self.table.downlink(self.table.of(end.claim), end.session, end.content)
                 downlink.sender = None if end.opened else end.sender
+                downlink.next_in, downlink.resumed = end.next_in, True
 
     def close(self) -> None:
         """The adapter ends. What it has not settled is the gateway's: the next instance may get it."""
@@ -230,8 +231,11 @@ class Mailboxes(Generic[C, R]):
         else:
             downlink.observer = None
 
-    def wait(self, reader: R, downlink: Downlink[C, R]) -> None:
-        """Answer a request: with the unit that is there, or with the next one if it comes within the reply window."""
+    def wait(self, reader: R, downlink: Downlink[C, R], *, timed: bool = True) -> None:
+        """Answer a request: with the unit that is there, or with the next one if it comes within the reply window.
+
+        ``timed`` False: however long that takes; the adapter ends it by ``cancel``.
+        """
         if reader.connection.gone:
             return
         if downlink.units:
@@ -241,10 +245,18 @@ class Mailboxes(Generic[C, R]):
         else:
             downlink.waiting.append(reader)
             self._waits[reader] = downlink
-            self._windows.begin(reader)
+            if timed:
+                self._windows.begin(reader)
             if len(downlink.waiting) > self._limits.readers:
                 self.counters["readers_evicted"] += 1
                 self._window_over(downlink.waiting[0])
+
+    def cancel(self, reader: R) -> None:
+        """Its connection waits for it no longer; one that has its answer is fine."""
+        downlink = self._waits.get(reader)
+        if downlink is not None:
+            downlink.waiting.remove(reader)
+            self._wait_over(reader)
 
     def _window_over(self, reader: R) -> None:
         downlink = self._waits[reader]

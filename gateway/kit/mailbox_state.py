@@ -100,6 +100,10 @@ class Downlink(Generic[C, R]):
     """Requests that would take a unit with their answer."""
     sent: RepeatedRequests[int, R, Reason] = field(default_factory=lambda: RepeatedRequests(FAILURES))
     """The peer's units that are on their way to the other end, by number, and why the last ones got lost."""
+    next_in: int = 0
+    """The number of the peer's next unit, for adapters that look for gaps themselves."""
+    resumed: bool = False
+    """It outlived a restart and nothing came since: ``next_in`` may be too low, and the peer knows better."""
     over: bool = False
 
 

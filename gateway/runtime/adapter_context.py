@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVarTuple
 
 from common.printable import printable
 from gateway.api.errors import PeerError
@@ -24,6 +24,8 @@ from gateway.api.model import (
     Verdict,
 )
 from gateway.engine.engine import Engine
+
+Arguments = TypeVarTuple("Arguments")
 
 
 class Traffic(Protocol):
@@ -50,6 +52,9 @@ class Traffic(Protocol):
     def touch(self, scheme: str = "") -> None:
         """An adapter has something to write."""
 
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """A callback of an adapter's, and the turn behind it."""
+
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble), or not."""
 
@@ -62,7 +67,7 @@ class InstanceContext:
     submit is refused, and what they settle or report is ignored.
     """
 
-    __slots__ = ("_hub", "alive", "first_id", "next_id", "now", "scheme", "settle", "state_dir", "submit")
+    __slots__ = ("_hub", "alive", "first_id", "in_turn", "next_id", "now", "scheme", "settle", "state_dir", "submit")
 
     def __init__(self, hub: Traffic, scheme: str, state_dir: Path) -> None:
         self._hub = hub
@@ -71,6 +76,7 @@ class InstanceContext:
         self.alive = True
         self.now = hub.now
         self.next_id = hub.next_id
+        self.in_turn = hub.in_turn
         self.submit: Callable[[Envelope], Verdict] = hub.submit
         self.settle: Callable[[Receipt], None] = partial(hub.settle, scheme)
         self.first_id = hub.next_id()  # envelopes with a lower id are another instance's

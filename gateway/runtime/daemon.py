@@ -195,7 +195,7 @@ class _Daemon:
         )
         stored, trouble = store_keeper.load(store)
         ids = itertools.count(stored.runs * RUN_IDS + 1)
-        next_id = cast("Callable[[], EnvelopeId]", ids.__next__)  # called per message: nothing is wrapped around it
+        next_id = cast("Callable[[], EnvelopeId]", ids.__next__)  # called for each message: no function around it
         self._audit = AuditLog(lines=found.table.gateway.audit_lines)
         engine = Engine(found.policy, found.limits, lambda: SessionId(secrets.token_hex(16)), next_id)
         self._keeper = StoreKeeper(

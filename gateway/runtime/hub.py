@@ -1,9 +1,16 @@
-"""The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
+"""The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the hub's next turn.
 
-The engine decides and has no clock; the adapters do the I/O. Outputs are carried out by one callback after the current
-one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its calls, each has its verdict
-before a receipt can come, and no chain of calls can grow. At the end of a turn each adapter that was called in it
-writes what it gathered (``Adapter.flush``).
+The engine decides and has no clock; the adapters do the I/O. Outputs are carried out in turns, never inside ``submit``
+or ``settle``: no adapter is re-entered from one of its calls, each has its verdict before a receipt can come, and no
+chain of calls can grow. At the end of a turn each adapter that was called in it writes what it gathered
+(``Adapter.flush``).
+
+States of the turn, and who moves it:
+
+- *none* is to come. ``submit``, ``settle``, ``touch`` and whatever else changes the engine ask for one (``_schedule``).
+- *asked* in a callback of an adapter's that ``in_turn`` calls: the turn follows as soon as the callback is back.
+- *asked* anywhere else, a turn included: the loop has it in its next iteration.
+- *running* (``_run_turn``): after it none is to come, unless its flushes asked for one or ``MAX_TURN`` cut it short.
 """
 
 from __future__ import annotations
@@ -93,7 +100,8 @@ class Hub:
         self._loop = loop
         self._trace = Trace()
         self._log_rates: defaultdict[str, LogRate] = defaultdict(LogRate)
-        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # which only calls monotonic
+        # The loop's clock, without the call of a Python function that asyncio's own loops have around it.
+        plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = monotonic if plain else loop.time
         self.started_at = self.now()
         self._state_dir = state_dir
@@ -109,9 +117,15 @@ class Hub:
         }
         self._touched: set[str] = set()
         """The adapters to flush at the end of this turn."""
+        self._asked = False
+        """A turn is to come, or runs."""
+        self._in_callback = False
+        """An adapter's callback runs, behind which the turn follows that is asked for."""
         self._turn: asyncio.Handle | None = None
+        """The turn that the loop has."""
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
+        self._timer_at = float("inf")
+        """When it goes off."""
         self._administering: Counter[str] = Counter()
         """The commands that are carried out now, by scheme and first claim of the peer that gave them."""
         self._frozen = False
@@ -129,9 +143,9 @@ class Hub:
         except Exception:  # a bug in the engine must refuse this envelope, not end the adapter that brought it
             self._failed("engine", "submit")
             verdict = Refused(Reason.BUSY)
-        if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
+        if isinstance(envelope, Unit) and self._trace.on and isinstance(verdict, Accepted) and not verdict.duplicate:
             self._trace.unit(envelope)
-        if self._turn is None:
+        if not self._asked:
             self._schedule()
         return verdict
 
@@ -144,8 +158,23 @@ class Hub:
                 _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
         except Exception:
             self._failed("engine", "settle")
-        if self._turn is None:
+        if not self._asked:
             self._schedule()
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call an adapter's callback, of which nothing else is on the stack, and then carry out what results from it:
+        in this iteration of the loop, unless the loop has a turn already, which keeps its order."""
+        busy = self._asked or self._in_callback
+        if busy:
+            callback(*arguments)
+            return
+        self._in_callback = True
+        try:
+            callback(*arguments)
+        finally:
+            self._in_callback = False
+            if self._asked:
+                self._run_turn()
 
     def allow(self, scheme: str, most: int) -> None:
         """So many units an adapter takes at once, of all sessions together."""
@@ -260,7 +289,8 @@ class Hub:
         """Schedule a turn: an adapter has something to write, or the engine was changed from outside (a new policy)."""
         if scheme:
             self._touched.add(scheme)
-        self._schedule()
+        if not self._asked:
+            self._schedule()
 
     def close(self) -> None:
         """Stop carrying out commands; for the very end."""
@@ -268,6 +298,7 @@ class Hub:
             if handle is not None:
                 handle.cancel()
         self._turn = self._timer = self._joining = None
+        self._asked, self._timer_at = False, float("inf")
 
     @property
     def all_tried(self) -> bool:
@@ -281,35 +312,34 @@ class Hub:
     # The pump.
 
     def _schedule(self) -> None:
-        if self._turn is None and not self._frozen:
-            self._turn = self._loop.call_soon(self._run_turn)
+        if not self._asked and not self._frozen:
+            self._asked = True
+            if not self._in_callback:
+                self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
         """Carry out the engine's outputs, and those that result from them, up to ``MAX_TURN``."""
         backlog, carry_out = self._backlog, self._carry_out
+        self._turn = None
         try:
             for _ in range(MAX_TURN):
                 if not backlog:
-                    backlog.extend(self._commands())
+                    try:
+                        backlog.extend(self.engine.commands())
+                    except Exception:
+                        self._failed("engine", "commands")
                     if not backlog:
-                        self._turn = None
+                        self._asked = False
                         break
                 command = backlog.popleft()
                 carry_out[type(command)](command)
         finally:
-            unfinished = self._turn is not None  # before the flush, which may ask for another turn by itself
-            self._flush()
-            if unfinished:  # there may be more: after the loop had its turn
+            self._flush()  # which may ask for another turn by itself
+            if self._asked and self._turn is None:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
-            self._arm()
+            if (look_by := self.engine.look_by()) < self._timer_at:
+                self._arm(look_by)
             self.unsaved()
-
-    def _commands(self) -> list[Output]:
-        try:
-            return self.engine.commands()
-        except Exception:
-            self._failed("engine", "commands")
-            return []
 
     def _transmit(self, transmit: Transmit) -> None:
         if not self.engine.is_unsettled(transmit):
@@ -376,20 +406,16 @@ class Hub:
             _LOG.exception("%s failed in %s", "the engine" if engine else f"adapter {where}", call)
         self.faults.add(where, f"it failed in {call}, a bug: see the log")
 
-    def _arm(self) -> None:
-        """Have one timer, at the engine's next deadline."""
-        deadline = self.engine.next_deadline()
-        if deadline == self._deadline and self._timer is not None:
-            return
+    def _arm(self, look_by: float) -> None:
+        """Have one timer, which goes off by ``look_by``: it is only moved to an earlier time, not to a later one for
+        each message that ended before its deadline."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._deadline = deadline
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer_at = look_by
+        self._timer = self._loop.call_at(look_by, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, float("inf")
         try:
             self.engine.tick(now=self.now())
         except Exception:

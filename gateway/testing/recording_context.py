@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from gateway.api.errors import PeerError
 from gateway.api.model import (
@@ -23,6 +23,8 @@ from gateway.api.model import (
     SurvivingEnd,
     Verdict,
 )
+
+Arguments = TypeVarTuple("Arguments")
 
 
 class RecordingContext:
@@ -107,6 +109,9 @@ class RecordingContext:
         if not self._touched:
             self._touched = True
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def in_turn(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        callback(*arguments)
 
     def _turn(self) -> None:
         self._touched = False

@@ -107,11 +107,17 @@ def stuff(body: bytes) -> bytes:
     return body + b"\x7e"
 
 
+def encode_data(control: int, payload: bytes) -> bytes:
+    """A DATA frame as ``encode`` writes it, by its control octet."""
+    body = bytes((control,)) + randomise(payload)
+    return stuff(body + crc_hqx(body, 0xFFFF).to_bytes(2, "big"))
+
+
 def encode(frame: Frame) -> bytes:
     """The frame as it goes on the line: control, data, CRC, stuffed, with its flag."""
     if isinstance(frame, Data):
-        body = bytes((frame.number << 4 | frame.retransmitted << 3 | frame.ack,)) + randomise(frame.payload)
-    elif isinstance(frame, Ack):
+        return encode_data(frame.number << 4 | frame.retransmitted << 3 | frame.ack, frame.payload)
+    if isinstance(frame, Ack):
         body = bytes((0x80 | frame.not_ready << 3 | frame.ack,))
     elif isinstance(frame, Nak):
         body = bytes((0xA0 | frame.not_ready << 3 | frame.ack,))

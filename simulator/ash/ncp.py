@@ -20,7 +20,20 @@ from enum import IntEnum
 
 from layer.errors import PeerError, UsageError
 from simulator.ash.deframer import Deframer
-from simulator.ash.frame import MAX_DATA, MIN_DATA, Ack, Data, Error, Frame, Nak, Rst, RstAck, decode, encode
+from simulator.ash.frame import (
+    MAX_DATA,
+    MIN_DATA,
+    Ack,
+    Data,
+    Error,
+    Frame,
+    Nak,
+    Rst,
+    RstAck,
+    decode,
+    encode,
+    encode_data,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -253,7 +266,7 @@ class AshNcp:
 
     def _transmit(self, sent: _Sent, *, retransmitted: bool) -> None:
         self._ack_at = None  # the acknowledgement travels with it
-        self._write(Data(sent.number, self._expected, retransmitted, sent.payload))
+        self._put(encode_data(sent.number << 4 | retransmitted << 3 | self._expected, sent.payload))
 
     def _retransmit(self, now: float) -> None:
         """Send every frame not acknowledged again, oldest first."""
@@ -263,7 +276,9 @@ class AshNcp:
             self._transmit(sent, retransmitted=True)
 
     def _write(self, frame: Frame) -> None:
-        octets = encode(frame)
+        self._put(encode(frame))
+
+    def _put(self, octets: bytes) -> None:
         if len(self._output) + len(octets) > self._config.max_output:
             _LOG.debug("the host takes no output: frame dropped")
             return

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from layer.errors import PeerError, UsageError
@@ -30,18 +31,20 @@ _SCALARS = {"u8": "B", "u16": "H", "u32": "I", "i8": "b", "bool": "?", "eui64": 
 class _Fixed:
     """A run of items of fixed size."""
 
-    __slots__ = ("_names", "_struct")
+    __slots__ = ("_names", "_struct", "_values")
 
     def __init__(self, items: list[tuple[str, str]]) -> None:
         self._names = tuple(name for name, _ in items)
         self._struct = struct.Struct("<" + "".join(code for _, code in items))
+        self._values = itemgetter(*self._names)
 
     def read(self, data: bytes, at: int, values: Values) -> int:
         values.update(zip(self._names, self._struct.unpack_from(data, at), strict=True))
         return at + self._struct.size
 
     def write(self, values: Mapping[str, Any]) -> bytes:
-        return self._struct.pack(*[values[name] for name in self._names])
+        found = self._values(values)
+        return self._struct.pack(*found) if len(self._names) > 1 else self._struct.pack(found)
 
 
 class _Counted:

@@ -182,7 +182,7 @@ class Ncp:
             _LOG.debug("callback %s lost: the host does not keep up", name)
             return
         self._callbacks.append((name, arguments))
-        if not self._busy:
+        if not self._busy and self._ash.window_open:
             self._run(self._clock())
 
     def _run(self, now: float) -> None:

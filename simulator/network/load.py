@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from simulator.network.device_kinds import Measure
@@ -56,6 +57,7 @@ class Load:
         self._plan = plan
         self._targets = targets
         self._under_way = [0] * len(targets)
+        self._ended = [partial(self._over, index) for index in range(len(targets))]
         self._agenda = agenda
         self._room = room
         self._on_end = on_end
@@ -105,15 +107,13 @@ class Load:
         value = int(self._last * 10_000) if self._plan.stamp else self._sent
         self._sent += 1
         self._under_way[index] += 1
+        measure, over = self._plan.measure, self._ended[index]
+        endpoint.report_value(measure.cluster, measure.attribute, value % self._values, over, ack=self._plan.ack)
 
-        def on_sent(delivered: bool) -> None:
-            self._under_way[index] -= 1
-            self._delivered += delivered
-            self._failed += not delivered
-
-        endpoint.report_value(
-            self._plan.measure.cluster, self._plan.measure.attribute, value % self._values, on_sent, ack=self._plan.ack
-        )
+    def _over(self, index: int, delivered: bool) -> None:
+        self._under_way[index] -= 1
+        self._delivered += delivered
+        self._failed += not delivered
 
     def _finish(self) -> None:
         self._alarm = None

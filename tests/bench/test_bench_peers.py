@@ -10,11 +10,14 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import peers, peers_report, plot
+from bench.checkout import BASELINE
 from bench.peers_measure import _latency
-from bench.peers_report import GOALS, Goal, losses, table
+from bench.peers_report import GOALS, JUDGED, Goal, failures, losses, table
+from demo.process import ProcessFailedError
 
 ROOT = Path(__file__).parents[2]
 NAME = "peers-2-core"
+PURE, BUILT = JUDGED
 
 
 def turn(rate: float, published: float = 1.0) -> dict[str, float]:
@@ -45,8 +48,76 @@ RUNS: dict[str, Any] = {"reports, 10 devices, full": TURNS}
 
 def test_a_ratio_is_taken_turn_by_turn_and_its_median_judged() -> None:
     (line,) = (each for each in table(RUNS) if each.goal.key == "rate")
-    assert line.ratio == (2.0, 2.0, 3.0)
-    assert (line.values["gateway"], line.verdict) == (44.0, "yes")
+    assert line.ratios == {PURE: (2.0, 2.0, 3.0)}
+    assert (line.values["gateway"], line.verdict(PURE), line.verdict(BUILT)) == (44.0, "yes", "")
+
+
+def test_pure_and_compiled_are_judged_each_and_both_are_compared_with_the_earlier_commit() -> None:
+    hubs = {**TURNS, "compiled": [turn(30.0)] * 3, BASELINE: [turn(10.0)] * 3}
+    runs: peers_report.Runs = {"reports, 10 devices, full": hubs}
+    headings, line, *_ = peers_report.rows(runs)
+    cells = dict(zip(headings, line, strict=True))
+    assert (cells["gateway"], cells["compiled"], cells[BASELINE]) == ("44", "30", "10")
+    assert (cells["compiled / zigbee2mqtt"], cells["met"]) == ("1.50 (1.36-1.50)", "yes, no")
+    assert (cells[f"gateway / {BASELINE}"], cells[f"compiled / {BASELINE}"]) == ("4.40 (4.00-6.00)", "3.00")
+
+
+def test_a_hub_that_was_left_out_has_no_column() -> None:
+    headings, *_ = peers_report.rows({"reports, 10 devices, full": {"gateway": [turn(40.0)], "bellows": [turn(1.0)]}})
+    assert headings == ("row", "unit", "gateway", "bellows", "goal", "met")
+
+
+def test_what_failed_says_so_in_its_cell_and_counts_in_no_ratio() -> None:
+    failed = {peers_report.FAILED: "not all devices are set up"}
+    row = "join, 10 mains devices"
+    runs: peers_report.Runs = {
+        row: {
+            "gateway": [{"seconds": 2.0}, {"seconds": 4.0}],
+            "zigbee2mqtt": [failed, {"seconds": 4.0}],
+            BASELINE: [failed] * 2,
+        }
+    }
+    headings, line = peers_report.rows(runs)
+    cells = dict(zip(headings, line, strict=True))
+    assert (cells["zigbee2mqtt"], cells[BASELINE], cells["gateway / zigbee2mqtt"]) == ("4", "failed", "1.00")
+    assert f"gateway / {BASELINE}" not in headings
+    assert list(failures(runs)) == [
+        f"{row}, zigbee2mqtt: failed in 1 of 2 turns: not all devices are set up",
+        f"{row}, {BASELINE}: failed in 2 of 2 turns: not all devices are set up",
+    ]
+
+
+async def test_a_failure_of_one_hub_stops_no_other(tmp_path: Path) -> None:
+    run = peers.Run(peers.options(["--part", "sets"]), [], tmp_path, 0, 0)
+
+    async def fails() -> dict[str, float]:
+        raise ProcessFailedError("the gateway ended\nlog\n")
+
+    async def works() -> dict[str, float]:
+        return {"rate": 1.0}
+
+    await run._noted("set", BASELINE, fails)
+    await run._noted("set", "gateway", works)
+    assert run.found == {"set": {BASELINE: [{"failed": "the gateway ended"}], "gateway": [{"rate": 1.0}]}}
+
+
+def test_what_the_processes_took_of_the_machine_is_below_the_table() -> None:
+    shares = {"share of hub": 0.25, "share of dongle": 0.3, "share of broker": 0.1, "share of subscriber": 0.05}
+    (line,) = peers_report.shares({"reports, 10 devices, full": {"gateway": [shares]}})
+    assert line == ("reports, 10 devices, full", "gateway", "25", "30", "10", "5", "30")
+
+
+def test_progress_says_what_is_done_and_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = peers.RunProgress(2)
+    progress.next("first")
+    progress.next("second")
+    said = capsys.readouterr().err
+    assert "[1 of 2] first" in said and "[2 of 2, less than a minute left] second" in said
+
+
+def test_hubs_that_are_left_out_are_not_made() -> None:
+    with peers.contenders(["compiled", BASELINE, "zigbee2mqtt"]) as hubs:
+        assert [each.name for each in hubs] == ["gateway", "bellows"]
 
 
 @pytest.mark.parametrize(
@@ -80,10 +151,11 @@ def test_every_goal_has_another_line() -> None:
 
 
 def test_a_chart_has_a_bar_for_each_line_and_a_mark_for_each_goal() -> None:
-    lines = [each for each in table(dict.fromkeys(RUNS, TURNS)) if each.goal.bound]
+    hubs = {**TURNS, "compiled": TURNS["bellows"]}
+    lines = [each for each in table(dict.fromkeys(RUNS, hubs)) if each.goal.bound]
     tree = ElementTree.fromstring(plot.svg(lines))  # noqa: S314 - our own text
     kinds = [each.tag.rpartition("}")[2] for each in tree.iter()]
-    assert kinds.count("rect") == len(lines) and kinds.count("line") == len(lines) + 1
+    assert kinds.count("rect") == 2 * len(lines) and kinds.count("line") == len(lines) + 1
 
 
 def test_a_saved_result_is_shown_and_drawn(tmp_path: Any, capsys: Any) -> None:

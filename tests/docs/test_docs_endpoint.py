@@ -10,14 +10,17 @@ from typing import Any
 
 import click
 import pytest
+from aiohttp import web
 
 from carriage.coap.config import CoapConfig
 from demo.credentials import Authority, write_secret
+from demo.process import Process
+from demo.stack import command, free_port
 from endpoint import cli, control, policy, report
 from endpoint.session import Ended, EndpointSession, Established, SessionEvent
 from layer.config import Role
 
-COMMANDS: dict[str, click.Command] = {"device": cli.device, "app": cli.app}
+COMMANDS: dict[str, click.Command] = {"device": cli.device, "app": cli.app, "serve": cli.serve}
 
 
 def options(command: click.Command) -> set[str]:
@@ -31,10 +34,11 @@ def options_in(page: Any, sentence: str) -> set[str]:
 
 
 def test_options(endpoint_page: Any) -> None:
-    common = options(cli.device) & options(cli.app)
-    assert options_in(endpoint_page, "Options of both:") == common
-    assert options_in(endpoint_page, "Options of `device`:") == options(cli.device) - common
-    assert options_in(endpoint_page, "Options of `app`") == options(cli.app) - common
+    common = options(cli.device) & options(cli.app) & options(cli.serve)
+    assert options_in(endpoint_page, "Options of all:") == common
+    assert options_in(endpoint_page, "Options of `device`:") == options(cli.device) - common - {"--open"}
+    assert options_in(endpoint_page, "Options of `app`") == options(cli.app) - common - {"--open"}
+    assert options_in(endpoint_page, "Options of `serve`:") == options(cli.serve) - common
 
 
 @pytest.mark.parametrize(
@@ -157,8 +161,33 @@ def test_one_key_for_both_layers_is_refused(endpoint_page: Any, tmp_path: Path) 
         policy.read_policy(path, layer1_keys=(bytes.fromhex(text.partition(":")[2]),))
 
 
+async def test_the_example_of_a_web_service(
+    endpoint_page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_secret(tmp_path / "pair.psk", endpoint_page.block("text", "endpoint-psk-file").encode())
+    (tmp_path / "door.yaml").write_text(endpoint_page.block("yaml", "endpoint-dtls-psk"))
+    names: dict[str, Any] = {"__name__": "door"}
+    exec(endpoint_page.block("python", "endpoint-mount"), names)  # noqa: S102 - our own page
+    runner = web.AppRunner(names["app"])
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    address = f"http://127.0.0.1:{port}/.well-known/atls"
+    process = await Process.start(
+        "app",
+        [command("atls-endpoint"), "app", "--https", address, "--plain", "--policy", "door.yaml", "--json",
+         "--open", "door", "--send", "knock", "--leave"],
+        tmp_path,
+    )  # fmt: skip
+    sent = await process.expect_event("sent")
+    assert sent["status"] == "failed: the other end read something else"  # it has greeted us instead
+    await process.stop()
+    await runner.cleanup()
+
+
 def test_every_example_is_read(endpoint_page: Any) -> None:
     assert set(endpoint_page.blocks) == {
         "control-open", "control-send", "endpoint-psk-file", "endpoint-dtls-psk", "endpoint-tls-lamp",
-        "endpoint-tls-app",
+        "endpoint-tls-app", "endpoint-mount",
     }  # fmt: skip

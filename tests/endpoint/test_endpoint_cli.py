@@ -40,6 +40,8 @@ def files(tmp_path: Path) -> Path:
     make_psk_file(tmp_path / "open.psk", "phone").path.chmod(0o644)
     write_secret(tmp_path / "password", KEY.hex().encode() + b"\n")
     write_secret(tmp_path / "binary", b"\xff\xfe")
+    write_secret(tmp_path / "words", b"two words")
+    (tmp_path / "raw.yaml").write_text((tmp_path / "policy.yaml").read_text() + "application: raw\n")
     (tmp_path / "large").write_bytes(bytes(128 * 1024 + 1))
     authority = Authority.make(tmp_path)
     authority.issue("phone")
@@ -57,14 +59,17 @@ def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
     assert code == 0
     for text in ("Exit codes:", "every message delivered", "  69  ", "  78  "):
         assert text in out
-    for name in ("device", "app"):
+    for name in ("device", "app", "serve"):
         code, out, _ = run(tmp_path, name, "--help")
         assert code == 0
-        for option in ("--policy", "--open", "--send", "--send-file", "--leave", "--control", "--json"):
+        assert ("--open TEXT" in out) == (name != "serve")
+        for option in ("--policy", "--send", "--send-file", "--leave", "--control", "--json"):
             assert option in out
 
 
 COAPS = ("app", "--coaps", NOBODY)
+HTTPS = ("app", "--https", f"https://{NOBODY}")
+SERVE = ("serve", "--listen", NOBODY)
 MQTT = ("app", "--mqtt", NOBODY, "--plain", "--user", "app")
 DEVICE = ("device", "--attach", "none", "--eui64", EUI64)
 LINK = ("--psk-file", "link.psk")
@@ -73,7 +78,7 @@ POLICY = ("--policy", "policy.yaml")
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no command": ((), 2, "Usage:"),
     "no policy": (COAPS, 2, "--policy"),
-    "no way": (("app", *POLICY), 2, "one of --coaps HOST:PORT and --mqtt HOST:PORT"),
+    "no way": (("app", *POLICY), 2, "one of --coaps HOST:PORT, --mqtt HOST:PORT and --https URL"),
     "two ways": ((*COAPS, "--mqtt", NOBODY, *POLICY), 2, "one of --coaps"),
     "no port": (("app", "--coaps", "host", *LINK, *POLICY), 2, "expected HOST:PORT"),
     "strange port": (("app", "--coaps", "host:²", *LINK, *POLICY), 2, "expected HOST:PORT"),
@@ -95,6 +100,50 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "binary password": ((*MQTT, "--password-file", "binary", *POLICY), 78, "binary: is not UTF-8"),
     "certificate alone": ((*COAPS, "--certificate-file", "phone.pem", "--ca-file", "ca.pem", *POLICY), 78, "both"),
     "CA that is none": (("app", "--mqtt", NOBODY, "--user", "app", "--ca-file", "large", *POLICY), 78, "large"),
+    "no URL": (("app", "--https", "https://a/b", *POLICY), 2, "expected a gateway's origin"),
+    "http without --plain": (("app", "--https", "http://a", *POLICY), 2, "--plain goes with an http URL"),
+    "https with --plain": ((*HTTPS, "--plain", *POLICY), 2, "--plain goes with an http URL"),
+    "no pin": ((*HTTPS, "--pin", "AB", *POLICY), 2, "64 lower-case hexadecimal digits"),
+    "web certificate alone": ((*HTTPS, "--certificate-file", "phone.pem", *POLICY), 2, "go together"),
+    "token over http": (
+        ("app", "--https", "http://a", "--plain", "--token-file", "password", *POLICY),
+        2,
+        "over https only",
+    ),
+    "no token file": ((*HTTPS, "--token-file", "none", *POLICY), 78, "none: can't be opened"),
+    "token open to all": ((*HTTPS, "--token-file", "open.psk", *POLICY), 78, "chmod 600"),
+    "token of two words": ((*HTTPS, "--token-file", "words", *POLICY), 78, "words: holds no bearer token"),
+    "PSK as token": ((*HTTPS, "--token-file", "password", "--policy", "shared.yaml"), 78, "expected another PSK"),
+    "no server at the URL": ((*HTTPS, *POLICY), 69, "no answer at https://127.0.0.1:1"),
+    "serve without certificate": ((*SERVE, *POLICY), 2, "--certificate-file and --key-file, or --plain"),
+    "serve with both": ((*SERVE, "--plain", "--key-file", "phone.key", *POLICY), 2, "or --plain"),
+    "terminated without --plain": (
+        (*SERVE, "--tls-terminated", "--key-file", "phone.key", "--certificate-file", "phone.pem", *POLICY),
+        2,
+        "--tls-terminated goes with --plain",
+    ),
+    "serve at no port": (("serve", "--listen", "x", "--plain", *POLICY), 2, "expected HOST:PORT"),
+    "serve at another's address": (
+        ("serve", "--listen", "192.0.2.1:8443", "--plain", *POLICY),
+        69,
+        "can't listen at 192.0.2.1 port 8443",
+    ),
+    "no key for serve": (
+        (*SERVE, "--key-file", "none", "--certificate-file", "phone.pem", *POLICY),
+        78,
+        "none: can't be opened",
+    ),
+    "no authorities": ((*SERVE, "--plain", "--authorities", "large", *POLICY), 78, "large: holds no certificate"),
+    "leaves as authorities": (
+        (*SERVE, "--plain", "--authorities", "phone.pem", *POLICY),
+        78,
+        "a certificate among the authorities",
+    ),
+    "authorities without CoAP": (
+        (*SERVE, "--plain", "--authorities", "ca.pem", "--policy", "raw.yaml"),
+        2,
+        "the policy needs application: coap",
+    ),
     "no gateway": ((*COAPS, *LINK, *POLICY), 69, "no answer at 127.0.0.1 port 1"),
     "no broker": ((*MQTT, *POLICY), 69, "no broker at 127.0.0.1:1: "),
     "no network": ((*DEVICE, *POLICY), 69, "none: No such file or directory"),

@@ -42,6 +42,7 @@ MISTAKES: dict[str, tuple[str, int, str, str]] = {
     "unknown suite": (GOOD + "suites: [TLS_NULL]\n", 5, "suites", "'TLS_NULL' does not go with dtls1.2"),
     "suite of the other protocol": (GOOD + "suites: [TLS_AES_128_GCM_SHA256]\n", 5, "suites", "does not go with"),
     "unknown group": (GOOD + "groups: [P-1]\n", 5, "groups", "unknown group among P-1"),
+    "other errors": (GOOD + "first_hop_errors: warn\n", 5, "first_hop_errors", "'refuse' or 'ignore'"),
     "other application": (GOOD + "application: http\n", 5, "application", "'coap' or 'raw'"),
     "missing file": (HEAD + "credentials: {psk_file: no.psk}\n", 4, "credentials", "no.psk: can't be opened"),
     "key open to others": (HEAD + "credentials: {psk_file: open.psk}\n", 4, "credentials", "chmod 600"),
@@ -142,6 +143,7 @@ def test_a_good_policy_is_read_in_full(folder: Path) -> None:
     policy = read_policy(path)
     assert policy.kind == "adtls"
     assert policy.application == "coap"
+    assert policy.first_hop_errors == "refuse"
     assert policy.config.peer.unrestricted
     assert not policy.config.peer.anonymous
     assert policy.credentials.psk is not None

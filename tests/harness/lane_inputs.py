@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import bellows.ash
@@ -27,6 +28,12 @@ from carriage.zigbee import ash, ezsp
 
 VERSIONS = tuple(bellows.ezsp.EZSP._BY_VERSION)
 """Of EZSP, all that bellows knows."""
+
+
+def call(callback: Callable[..., None], *arguments: object) -> None:
+    """In the place of the gateway's turn."""
+    callback(*arguments)
+
 
 # The serial line --------------------------------------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ class Handler:
         self.for_zigpy = True
         self.answers = EqualWaits(10.0)
         self.protocol: Any = bellows.ezsp.EZSP._BY_VERSION[version](self.told_of, self)
-        ports = FramePorts(Reassembly(), self._take, self.told_of, self.pending, self.answers, self.counters)
+        ports = FramePorts(Reassembly(), self._take, self.told_of, self.pending, self.answers, self.counters, call)
         if fast:
             take_over(self.protocol, ports)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,16 @@ def test_a_module_without_a_shared_library_is_an_error(tmp_path: Path) -> None:
 def test_every_module_of_the_list_is_there() -> None:
     assert [each for each in MODULES if not (ROOT / each).is_file()] == []
     assert len(set(MODULES)) == len(MODULES)
+
+
+def test_no_compiled_constant_is_a_tuple_of_fractions_that_mypyc_takes_for_unset() -> None:
+    """``AGAIN: Final = (5.0, 15.0)``: mypy 2.4 compiles each reading of it to a NameError, unless the annotation says
+    ``Final[tuple[float, ...]]``."""
+    found = []
+    for module in MODULES:
+        for node in ast.walk(ast.parse((ROOT / module).read_text())):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Tuple) and node.value.elts:
+                kinds = {type(each.value) if isinstance(each, ast.Constant) else None for each in node.value.elts}
+                if ast.unparse(node.annotation) == "Final" and kinds == {float}:
+                    found.append(f"{module}:{node.lineno}")
+    assert found == []

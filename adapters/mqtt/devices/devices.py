@@ -35,6 +35,7 @@ from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
+from common.latest import LatestValues
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
@@ -49,6 +50,9 @@ _LOG = logging.getLogger(__name__)
 
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
+
+PARSED: Final = 1024
+"""Topics whose meaning is remembered."""
 
 _COUNTS: Final = ("devices", "waiting", "commands", "malformed", "answers_lost")
 _COUNTERS: Final = ("received", "retained", "repeated", "answers", "events")
@@ -85,6 +89,10 @@ class DeviceTopics:
         self._times = times = config.times
         self._topics = topics = HomeSpace(config.base)
         self._prefix = config.discovery_prefix
+        self._birth = f"{self._prefix}/status"
+        """The topic on which Home Assistant says that it has started."""
+        self._parsed: LatestValues[str, Set | Get | InvokeTopic | TopicRequest] = LatestValues(PARSED)
+        """What the topics of the latest messages say: there are few, and the same again and again."""
         self._claim = config.claim
         self._retain = config.retain
         self._context = context
@@ -94,7 +102,7 @@ class DeviceTopics:
             config.options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
         )
         self._options = options
-        self._client = client = MqttClient(options, self, wake=context.touch)
+        self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
         gateway = context.gateway()
@@ -318,7 +326,10 @@ class DeviceTopics:
         if self._once.had(message, self._context.now()):
             self._counters["repeated"] += 1
             return False
-        topic = self._topics.parse(message.topic)
+        topic = self._parsed.get(message.topic)
+        if topic is None:
+            topic = self._topics.parse(message.topic)
+            self._parsed.put(message.topic, topic)
         if isinstance(topic, TopicRequest):
             self._requests.take(topic, message, self._peer)
             return False
@@ -348,11 +359,6 @@ class DeviceTopics:
         except Exception as failure:
             self._complaints.over(failure, message.topic)
             self._acknowledge(message)
-
-    @property
-    def _birth(self) -> str:
-        """The topic on which Home Assistant says that it has started."""
-        return f"{self._prefix}/status"
 
     def _filters(self) -> tuple[str, ...]:
         return (*self._topics.filters(), *((self._birth,) if self._prefix is not None else ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,34 @@ async def test_frames_that_come_together_get_one_acknowledgement() -> None:
     side.line.data_received(b"".join(ash.stuffed_data_frame(number << 4, b"frame") for number in range(5)))
     assert side.came == [b"frame"] * 5
     assert side.written == ash.stuffed(b"\x85")
+
+
+async def test_a_frame_that_comes_alone_is_acknowledged_when_what_results_from_it_is_written() -> None:
+    """Also if that fails; a DATA frame that goes out meanwhile has the acknowledgement in it."""
+    side = Side(Lane)
+    order: list[object] = []
+
+    def in_turn(callback: Callable[..., None], data: bytes) -> None:
+        callback(data)
+        order.append((list(side.came), side.written))
+
+    side.line.in_turn = in_turn
+    side.line.data_received(ash.stuffed_data_frame(0x00, b"frame"))
+    assert order == [([b"frame"], b"")] and side.written == ash.stuffed(b"\x81")
+
+    side.written = b""
+    side.line.in_turn = lambda callback, data: (callback(data), side.line.start(b"order", lambda fault: None))
+    side.line.data_received(ash.stuffed_data_frame(0x10, b"frame"))
+    assert side.written == ash.stuffed_data_frame(0x02, b"order")
+
+    def fails(callback: Callable[..., None], data: bytes) -> None:
+        callback(data)
+        raise RuntimeError
+
+    side.written, side.line.in_turn = b"", fails
+    with pytest.raises(RuntimeError):
+        side.line.data_received(ash.stuffed_data_frame(0x20, b"frame"))
+    assert side.written == ash.stuffed(b"\x83")
 
 
 async def test_another_bellows_keeps_its_own_way(caplog: pytest.LogCaptureFixture) -> None:

@@ -47,6 +47,9 @@ class Recorder:
         self.left: list[str] = []
         self.restarted = 0
 
+    def in_turn(self, callback: Callable[..., None], *arguments: object) -> None:
+        callback(*arguments)
+
     def tunnel_frame(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         self.frames.append((device.eui64, frame.endpoint, frame.payload, frame.link_key))
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.radio_port import SendOutcome
-from adapters.zigbee.zcl_transactions import NoReply
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.network_port import FrameSender
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from carriage.zigbee import zcl
+from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Event,
@@ -228,26 +231,34 @@ async def test_a_device_that_is_no_remote_presses_nothing(world: Any, sent: str)
         assert gateway.context.of(Event) == []
 
 
+class WithoutRoomToRead:
+    """A sender without room for a frame that reads attributes; all others go to the real one."""
+
+    def __init__(self, sender: FrameSender) -> None:
+        self.sender, self.refused = sender, 0
+        self.withdraw, self.listens = sender.withdraw, sender.listens
+
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
+        header = zcl.decode(frame.payload)
+        if header.cluster_specific or header.command != General.READ:
+            self.sender.submit(device, frame)
+            return
+        self.refused += 1
+        frame.done(SendOutcome.BUSY)
+
+
 async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behind_it(world: Any) -> None:
     """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
     async with world.gateway() as gateway:
         device, asked = await joined(world, gateway, on_off(IDENTITY))
         execution = gateway.semantics._commands
-        ask, refused = execution._transactions.ask, []
-
-        def once(record: Any, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
-            if content.command == 0x00 and not content.cluster_specific:
-                refused.append(content)
-                done(NoReply(SendOutcome.BUSY))
-                return None
-            return ask(record, endpoint, cluster, content, done, **options)
-
-        execution._transactions.ask = once
+        transactions = execution._transactions
+        transactions.sender = sender = WithoutRoomToRead(transactions.sender)
         record = gateway.record(device.eui64)
         record.model.sleepy = True
         run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))
         await asyncio.sleep(0)
         execution.heard(record)
         receipt = await run
-        assert (receipt.outcome, len(refused)) == (Outcome.DELIVERED, 1)
+        assert (receipt.outcome, sender.refused) == (Outcome.DELIVERED, 1)
         assert not record.held and device.commands(ON_OFF) == [2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carriage.zigbee import foundation, zdo
+from carriage.zigbee import ash, foundation, zdo
 from carriage.zigbee.segmentation import Slice
 from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, Transfer, decode_transfer
 from layer.errors import PeerError, UsageError
@@ -96,3 +96,28 @@ def test_any_octets_are_read_or_refused(reader: Callable[[bytes], object], octet
         reader(octets)
     except PeerError:
         pass
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=10), st.integers(0, 7), st.integers(0, 30), st.integers(0, 9)
+)
+def test_the_frames_of_a_line_are_read_up_to_the_first_that_is_not_next(
+    sent: list[bytes], first: int, tail: int, spoilt: int
+) -> None:
+    """One that is out of sequence, repeated, unsound or not whole yet is left, with all that follows it."""
+    octets = [ash.stuffed_data_frame(((first + at) & 7) << 4 | at & 7, data) for at, data in enumerate(sent)]
+    expected = [(((first + at) & 7) << 4 | at & 7, data) for at, data in enumerate(sent)]
+    line = b"".join(octets)
+    assert ash.data_frames(line, first) == (expected, len(line))
+    assert ash.data_frames(line + line[:tail].rstrip(ash.FLAG), first)[0][: len(sent)] == expected
+    if spoilt < len(sent):
+        before = b"".join(octets[:spoilt])
+        for wrong in (
+            ash.stuffed_data_frame(((first + spoilt + 1) & 7) << 4, sent[spoilt]),
+            ash.stuffed_data_frame(((first + spoilt) & 7) << 4 | 8, sent[spoilt]),
+            octets[spoilt][:-2] + ash.FLAG,
+            b"\x7d\x41" + octets[spoilt],
+        ):
+            line = before + wrong + b"".join(octets[spoilt + 1 :])
+            assert ash.data_frames(line, first) == (expected[:spoilt], len(before))
+        assert ash.data_frames(before + octets[spoilt][:-1], first) == (expected[:spoilt], len(before))

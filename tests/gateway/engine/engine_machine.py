@@ -313,6 +313,11 @@ class EngineMachine(RuleBasedStateMachine):
             for name, peer in PEERS.items():
                 assert self.engine.owns(peer, view.session) == (name in (view.opener, view.target))
 
+    @invariant()
+    def no_deadline_is_missed(self) -> None:
+        if hasattr(self, "engine") and (deadline := self.engine.next_deadline()) is not None:
+            assert self.engine.look_by() <= deadline
+
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
             return

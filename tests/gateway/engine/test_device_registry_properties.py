@@ -428,6 +428,11 @@ class TwinsMachine(RuleBasedStateMachine):
         assert len(self.owed) <= LIMITS.max_commands
         assert len(self.under_way) <= LIMITS.max_commands
 
+    @invariant()
+    def no_deadline_is_missed(self) -> None:
+        if hasattr(self, "engine") and (deadline := self.engine.next_deadline()) is not None:
+            assert self.engine.look_by() <= deadline
+
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
             return

@@ -190,6 +190,11 @@ class Proxying(RuleBasedStateMachine):
             askers = Counter(self.accepted[number].source.claims for number in pending)
             assert all(count <= LIMITS.subject_exchanges for count in askers.values())
 
+    @invariant()
+    def no_deadline_is_missed(self) -> None:
+        if hasattr(self, "engine") and (deadline := self.engine.next_deadline()) is not None:
+            assert self.engine.look_by() <= deadline
+
     def teardown(self) -> None:
         if hasattr(self, "engine"):
             self.waits(100.0)

@@ -1,0 +1,214 @@
+"""From a request as aiohttp reads it to the answer: who asks, the body, what it is about. Every request ends here.
+
+Each step has a bound: ``body_within`` for the body, the waits of the parts that answer, ``READ_WITHIN`` for a stream
+that its client doesn't read. A client that goes cancels what it asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from adapters.http.config import HttpTable
+from adapters.http.south_admission import ClientAdmission
+from adapters.http.south_clients import Clients, HttpClient
+from adapters.http.south_devices import Devices
+from adapters.http.south_listener import HttpConnection
+from adapters.http.south_sessions import ClientSessions
+from adapters.http.south_standing import Watch
+from carriage.http import atls, device_resources
+from carriage.http.atls import HttpRequest, HttpResponse, refusal
+from carriage.http.atls_format import EVENT_STREAM, Fields, field_values, lower, no_store
+from common.log_rate import LogRate
+from common.printable import printable
+
+_LOG = logging.getLogger(__name__)
+
+SERVER: Final = ("server", "atls-gateway")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_KNOWN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+_ALLOWED: Final = ", ".join(_KNOWN_METHODS)
+
+
+class _BodyError(Exception):
+    """Carries the response for a body that is not taken."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Requests:
+    """``admission`` may be replaced at any time. ``now``: monotonic seconds."""
+
+    def __init__(
+        self,
+        table: HttpTable,
+        admission: ClientAdmission,
+        clients: Clients,
+        sessions: ClientSessions,
+        devices: Devices,
+        now: Callable[[], float],
+    ) -> None:
+        self.admission = admission
+        self._max_body = table.max_body
+        self._body_within = table.body_within
+        self._clients = clients
+        self._sessions = sessions
+        self._devices = devices
+        self._now = now
+        self._refusals = LogRate()
+        self.counters = dict.fromkeys(("requests", "unauthenticated", "malformed_requests", "handler_errors"), 0)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, HttpConnection)
+        self.counters["requests"] += 1
+        connection.at_work += 1
+        try:
+            return await self._handle(request, connection)
+        except _BodyError as error:
+            return _closing(request, error.response)
+        except ConnectionError:
+            raise
+        except Exception:
+            self.counters["handler_errors"] += 1
+            if self._refusals.permits(self._now()):
+                _LOG.exception("a request can't be answered")
+            return _closing(request, refusal("internal"))
+        finally:
+            connection.at_work -= 1
+            connection.idle_since = self._now()
+
+    async def _handle(self, request: web.BaseRequest, connection: HttpConnection) -> web.StreamResponse:
+        fields = lower(request.headers.items())
+        admission = self.admission
+        shared = admission.shared_with(fields)
+        target = admission.target(request.raw_path, fields)
+        if isinstance(target, HttpResponse):
+            return self._refused(request, target, shared)
+        refused = self._at_the_door(request.method, fields)
+        if refused is not None:
+            return self._refused(request, refused, shared)
+        found = admission.peer(fields, connection.tls, connection.known)
+        if isinstance(found, HttpResponse):
+            self.counters["unauthenticated"] += 1
+            return self._refused(request, found, shared)
+        peer, connection.known = found
+        client = self._clients.begin(peer, () if connection.tls is None else connection.tls.presented)
+        try:
+            body = await self._body(request, fields)
+            if connection.tls is None:  # a cookie counts over https only
+                fields = tuple(each for each in fields if each[0] != "cookie")
+            message = HttpRequest(request.method, target, fields, body)
+            answer = await self._answer(client, message)
+            if isinstance(answer, HttpResponse):
+                return _response(answer, shared)
+            return await self._stream(request, answer, shared)
+        finally:
+            self._clients.end(client)
+
+    def _at_the_door(self, method: str, fields: Fields) -> HttpResponse | None:
+        """The answer to a request for which it makes no difference who asks."""
+        if method == "OPTIONS":
+            return self.admission.preflight(fields) or HttpResponse(204, (("allow", _ALLOWED), no_store()))
+        if method not in _KNOWN_METHODS:
+            return refusal("method", detail=_ALLOWED)
+        return self.admission.early(fields)
+
+    async def _answer(self, client: HttpClient, message: HttpRequest) -> HttpResponse | Watch:
+        if atls.concerns(message.target):
+            operation = atls.parse(message)
+            if isinstance(operation, HttpResponse):
+                return self._malformed(client, operation)
+            if message.method == "HEAD" and isinstance(operation, atls.Inbox) and operation.watch:
+                return HttpResponse(200, (("content-type", EVENT_STREAM), no_store()))
+            answer = await self._sessions.answer(client, operation)
+            if isinstance(answer, HttpResponse) and isinstance(operation, atls.SendUnit) and operation.draft:
+                return _forgotten(message, answer)
+            return answer
+        wanted = device_resources.parse(message)
+        if isinstance(wanted, HttpResponse):
+            return self._malformed(client, wanted)
+        return await self._devices.answer(client, wanted)
+
+    def _malformed(self, client: HttpClient, response: HttpResponse) -> HttpResponse:
+        if response.status == 400:
+            self.counters["malformed_requests"] += 1
+            if self._refusals.permits(self._now()):
+                who = printable(client.identity.claims[0], 200)
+                _LOG.warning("request of %s refused (%d so far)", who, self.counters["malformed_requests"])
+        return response
+
+    async def _body(self, request: web.BaseRequest, fields: Fields) -> bytes:
+        """The whole body. _BodyError: it is too long, too slow, or not what its header fields say."""
+        if not request.body_exists:
+            return b""
+        length = request.content_length
+        if length is not None and length > self._max_body:
+            raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
+        expectations = field_values(fields, "expect")
+        if expectations:
+            if [each.strip().lower() for each in expectations] != ["100-continue"]:
+                raise _BodyError(HttpResponse(417, (no_store(),)))
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0
+        parts = bytearray()
+        try:
+            async with asyncio.timeout(self._body_within):
+                async for part in request.content.iter_any():
+                    parts += part
+                    if len(parts) > self._max_body:
+                        raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
+        except TimeoutError:
+            raise _BodyError(HttpResponse(408, (no_store(),))) from None
+        except (web.PayloadAccessError, web.RequestPayloadError):
+            raise _BodyError(refusal("bad-request", detail="the body is not what its header fields say")) from None
+        return bytes(parts)
+
+    async def _stream(self, request: web.BaseRequest, watch: Watch, shared: Fields) -> web.StreamResponse:
+        fields: Fields = (("content-type", EVENT_STREAM), no_store(), ("x-accel-buffering", "no"))
+        response = web.StreamResponse(status=200, headers=_headers((*fields, *shared)))
+        try:
+            await response.prepare(request)
+            await watch.stream.run(response)
+            await response.write_eof()
+        except TimeoutError:  # it reads nothing
+            protocol = request.protocol
+            assert isinstance(protocol, HttpConnection)
+            protocol.cut()
+        finally:
+            self._sessions.watched(watch)
+            self._devices.watched(watch)
+        return response
+
+    def _refused(self, request: web.BaseRequest, response: HttpResponse, shared: Fields) -> web.StreamResponse:
+        """Before it is known who asks; the body is not read."""
+        if response.status >= 400 and self._refusals.permits(self._now()):
+            _LOG.info("request of %s refused: %d", request.remote, response.status)
+        return _response(response, shared)
+
+
+def _forgotten(message: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """A session that is over, named by a cookie: the client is to forget that, so that it can open another one."""
+    alias = message.target.partition("to=")[2].partition("&")[0]
+    return atls.with_cookie(answer, alias, "") if answer.status == 404 and alias else answer
+
+
+def _headers(fields: Fields) -> CIMultiDict[str]:
+    return CIMultiDict((SERVER, *fields))
+
+
+def _response(answer: HttpResponse, shared: Fields = ()) -> web.Response:
+    return web.Response(status=answer.status, headers=_headers((*answer.fields, *shared)), body=answer.body or None)
+
+
+def _closing(request: web.BaseRequest, answer: HttpResponse) -> web.Response:
+    response = _response(answer)
+    response.force_close()
+    return response
