@@ -195,8 +195,9 @@ MODULES = (
 REQUIREMENTS = ("mypy>=2.4,<3", "setuptools>=77")
 
 # Not setup(): that reads pyproject.toml, which is hatchling's.
-_COMPILE = """
-import sys
+_COMPILE = r"""
+import re, sys
+from pathlib import Path
 from mypyc.build import mypycify
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
@@ -207,6 +208,10 @@ paths = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--
 # One C file for each module: half the time, and 0.3 GB of memory in place of 1.4; still one library.
 kind = {"opt_level": optimise, "debug_level": "0", "multi_file": True}
 made = mypycify(paths, **kind, group_name=group, target_dir=temporary)
+for function in re.split("\n(?=def )", (Path(temporary) / "ops.txt").read_text()):
+    for attribute in re.findall(r"(r\d+) = (?:borrow )?\w+\.(\w+)\n(?:.*\n){0,3}?.* = unbox\(None, \1\)", function):
+        sys.exit(f"{function.partition('(')[0]}: mypy believes that {attribute[1]} is still None here, and when it is "
+                 "read at run time and is not, this is a TypeError. Set it and read it in two functions.")
 command = build_ext(Distribution({"name": group, "ext_modules": made}))
 command.build_temp, command.build_lib = temporary, library
 command.ensure_finalized()

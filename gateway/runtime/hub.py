@@ -315,12 +315,15 @@ class Hub:
         if not self._asked and not self._frozen:
             self._asked = True
             if not self._in_callback:
-                self._turn = self._loop.call_soon(self._run_turn)
+                self._turn = self._loop.call_soon(self._turn_of_loop)
+
+    def _turn_of_loop(self) -> None:
+        self._turn = None
+        self._run_turn()
 
     def _run_turn(self) -> None:
         """Carry out the engine's outputs, and those that result from them, up to ``MAX_TURN``."""
         backlog, carry_out = self._backlog, self._carry_out
-        self._turn = None
         try:
             for _ in range(MAX_TURN):
                 if not backlog:
@@ -336,7 +339,7 @@ class Hub:
         finally:
             self._flush()  # which may ask for another turn by itself
             if self._asked and self._turn is None:  # there may be more: after the loop had its turn
-                self._turn = self._loop.call_soon(self._run_turn)
+                self._turn = self._loop.call_soon(self._turn_of_loop)
             if (look_by := self.engine.look_by()) < self._timer_at:
                 self._arm(look_by)
             self.unsaved()

@@ -92,3 +92,20 @@ def test_no_compiled_constant_is_a_tuple_of_fractions_that_mypyc_takes_for_unset
                 if ast.unparse(node.annotation) == "Final" and kinds == {float}:
                     found.append(f"{module}:{node.lineno}")
     assert found == []
+
+
+def test_an_attribute_that_mypy_believes_to_be_none_is_an_error_that_says_where(tmp_path: Path) -> None:
+    """mypyc reads it as None, whatever a method has made of it meanwhile: a TypeError at run time."""
+    (tmp_path / "hot.py").write_text(
+        "class Timer:\n"
+        "    def __init__(self) -> None:\n"
+        "        self.due: float | None = None\n"
+        "    def plan(self) -> None:\n"
+        "        self.due = 1.0\n"
+        "    def look(self) -> bool:\n"
+        "        self.due = None\n"
+        "        self.plan()\n"
+        "        return self.due is None\n"
+    )
+    with pytest.raises(RuntimeError, match=r"def Timer\.look: mypy believes that due is still None here"):
+        hatch_build.compile_modules(tmp_path, tmp_path / "out", ["hot.py"])
