@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
 from adapters.mqtt.times import TIMES, MqttTimes
@@ -178,7 +177,7 @@ async def test_a_slow_broker_holds_back_the_senders_counted(home: MqttHome) -> N
             taken += 1
         assert verdict.reason is Reason.BUSY and verdict.retry_after is not None
         assert taken == EngineLimits().queue_units
-        await until(lambda: home.adapter.status()["in_flight"] == MqttAdapter.window)
+        await until(lambda: home.adapter.status()["in_flight"] == home.adapter.window)
         client = home.sessions._client
         assert not client.sender.queue.queued
         assert home.hub.engine.counters["refused.busy"] == 1
