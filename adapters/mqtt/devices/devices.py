@@ -323,7 +323,7 @@ class DeviceTopics:
                 self._bridge.tell(self._peer, again=True)
                 self._publisher.again(self._publisher.shown)
             return False
-        if self._once.had(message, self._context.now()):
+        if message.qos and self._once.had(message, self._context.now()):
             self._counters["repeated"] += 1
             return False
         topic = self._parsed.get(message.topic)
