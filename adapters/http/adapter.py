@@ -47,7 +47,7 @@ class ServicesHalf(Protocol):
     def withdraw(self, envelope: EnvelopeId) -> None: ...
 
     def receipt(self, receipt: Receipt) -> bool:
-        """Whether the envelope was one of its own."""
+        """Whether it had submitted this envelope."""
 
     def flush(self) -> None: ...
 

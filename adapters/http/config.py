@@ -50,7 +50,7 @@ class HttpTable(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     listen: Listen | None = Field(
-        default=None, description="ADDRESS or ADDRESS:PORT (TCP) that https clients come to; none: nobody comes in."
+        default=None, description="ADDRESS or ADDRESS:PORT (TCP) that https clients come to; without it none do."
     )
     http_listen: Listen | None = Field(
         default=None,

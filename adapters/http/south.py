@@ -30,7 +30,7 @@ _IN_PLACE: Final = ("names", "certificate_file", "key_file", "trust_file", "toke
 
 
 class South:
-    """``places``: where it listens. ``tls`` is None if nobody comes by https."""
+    """``places``: the addresses that it listens at. ``tls`` is None without https."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who a request is of, and whether it may come from where it comes: Host, Origin, early data, token, certificate.
+"""Whose request it is, and whether it may come this way: Host, Origin, early data, token, certificate.
 
 What a client that is let in may do is the engine's to say. A token decides if there is one, else the certificate.
 """
@@ -87,7 +87,7 @@ class ClientAdmission:
         return (("access-control-allow-origin", found[0]), ("access-control-expose-headers", EXPOSED), *vary)
 
     def preflight(self, fields: Fields) -> HttpResponse | None:
-        """The answer to a browser that asks whether a page may send a request; None: nobody asks that."""
+        """The answer to a browser that asks whether a page may send a request; None: it is another question."""
         if not field_values(fields, "access-control-request-method"):
             return None
         shared = self.shared_with(fields)

@@ -21,7 +21,7 @@ from gateway.kit.mailbox_state import Downlink, Mailbox, MailboxConnection
 class HttpClient(MailboxConnection):
     """A client, by what it proved and by the protection of its link. ``presented``: its certificates (DER).
 
-    ``gone``: it was shut out, or had to make room; whoever holds it answers nothing more.
+    ``gone``: it was shut out, or had to make room; it is answered nothing more.
     """
 
     presented: tuple[bytes, ...] = field(default=(), repr=False)

@@ -44,8 +44,6 @@ MAX_COMMANDS: Final = 4096
 """Commands without their final receipt, of all clients."""
 MAX_STATES: Final = 1024
 """Commands that had to wait whose outcome can be read, of all clients."""
-MAX_REPEATED: Final = 64
-"""Repeats of commands, by their key, that wait for the answer to the first."""
 
 _DONE: Final = (Outcome.DELIVERED, Outcome.SENT)
 _UNKNOWN: Final = refusal("unknown")
@@ -56,11 +54,14 @@ _DENIED: Final = refusal("denied")
 class _Ask:
     """A command that has no final receipt yet. ``answered``: what its request waits for; None: it is held."""
 
+    command: EnvelopeId
     claim: str
     device: str
     names: tuple[str, ...]
     read: bool
     answered: asyncio.Future[Receipt | None]
+    same: tuple[object, ...] | None = None
+    """What makes another request the same command, by its key; None: nothing does."""
 
 
 class Devices:
@@ -72,7 +73,7 @@ class Devices:
         self._answer_within = answer_within
         self._watches = watches
         self._asked: dict[EnvelopeId, _Ask] = {}
-        self._repeated: LatestValues[EnvelopeId, _Ask] = LatestValues(MAX_REPEATED)
+        self._same: dict[tuple[object, ...], _Ask] = {}
         self._states: LatestValues[tuple[str, str, str], tuple[EnvelopeId, dict[str, Any]]] = LatestValues(MAX_STATES)
         self._subscribed: dict[EnvelopeId, Watch] = {}
         self._of_watch: dict[Watch, EnvelopeId] = {}
@@ -87,9 +88,10 @@ class Devices:
         }
 
     def close(self) -> None:
-        for ask in (*self._asked.values(), *self._repeated.values()):
+        for ask in self._asked.values():
             _settle(ask, None)
         self._asked.clear()
+        self._same.clear()
 
     # From clients
 
@@ -204,60 +206,67 @@ class Devices:
         self, client: HttpClient, device: str, about: tuple[str, ...], kind: type[Interaction], **what: Any
     ) -> Receipt | HttpResponse | None:
         """Submit a command: its final receipt, or the refusal; None: it takes longer, and (but for a read) goes on."""
+        key = what.get("transaction")
+        same = (client.identity.claims[0], device, kind, about, key) if key else None
+        ask = None if same is None else self._same.get(same)
+        if ask is not None:  # the engine reports to the latest repeat alone
+            return await self._outcome(ask)
         if len(self._asked) >= MAX_COMMANDS:
             return refusal("busy", 10.0)
         context = self.context
         answered: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
-        ask = _Ask(client.identity.claims[0], device, about, kind is ReadProperties, answered)
         wanted = kind(id=context.next_id(), source=client.identity, to=device, received_at=context.now(), **what)
-        identifier = wanted.id
-        self._asked[identifier] = ask  # its receipt may come before ``submit`` returns
+        ask = _Ask(wanted.id, client.identity.claims[0], device, about, kind is ReadProperties, answered, same)
+        self._asked[wanted.id] = ask  # its receipt may come before ``submit`` returns
         verdict = context.submit(wanted)
         if isinstance(verdict, Refused):
-            del self._asked[identifier]
+            del self._asked[wanted.id]
             return refusal(verdict.reason.value, verdict.retry_after)
         self.commands += 1
-        if verdict.duplicate and identifier in self._asked:  # of several repeats only the latest is sure of a receipt
-            self._repeated.put(identifier, self._asked.pop(identifier))
-        await asyncio.wait({answered}, timeout=self._answer_within)
-        if answered.done():
-            return answered.result()
-        self._repeated.pop(identifier, None)
+        if same is not None and not answered.done():
+            self._same[same] = ask
+        return await self._outcome(ask)
+
+    async def _outcome(self, ask: _Ask) -> Receipt | None:
+        await asyncio.wait({ask.answered}, timeout=self._answer_within)
+        if ask.answered.done():
+            return ask.answered.result()
         if ask.read:
-            self._asked.pop(identifier, None)
+            self._asked.pop(ask.command, None)
         else:
-            self._begin_state(identifier, ask)
+            self._begin_state(ask)
         return None
 
     def receipt(self, receipt: Receipt) -> None:
         """The outcome of a command."""
-        ask = self._asked.get(receipt.id) or self._repeated.get(receipt.id)
+        ask = self._asked.get(receipt.id)
         if ask is None:
             return
         if receipt.outcome is Outcome.HELD:
             if not ask.read:  # the device sleeps; a read goes on waiting, within bounds
-                self._begin_state(receipt.id, ask)
+                self._begin_state(ask)
                 _settle(ask, None)
             return
-        self._asked.pop(receipt.id, None)
-        self._repeated.pop(receipt.id, None)
+        del self._asked[receipt.id]
+        if ask.same is not None:
+            self._same.pop(ask.same, None)
         _settle(ask, receipt)
         results = {each.name: outcome(each) for each in receipt.properties}
         own = outcome(receipt) | ({} if receipt.result is None else {"output": receipt.result})
         for name in ask.names:
-            self._enter_state(receipt.id, ask, name, results.get(name, own))
+            self._enter_state(ask, name, results.get(name, own))
 
     # States of commands that had to wait
 
-    def _begin_state(self, command: EnvelopeId, ask: _Ask) -> None:
+    def _begin_state(self, ask: _Ask) -> None:
         for name in ask.names:
-            self._states.put((ask.claim, ask.device, name), (command, {"status": "queued"}))
+            self._states.put((ask.claim, ask.device, name), (ask.command, {"status": "queued"}))
 
-    def _enter_state(self, command: EnvelopeId, ask: _Ask, name: str, state: dict[str, Any]) -> None:
+    def _enter_state(self, ask: _Ask, name: str, state: dict[str, Any]) -> None:
         """Only of the newest command, and only if its sender was referred to its state."""
         known = self._states.get((ask.claim, ask.device, name))
-        if known is not None and known[0] <= command:
-            self._states.put((ask.claim, ask.device, name), (command, state))
+        if known is not None and known[0] <= ask.command:
+            self._states.put((ask.claim, ask.device, name), (ask.command, state))
 
     def _state(self, client: HttpClient, wanted: device_resources.Read) -> HttpResponse:
         known = self._states.get((client.identity.claims[0], wanted.device, wanted.name))
@@ -266,6 +275,7 @@ class Devices:
     # Events
 
     def _watch(self, client: HttpClient, device: str, name: str) -> HttpResponse | Watch:
+        """The engine sends what is known at the beginning."""
         context, source = self.context, client.identity
         wanted = Subscribe(id=context.next_id(), source=source, to=device, name=name, received_at=context.now())
         watch = Watch(client, EventStream(), device=device)
@@ -276,20 +286,7 @@ class Devices:
             return refusal(verdict.reason.value, verdict.retry_after)
         self._of_watch[watch] = wanted.id
         self._watches.enter(watch)
-        views = [context.device(source, device)] if device else context.devices(source)
-        for view in views:
-            if view is not None:
-                self._show(watch, view, name)
         return watch
-
-    def _show(self, watch: Watch, view: DeviceView, name: str) -> None:
-        """The values as they are, at the beginning of a stream."""
-        now = self.context.now()
-        if view.online is not None and not name:
-            watch.stream.put({"device": view.name, "online": view.online}, event="presence", key=(view.name, ""))
-        for each, sample in view.samples.items():
-            if name in ("", each):
-                _put_value(watch, view.name, each, sample, now)
 
     def update(self, update: Update) -> None:
         watch = self._subscribed.get(update.subscription)
@@ -304,7 +301,8 @@ class Devices:
                 data: Mapping[str, Any] = {} if update.data is None else {"data": update.data}
                 stream.put({"device": device, "event": update.event, **data}, event="event")
             case Change.PRESENCE:
-                stream.put({"device": device, "online": update.online}, event="presence", key=(device, ""))
+                if update.online is not None:
+                    stream.put({"device": device, "online": update.online}, event="presence", key=(device, ""))
             case Change.DEVICE:
                 stream.put({"device": device}, event="device", key=(device, None))
             case Change.GONE:

@@ -1,9 +1,9 @@
 """The sockets that clients come to, and their connections until these end: TLS, limits, aiohttp's reading of HTTP/1.1.
 
 A connection is *shaking hands* (TLS), *idle* (no request, or a part of its header fields) or *at work*. The first ends
-by ``handshake_within``, the second by ``idle``; what a request may take is for whoever answers it. Where there is no
-room for another one, of the host with most connections the one goes that has been idle for longest, or shaking hands,
-or at work if all are.
+by ``handshake_within``, the second by ``idle``; the time of a request is bounded by its handler. If there is no room
+for another one, of the host with most connections the one goes that has been idle for longest, or shaking hands, or at
+work if all are.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Requests:
         client = self._clients.begin(peer, () if connection.tls is None else connection.tls.presented)
         try:
             body = await self._body(request, fields)
-            if connection.tls is None:  # a cookie that was not set over https is nobody's
+            if connection.tls is None:  # a cookie counts over https only
                 fields = tuple(each for each in fields if each[0] != "cookie")
             message = HttpRequest(request.method, target, fields, body)
             answer = await self._answer(client, message)

@@ -216,7 +216,7 @@ class ClientSessions:
         return atls.applied(pending.answered.result(), granted)
 
     def _owned(self, client: HttpClient, session: SessionId) -> ClientDownlink | None:
-        """What is kept of a session of this client, made if there is nothing yet. None: it is none of its own."""
+        """What is kept of a session of this client, made if there is nothing yet. None: it has no side of it."""
         table = self.mailboxes.table
         box = table.owned(client, session)
         if box is None:

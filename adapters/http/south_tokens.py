@@ -75,7 +75,7 @@ def bearer(value: str) -> str | None:
 
 
 def holder(tokens: Mapping[str, bytes], token: str) -> str | None:
-    """Whose token this is; None: nobody's. Takes the same time whichever it is."""
+    """Whose token this is; None: it is not known. Takes the same time whichever it is."""
     digest = hashlib.sha256(token.encode()).digest()
     found = None
     for name, known in tokens.items():

@@ -73,7 +73,7 @@ VOCABULARY: Final = Vocabulary(
             normalise=service_url,
             pattern="^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@ ]+(/[^?# ]*)?$",
             examples=("https://cloud.example/.well-known/atls",),
-            no_devices="a service is called and calls nobody; a client has spki_sha256, san or bearer",
+            no_devices="a service never calls the gateway; a client has spki_sha256, san or bearer",
         ),
     ),
     links=TLS_LINKS,

@@ -112,6 +112,7 @@ async def test_events_tell_the_number_and_the_unit_is_fetched(home: Home) -> Non
     second = await phone.read(session, 1)
     assert second.body == record(seed=1)
     assert await events.next() == {"id": "1", "data": {"n": 1}}
+    assert (await phone.read(session, 2)).body == b""
     home.far.close(session)
     assert await events.next() == {"event": "end", "data": {"reason": "closed"}}
     assert await events.over()
