@@ -130,7 +130,7 @@ async def as_well_known(seen: Any) -> Any:
     return web.Response()
 
 
-async def test_a_wrong_pin_shows_our_certificate_to_nobody(site: Site) -> None:
+async def test_a_wrong_pin_keeps_our_certificate_back(site: Site) -> None:
     shaken: list[ssl.SSLObject] = []
     context = server_context(site.folder, site.server, authority())
 
@@ -144,7 +144,7 @@ async def test_a_wrong_pin_shows_our_certificate_to_nobody(site: Site) -> None:
     home = await site.call(url, {"url": url, "ca_file": "ca.pem", "pins": ["00" * 32], **mine})
     assert await first(home) == LINK
     server.close()
-    assert not shaken  # the server's handshake never ended: neither certificate nor Finished of ours came
+    assert not shaken  # the server's handshake never ended: neither our certificate nor our Finished came
 
 
 async def test_the_system_trusts_whom_it_trusts_without_an_entry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
