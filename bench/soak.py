@@ -52,7 +52,7 @@ SENSORS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MemorySample:
     """Octets of private memory (``RssAnon``) after so many messages."""
 
     messages: int
@@ -60,7 +60,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MemoryVerdict:
     """``slope``: octets a message, by least squares over the samples; ``bound``: what it may be."""
 
     slope: float
@@ -71,14 +71,14 @@ class Verdict:
         return self.slope <= self.bound
 
 
-def judge(samples: Sequence[Sample]) -> Verdict:
+def judge(samples: Sequence[MemorySample]) -> MemoryVerdict:
     """Whether memory grows with messages; of two samples or more."""
     count = len(samples)
     middle = sum(each.messages for each in samples) / count
     level = sum(each.private for each in samples) / count
     spread = sum((each.messages - middle) ** 2 for each in samples)
     slope = sum((each.messages - middle) * (each.private - level) for each in samples) / spread
-    return Verdict(slope, max(PER_MESSAGE, NOISE / (samples[-1].messages - samples[0].messages)))
+    return MemoryVerdict(slope, max(PER_MESSAGE, NOISE / (samples[-1].messages - samples[0].messages)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ WAYS = {"coaps": (coaps, 1.0), "reports": (reports, 1.0), "tunnel": (tunnel, 0.1
 """By name: what makes it, and which part of the messages goes through it."""
 
 
-async def soak(name: str, messages: int, directory: Path, stack: Stack | None = None) -> list[Sample]:
+async def soak(name: str, messages: int, directory: Path, stack: Stack | None = None) -> list[MemorySample]:
     """So many messages through one way; the samples behind the warm-up. ``stack``: another gateway than this one."""
     begun = time.monotonic()
     async with WAYS[name][0](directory, stack or CheckoutStack(directory / name)) as way:
@@ -157,7 +157,7 @@ async def soak(name: str, messages: int, directory: Path, stack: Stack | None = 
             rate = sent / (time.monotonic() - first)
             done += sent
             if done >= min(due, messages):
-                samples.append(Sample(done, memory(way.pid)["private"]))
+                samples.append(MemorySample(done, memory(way.pid)["private"]))
                 due = warm + (messages - warm) * len(samples) / SAMPLES
             seconds = min(CHUNK, max(LEAST, (min(due, messages) - done) / rate))
             text = f"{name}: {done} of {messages} messages, {memory(way.pid)['private'] / 2**20:.1f} MiB"
@@ -167,7 +167,7 @@ async def soak(name: str, messages: int, directory: Path, stack: Stack | None = 
     return samples
 
 
-def lines(name: str, samples: Sequence[Sample]) -> list[str]:
+def lines(name: str, samples: Sequence[MemorySample]) -> list[str]:
     """The table of one way, for docs/bench.md too, and whether it is flat."""
     verdict = judge(samples)
     said = "flat" if verdict.flat else "NOT FLAT"
@@ -202,7 +202,7 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     chosen = options(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    found: dict[str, list[Sample]] = {}
+    found: dict[str, list[MemorySample]] = {}
     try:
         for name in chosen.way or WAYS:
             with tempfile.TemporaryDirectory(prefix="atls-soak-") as directory:

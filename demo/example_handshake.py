@@ -57,7 +57,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ShownRecord:
     """A TLS record's header, and what its content is as far as it is in clear."""
 
     kind: int
@@ -72,7 +72,7 @@ def split(message: bytes) -> tuple[str, bytes]:
     return head.decode().replace("\r\n", "\n"), body
 
 
-def records(flight: bytes) -> list[Record]:
+def records(flight: bytes) -> list[ShownRecord]:
     found = []
     at = 0
     while at < len(flight):
@@ -82,7 +82,7 @@ def records(flight: bytes) -> list[Record]:
             int.from_bytes(flight[at + 3 : at + 5]),
         )
         content = HANDSHAKES.get(flight[at + 5], "?") if kind == 22 else "encrypted" if kind == 23 else "in clear"
-        found.append(Record(kind, version, length, content))
+        found.append(ShownRecord(kind, version, length, content))
         at += 5 + length
     return found
 

@@ -36,7 +36,7 @@ def listening_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
-class Connection(web.RequestHandler):
+class HttpsConnection(web.RequestHandler):
     """``served``: a request of it has come."""
 
     __slots__ = ("_bounds", "_patience", "served")  # fmt: skip
@@ -84,16 +84,16 @@ class Connections(web.Server):
         self._handler = handler
         self._options = options
         self._most = most
-        self._open: dict[Connection, None] = {}
+        self._open: dict[HttpsConnection, None] = {}
 
-    def __call__(self) -> Connection:
-        return Connection(self, self, loop=asyncio.get_running_loop(), **self._options)
+    def __call__(self) -> HttpsConnection:
+        return HttpsConnection(self, self, loop=asyncio.get_running_loop(), **self._options)
 
     @property
     def count(self) -> int:
         return len(self._open)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: HttpsConnection) -> None:
         """Of too many the oldest that waits is cut, else the new one."""
         self._open[connection] = None
         if len(self._open) > self._most:
@@ -101,7 +101,7 @@ class Connections(web.Server):
             self.remove(waiting)
             waiting.cut()
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: HttpsConnection) -> None:
         self._open.pop(connection, None)
 
     async def end(self) -> None:
@@ -113,7 +113,7 @@ class Connections(web.Server):
         await asyncio.sleep(0)  # in which their sockets close
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        if isinstance(request.protocol, Connection):
+        if isinstance(request.protocol, HttpsConnection):
             request.protocol.served = True
         return await self._handler(request)
 

@@ -11,16 +11,16 @@ import pytest
 from bench import soak
 from bench.checkout import Checkout, CheckoutStack
 from bench.scenario import ROOT
-from bench.soak import NOISE, Sample, judge
+from bench.soak import NOISE, MemorySample, judge
 
 MIB = 1 << 20
 MESSAGES = 4000
 
 
-def samples(each: float, *, noise: int = 0, messages: int = 1_000_000) -> list[Sample]:
+def samples(each: float, *, noise: int = 0, messages: int = 1_000_000) -> list[MemorySample]:
     """Of a gateway that keeps ``each`` octets of a message, and ``noise`` more at every second sample."""
     return [
-        Sample(done, round(40 * MIB + each * done + noise * (number % 2)))
+        MemorySample(done, round(40 * MIB + each * done + noise * (number % 2)))
         for number, done in enumerate(range(messages // 10, messages + 1, messages // 20))
     ]
 
