@@ -114,7 +114,7 @@ class CoapAdapter:
                         await asyncio.get_running_loop().create_future()
                 except TransportError as error:
                     context.fault(str(error))
-                    await asyncio.sleep(self._listen_again)
+                await asyncio.sleep(self._listen_again)  # not in the handler: see docs/decisions, "Hot values"
         finally:
             self._devices.close()
             self._mailboxes.close()

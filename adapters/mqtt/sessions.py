@@ -134,15 +134,20 @@ class Sessions:
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
+            cancelled: BaseException | None = None
             try:
                 await asyncio.get_running_loop().create_future()
-            finally:
-                self._pause()
-                if client.is_connected:
-                    self._tell_state(bodies.State.OFFLINE)
-                self._end_away()
-                await client.stop(drain=1.0)
-                self._outbound.close()
+            except asyncio.CancelledError as error:
+                cancelled = error
+            # Not in the handler, where nothing is to be awaited: see docs/decisions, "Hot values".
+            self._pause()
+            if client.is_connected:
+                self._tell_state(bodies.State.OFFLINE)
+            self._end_away()
+            await client.stop(drain=1.0)
+            self._outbound.close()
+            assert cancelled is not None
+            raise cancelled
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
