@@ -69,6 +69,7 @@ MODULES = (
     # Headers of (D)TLS records, of each unit.
     "layer/records.py",
     # CoAP without I/O: each datagram in and out.
+    "carriage/identifiers.py",
     "carriage/coap/atls.py",
     "carriage/coap/atls_format.py",
     "carriage/coap/codes.py",

@@ -7,9 +7,10 @@ from typing import Final
 from urllib.parse import quote
 
 from adapters.coap.client_state import ClientDownlink
-from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT, is_alias
+from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT
 from carriage.coap.device_resources import ALL_FORMATS, JSON, ONE_FORMATS
 from carriage.coap.link_format import Link
+from carriage.identifiers import is_alias
 from gateway.api.model import ContentKind, DataType, DeviceView, PropertyAffordance
 
 FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.numbers[kind] for kind in KINDS}

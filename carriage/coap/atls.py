@@ -14,22 +14,12 @@ from typing import Final
 
 from carriage.coap import codes, device_resources
 from carriage.coap import options as opt
-from carriage.coap.atls_format import (
-    DEFAULT_FORMATS,
-    LINK_FORMAT,
-    REASON_CODES,
-    ContentFormats,
-    Kind,
-    etag_of,
-    is_alias,
-    is_nonce,
-    is_session,
-    parse_number,
-)
+from carriage.coap.atls_format import DEFAULT_FORMATS, LINK_FORMAT, REASON_CODES, ContentFormats, Kind, etag_of
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, write_links
 from carriage.coap.observe import DEREGISTER, REGISTER
 from carriage.coap.options import Options, encode_uint
+from carriage.identifiers import is_alias, is_nonce, is_session, parse_number
 from layer.errors import PeerError, UsageError
 
 

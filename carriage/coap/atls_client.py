@@ -6,21 +6,11 @@ from dataclasses import dataclass, field
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.atls_format import (
-    DEFAULT_FORMATS,
-    LINK_FORMAT,
-    MAX_N,
-    ContentFormats,
-    Kind,
-    is_alias,
-    is_nonce,
-    is_session,
-    number_of,
-    reason_of,
-)
+from carriage.coap.atls_format import DEFAULT_FORMATS, LINK_FORMAT, ContentFormats, Kind, number_of, reason_of
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, read_links
 from carriage.coap.options import Options, encode_uint
+from carriage.identifiers import MAX_N, is_alias, is_nonce, is_session
 from layer.errors import PeerError, UsageError
 
 _ACCEPT_LINKS: Options = ((opt.ACCEPT, encode_uint(LINK_FORMAT)),)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from carriage.coap import codes
+from carriage.identifiers import MAX_N
 from layer.errors import PeerError, UsageError
 
 Kind = Literal["atls", "adtls", "atls-data"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 LINK_FORMAT: Final = 40  # application/link-format
-MAX_N: Final = (1 << 64) - 1
 
 # The adapters' reason names and their codes. Every refusal carries the name as diagnostic payload, so that a client can
 # distinguish reasons that share a code.
@@ -48,9 +48,6 @@ for _name, _code in REASON_CODES.items():
 _REASONS[codes.GATEWAY_TIMEOUT] = "timeout"
 _REASONS[codes.BAD_GATEWAY] = "unreachable"
 
-_HEX: Final = "0123456789abcdef"
-_ALIAS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentFormats:
@@ -74,29 +71,6 @@ class ContentFormats:
 
 
 DEFAULT_FORMATS: Final = ContentFormats()
-
-
-def is_session(text: str) -> bool:
-    """32 lower-case hexadecimal digits."""
-    return len(text) == 32 and not text.strip(_HEX)
-
-
-def is_alias(text: str) -> bool:
-    """1 to 64 of ``A-Z a-z 0-9 . _ -``."""
-    return 1 <= len(text) <= 64 and not text.strip(_ALIAS)
-
-
-def is_nonce(text: str) -> bool:
-    """8 to 32 octets in lower-case hexadecimal."""
-    return 16 <= len(text) <= 64 and not len(text) & 1 and not text.strip(_HEX)
-
-
-def parse_number(text: str) -> int | None:
-    """A unit number: decimal, no leading zeros, below 2**64; ``None`` otherwise."""
-    if not 1 <= len(text) <= 20 or text.strip("0123456789") or (text[0] == "0" and len(text) > 1):
-        return None
-    number = int(text)
-    return number if number <= MAX_N else None
 
 
 def etag_of(n: int) -> bytes:

@@ -19,12 +19,12 @@ from random import SystemRandom
 from typing import Any, Final
 
 from carriage.coap import atls_client as atls
-from carriage.coap.atls_format import is_alias, is_session
 from carriage.coap.client import CoapsClient
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
+from carriage.identifiers import is_alias, is_session
 from common.backoff import Backoff
 from common.latest import Latest
 from endpoint.transports.coaps_session import CoapsSession

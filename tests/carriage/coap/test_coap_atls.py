@@ -15,14 +15,11 @@ from carriage.coap.atls_format import (
     REASON_CODES,
     ContentFormats,
     etag_of,
-    is_alias,
-    is_nonce,
-    is_session,
     number_of,
-    parse_number,
 )
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link
+from carriage.identifiers import is_alias, is_nonce, is_session, parse_number
 from layer.errors import PeerError, UsageError
 
 SESSION = "0123456789abcdef0123456789abcdef"

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from carriage.coap import atls, atls_client, codes, device_resources
 from carriage.coap import options as opt
-from carriage.coap.atls_format import number_of, parse_number, reason_of
+from carriage.coap.atls_format import number_of, reason_of
 from carriage.coap.blockwise import Block, decode_block
 from carriage.coap.connection import CoapConfig, CoapConnection, Request, RequestReceived, Response
 from carriage.coap.link_format import matching, read_links
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
+from carriage.identifiers import parse_number
 from layer.errors import PeerError
 from tests.harness.mutations import mutated
 
