@@ -42,7 +42,8 @@ def test_a_soak_prints_its_samples_and_keeps_them(tmp_path: Path, capsys: pytest
     assert soak.main(["--messages", str(MESSAGES), "--way", "coaps", "--save", "one"], tmp_path) == 0
     printed = capsys.readouterr()
     kept = json.loads((tmp_path / "one.json").read_text())["samples"]["coaps"]
-    assert "flat" in printed.out and f"| {kept[-1][0]} | {kept[-1][1] / MIB:.2f} |" in printed.out
+    assert f"coaps: {kept[-1][0]:>8} messages, {kept[-1][1] / MIB:7.2f} MiB private" in printed.out
+    assert f"| coaps | {kept[-1][0]} |" in printed.out and "| yes |" in printed.out
     assert kept[-1][0] >= MESSAGES and len(kept) >= 2
     assert f"of {MESSAGES} messages" in printed.err
 
@@ -58,6 +59,13 @@ class Leaking(Checkout):
 async def test_a_gateway_that_keeps_something_of_each_message_is_not_flat(tmp_path: Path) -> None:
     stack = CheckoutStack(tmp_path / "s", checkout=Leaking("leaking", ROOT))
     assert not judge(await soak.soak("coaps", MESSAGES, tmp_path, stack)).flat
+
+
+def test_the_page_has_the_table_of_the_saved_run() -> None:
+    saved = json.loads((ROOT / "bench" / "results" / "soak-million.json").read_text())
+    found = {name: [Sample(*each) for each in rows] for name, rows in saved["samples"].items()}
+    assert "\n".join(soak.page(found)) in (ROOT / "docs" / "bench.md").read_text()
+    assert saved["machine"]["commit"].removesuffix("-dirty") in (ROOT / "docs" / "bench.md").read_text()
 
 
 def test_too_few_messages_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
