@@ -1,5 +1,5 @@
-"""A phone over coaps and an application over MQTT talk layer 0 with a service on the web, behind a TLS terminator that
-nobody here wrote (nginx), through the real gateway; both go on when the gateway is killed and comes back."""
+"""A phone over coaps and an application over MQTT talk layer 0 with a service on the web, behind a TLS terminator of
+another make (nginx), through the real gateway; both go on when the gateway is killed and comes back."""
 
 from __future__ import annotations
 
