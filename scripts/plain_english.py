@@ -81,7 +81,9 @@ def found_in(path: Path) -> Found:
 
 
 def files() -> list[str]:
-    done = subprocess.run(["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    # Files that are not added yet too: else only the next clone would find what is wrong with them.
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.md"]
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     return [name for name in done.stdout.split() if not name.startswith(SKIPPED) and (ROOT / name).exists()]
 
 

@@ -83,7 +83,7 @@ class Requests:
             return _closing(request, refusal("internal"))
         finally:
             connection.at_work -= 1
-            connection.idle_since = self._now()
+            connection.idle_since = asyncio.get_running_loop().time()
 
     async def _handle(self, request: web.BaseRequest, connection: HttpConnection) -> web.StreamResponse:
         fields = lower(request.headers.items())

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from adapters.zigbee import tunnel_mapping, tunnel_units
 from carriage.coap import codes
 from carriage.coap.atls_format import REASON_CODES
+from carriage.http.atls_format import REASON_STATUS
 from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.exchanges import parse_path
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
@@ -21,7 +22,7 @@ from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
 from gateway.runtime import device_names, policy_file, policy_tables, vocabularies
 from gateway.runtime.admin_commands import REMOTE
 
-SCHEMES = ("zigbee", "coap", "mqtt")
+SCHEMES = ("zigbee", "coap", "http", "mqtt")
 
 #: the sentence above each table of keys, and the model it tells of
 TABLES: dict[str, type[BaseModel]] = {
@@ -164,9 +165,10 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
         handler._disown: "error 0",
         handler._overflow: "error 2",
     }
-    for name, coap, mqtt, opening, unit in rows:
+    for name, coap, http, mqtt, opening, unit in rows:
         reason = Reason(name.strip("`"))
         assert coap == codes.dotted(REASON_CODES[reason.value])
+        assert http == str(REASON_STATUS[reason.value])
         assert mqtt == name
         status = tunnel_mapping.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}"

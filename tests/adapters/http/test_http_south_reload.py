@@ -12,7 +12,7 @@ from cryptography import x509
 
 from gateway.api.model import Close, Reset
 from tests.harness.gateway_in_loop import record, until
-from tests.harness.http_gateway import Home, token_lines
+from tests.harness.http_gateway import Home, Start, token_lines
 from tests.harness.layer_pair import Authority
 
 
@@ -72,6 +72,17 @@ async def test_certificates_of_another_authority_come_in_and_those_of_the_first_
     with pytest.raises(aiohttp.ClientError):
         await home.client(home.keeper).inbox()
     assert (await phone.read(kept, 0)).status == 200
+
+
+async def test_a_connection_whose_certificate_is_out_ends_though_its_client_was_silent(start: Start) -> None:
+    home = await start(absence=1)
+    keeper = home.client(home.keeper)
+    assert (await keeper.inbox()).status == 200
+    await until(lambda: home.adapter.status()["clients"] == 0)
+    assert home.adapter.status()["connections"] == 1
+    home.write("ca.pem", Authority("other").pem)
+    assert home.adopted()
+    await until(lambda: home.adapter.status()["connections"] == 0)
 
 
 async def test_an_authority_more_drops_no_client(home: Home) -> None:

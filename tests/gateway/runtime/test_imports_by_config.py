@@ -26,16 +26,18 @@ adapters:
 COAP = "  coap: {{listen: '127.0.0.1:{port}', psk_file: psk}}\n"
 SESSIONS = "  mqtt: {{broker: '127.0.0.1:1', tls: false, broker_acl: true}}\n"
 TOPICS = "  mqtt: {{broker: '127.0.0.1:1', tls: false, devices: {{base: home}}}}\n"
+HTTP = "  http: {{http_listen: '127.0.0.1:{port}', tokens_file: tokens}}\n"
 ZIGBEE = "  zigbee: {{path: no-dongle}}\n"
 
 OF_COAP = {"OpenSSL", "cryptography", "layer.listener", "carriage.coap", "adapters.coap.adapter"}
+OF_HTTP = {"aiohttp", "cryptography", "OpenSSL", "adapters.http.south"}
 OF_MQTT = {"paho", "carriage.mqtt", "adapters.mqtt.adapter"}
 OF_SESSIONS = OF_MQTT | {"adapters.mqtt.sessions"}
 OF_TOPICS = OF_MQTT | {"adapters.mqtt.devices"}
 OF_ZIGBEE = {"zigpy", "bellows", "cryptography", "carriage.zigbee", "adapters.zigbee.adapter"}
 OF_DAEMON = {"gateway.cli.entry", "gateway.cli.serving", "gateway.cli.codes"}
 COMMANDS = {f"gateway.cli.{path.stem}" for path in Path(gateway.cli.__path__[0]).glob("*.py")}
-WATCHED = OF_COAP | OF_SESSIONS | OF_TOPICS | OF_ZIGBEE | COMMANDS | {"serial", "click"}
+WATCHED = OF_COAP | OF_HTTP | OF_SESSIONS | OF_TOPICS | OF_ZIGBEE | COMMANDS | {"serial", "click"}
 HEAVY = {
     "pydantic",
     "asyncio",
@@ -59,13 +61,14 @@ def imported(text: str) -> set[str]:
     ("adapters", "needs"),
     [
         (COAP, OF_COAP),
+        (HTTP, OF_HTTP),
         (SESSIONS, OF_SESSIONS),
         (TOPICS, OF_TOPICS),
         (ZIGBEE, OF_ZIGBEE),
         (COAP + SESSIONS, OF_COAP | OF_SESSIONS),
         (ZIGBEE + TOPICS, OF_ZIGBEE | OF_TOPICS),
     ],
-    ids=["coap", "mqtt sessions", "mqtt devices", "zigbee", "coap and mqtt", "zigbee and mqtt"],
+    ids=["coap", "http", "mqtt sessions", "mqtt devices", "zigbee", "coap and mqtt", "zigbee and mqtt"],
 )
 def test_the_daemon_imports_what_its_config_needs(home: Home, adapters: str, needs: set[str]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -75,6 +78,8 @@ def test_the_daemon_imports_what_its_config_needs(home: Home, adapters: str, nee
     home.policy.write_text(POLICY)
     (home.folder / "psk").touch(mode=0o600)
     (home.folder / "psk").write_text(f"phone:{'ab' * 16}\n")
+    (home.folder / "tokens").touch(mode=0o600)
+    (home.folder / "tokens").write_text(f"phone:{'ab' * 32}\n")
     daemon = home.start(PYTHONPROFILEIMPORTTIME="1")
     daemon.wait_notify("READY=1")
     assert imported(daemon.log) & WATCHED == needs | OF_DAEMON

@@ -1,0 +1,95 @@
+"""Tables that are full: connections, polls, streams, clients. The oldest makes room, and no client is locked out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from adapters.http.plugin import HttpPlugin
+from gateway.testing.check_adapter import check_adapter
+from tests.harness.free_port import free_port
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_gateway import Home, Start
+
+
+async def test_the_oldest_poll_of_a_client_gives_way_to_its_newest(start: Start) -> None:
+    home = await start(max_polls_per_client=2, max_polls=3)
+    phone, tablet = home.client("phone"), home.client("tablet")
+    polls = []
+    for client in (tablet, phone, phone, phone):
+        polls.append(asyncio.get_running_loop().create_task(client.inbox(Prefer="wait=40")))
+        await until(lambda: home.adapter.status()["polls_evicted"] + home.adapter.status()["polls"] == len(polls))
+    assert (await polls[1]).json == [] and not polls[0].done() and not polls[2].done()
+    keeper = asyncio.get_running_loop().create_task(home.client(home.keeper).inbox(Prefer="wait=40"))
+    assert (await polls[0]).status == 200, "of all clients the oldest one"
+    for each in (*polls[2:], keeper):
+        each.cancel()
+    await until(lambda: home.adapter.status()["polls"] == 0)
+
+
+async def test_a_read_that_gives_way_loses_no_unit(start: Start) -> None:
+    home = await start(max_polls_per_client=1)
+    phone = home.client("phone")
+    session = (await phone.opened("lamp")).session
+    first = asyncio.get_running_loop().create_task(phone.read(session, 0, wait=40))
+    await until(lambda: home.adapter.status()["polls"])
+    second = asyncio.get_running_loop().create_task(phone.read(session, 0, wait=40))
+    assert (await first).body == b""
+    home.far.unit(session, 0, record())  # type: ignore[arg-type]
+    assert (await second).body == record()
+
+
+async def test_the_oldest_stream_gives_way(start: Start) -> None:
+    home = await start(max_streams_per_client=1, max_streams=2)
+    phone, tablet = home.client("phone"), home.client("tablet")
+    other = await tablet.events("/atls/inbox")
+    first = await phone.events("/atls/inbox")
+    assert await first.next() == {"data": []}
+    second = await phone.events("/atls/inbox")
+    assert await first.next() == {"event": "end", "data": {"reason": "busy"}}
+    third = await home.client(home.keeper).events("/atls/inbox")
+    assert [(await other.next()), (await other.next())] == [{"data": []}, {"event": "end", "data": {"reason": "busy"}}]
+    assert await second.next() == await third.next() == {"data": []}
+    assert (home.adapter.status()["streams"], home.adapter.status()["streams_evicted"]) == (2, 2)
+
+
+async def test_many_connections_that_say_nothing_lock_no_client_out(start: Start) -> None:
+    home = await start(max_connections=8, max_connections_per_host=8)
+    phone = home.client("phone")
+    stream = await phone.events("/atls/inbox")
+    silent = [await asyncio.open_connection("127.0.0.1", port) for port in (home.port, home.plain_port) * 20]
+    await until(lambda: home.adapter.status()["connections_evicted"] >= 33)
+    assert home.adapter.status()["connections"] <= 8
+    assert await stream.next() == {"data": []}, "one at work is not the first that goes"
+    tablet = home.client("tablet")
+    assert (await tablet.inbox()).status == 200
+    for _, writer in silent:
+        writer.transport.abort()
+
+
+async def test_a_full_table_of_clients_forgets_the_silent_one(start: Start) -> None:
+    home = await start(max_clients=1, absence=60)
+    phone, tablet = home.client("phone"), home.client("tablet")
+    session = (await phone.opened("lamp")).session
+    assert (await tablet.inbox()).status == 200
+    assert home.adapter.status()["clients"] == 1
+    assert (await phone.sent(session, 0, record())).status == 200, "its sessions are not forgotten"
+
+
+async def test_an_address_that_is_taken_is_tried_again(start: Start, tmp_path: Path) -> None:
+    home = await start()
+    second = home.configure()
+    from gateway.testing.recording_context import RecordingContext
+
+    context = RecordingContext(tmp_path)
+    running = asyncio.get_running_loop().create_task(second.run(context))
+    await context.reported.wait()
+    assert "can't be listened at: Address already in use" in context.states[0]
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_the_conformance_suite(home: Home) -> None:
+    ports = {"listen": f"127.0.0.1:{free_port()}", "http_listen": f"127.0.0.1:{free_port()}"}
+    table = {**home.table, **ports, "absence": 25.0}
+    assert await check_adapter(HttpPlugin(), table, home.folder, claim="bearer:phone", proxies=False) == []
