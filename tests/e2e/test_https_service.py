@@ -22,8 +22,8 @@ from endpoint.control import made_octets
 from endpoint.policy import read_policy
 from endpoint.session import EndpointSession, Established
 from layer.config import Role
-from tests.adapters.http.north_home import NumberingService, Place, localhost, serving
 from tests.harness.gateway_in_loop import until
+from tests.harness.http_services import NumberingService, Place, localhost, serving
 from tests.harness.layer_pair import authority
 
 POLICY = """\

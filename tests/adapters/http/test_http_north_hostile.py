@@ -15,7 +15,8 @@ import pytest
 from adapters.http.north_client import MAX_BODY
 from carriage.http.cookies import MOST
 from gateway.api.model import Close, ContentKind, Outcome, Reason, SessionId, Unit
-from tests.adapters.http.north_home import (
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import (
     POLICY,
     NorthHome,
     NumberingService,
@@ -24,7 +25,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.gateway_in_loop import record, until
 from tests.harness.layer_pair import authority
 
 Answer = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]

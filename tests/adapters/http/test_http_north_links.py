@@ -17,8 +17,8 @@ from cryptography import x509
 from adapters.http.north_addresses import JudgedAddresses, class_of
 from gateway.api.model import Close, Outcome, Reason, Unit
 from layer.credentials import spki_sha256
-from tests.adapters.http.north_home import POLICY, NorthHome, NumberingService, localhost, server_context, serving
 from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import POLICY, NorthHome, NumberingService, localhost, server_context, serving
 from tests.harness.layer_pair import Authority, authority, stranger
 
 STRICT = POLICY.replace("content:", "condition: {{require_link: {{min_version: tls1.3}}}}\n    content:")

@@ -21,7 +21,9 @@ from gateway.api.facts import PolicyFacts
 from gateway.api.model import Accepted, Close, ContentKind, Outcome, Reason, Refused, SessionId, Unit, Verdict
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.http.north_home import (
+from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
+from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.http_services import (
     POLICY,
     DraftService,
     NorthHome,
@@ -30,8 +32,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
-from tests.harness.gateway_in_loop import record, tls_record, until
 from tests.harness.layer_pair import authority
 
 Start = Callable[..., Any]

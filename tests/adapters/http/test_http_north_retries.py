@@ -16,7 +16,9 @@ from aiohttp import web
 from adapters.http.north_config import NorthTimes
 from carriage.http import atls
 from gateway.api.model import Close, ContentKind, Outcome, Reason, SessionId, Unit
-from tests.adapters.http.north_home import (
+from tests.harness.free_port import free_port
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import (
     QUICK,
     DraftService,
     NorthHome,
@@ -27,8 +29,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.free_port import free_port
-from tests.harness.gateway_in_loop import record, until
 from tests.harness.layer_pair import authority
 
 DELIVERED = (Outcome.DELIVERED, None)
