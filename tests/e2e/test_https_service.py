@@ -1,5 +1,5 @@
-"""A phone over coaps and an application over MQTT talk layer 0 with a service on the web, behind a TLS terminator that
-nobody here wrote (nginx), through the real gateway; both go on when the gateway is killed and comes back."""
+"""A phone over coaps and an application over MQTT talk layer 0 with a service on the web, behind a TLS terminator of
+another make (nginx), through the real gateway; both go on when the gateway is killed and comes back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from endpoint.control import made_octets
 from endpoint.policy import read_policy
 from endpoint.session import EndpointSession, Established
 from layer.config import Role
-from tests.adapters.http.north_home import NumberingService, Place, localhost, serving
 from tests.harness.gateway_in_loop import until
+from tests.harness.http_services import NumberingService, Place, localhost, serving
 from tests.harness.layer_pair import authority
 
 POLICY = """\

@@ -21,7 +21,9 @@ from gateway.api.facts import PolicyFacts
 from gateway.api.model import Accepted, Close, ContentKind, Outcome, Reason, Refused, SessionId, Unit, Verdict
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.http.north_home import (
+from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
+from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.http_services import (
     POLICY,
     DraftService,
     NorthHome,
@@ -30,8 +32,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
-from tests.harness.gateway_in_loop import record, tls_record, until
 from tests.harness.layer_pair import authority
 
 Start = Callable[..., Any]
@@ -86,7 +86,7 @@ async def opened(home: NorthHome, content: ContentKind = DATA) -> SessionId:
 
 
 @pytest.mark.parametrize("content", [DATA, ContentKind.ATLS])
-async def test_a_session_goes_on_after_a_restart_where_it_was(start: Start, content: ContentKind) -> None:
+async def test_a_session_goes_on_after_a_restart(start: Start, content: ContentKind) -> None:
     service = NumberingService()
     service.replies = lambda payload: tls_record(seed=len(payload))
 
@@ -173,7 +173,7 @@ async def test_a_reload_goes_on_with_the_sessions_on_new_connections(start: Star
     assert not home.adapter.adopt(HttpAdapter(None, None))
 
 
-async def test_the_service_hears_that_a_unit_arrived_only_when_the_gateway_is_done_with_it(start: Start) -> None:
+async def test_a_unit_is_acknowledged_to_the_service_only_when_the_gateway_is_done_with_it(start: Start) -> None:
     service = NumberingService()
     home = await start(service, poll=30)
     home.far.takes = False
@@ -313,9 +313,9 @@ def test_what_cannot_work_is_a_doubt(tmp_path: Path) -> None:
 async def test_the_half_alone_conforms(tmp_path: Path) -> None:
     table = {"services": [{"url": "https://localhost:1/"}]}
     wrong = await check_adapter(
-        HttpPlugin(), table, tmp_path, claim="url:https://localhost:1/", patience=2.0, proxies=False
+        HttpPlugin(), table, tmp_path, claim="url:https://localhost:1/", patience=0.3, proxies=False
     )
-    # It is the first unit that opens a session at a service: until there is one, nobody knows whether it is there.
+    # The first unit opens a session at a service: until it comes, it is unknown whether the service is there.
     assert wrong == ["a Open for a peer that isn't there was delivered"]
 
 
