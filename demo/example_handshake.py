@@ -47,7 +47,7 @@ HANDSHAKES: Final = {1: "ClientHello", 2: "ServerHello"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WireStep:
     """One request and its answer, as they were on the wire. ``title`` and ``note``: what they are for."""
 
     title: str
@@ -57,7 +57,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ShownRecord:
     """A TLS record's header, and what its content is as far as it is in clear."""
 
     kind: int
@@ -72,7 +72,7 @@ def split(message: bytes) -> tuple[str, bytes]:
     return head.decode().replace("\r\n", "\n"), body
 
 
-def records(flight: bytes) -> list[Record]:
+def records(flight: bytes) -> list[ShownRecord]:
     found = []
     at = 0
     while at < len(flight):
@@ -82,7 +82,7 @@ def records(flight: bytes) -> list[Record]:
             int.from_bytes(flight[at + 3 : at + 5]),
         )
         content = HANDSHAKES.get(flight[at + 5], "?") if kind == 22 else "encrypted" if kind == 23 else "in clear"
-        found.append(Record(kind, version, length, content))
+        found.append(ShownRecord(kind, version, length, content))
         at += 5 + length
     return found
 
@@ -92,7 +92,7 @@ class _Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.steps: list[Step] = []
+        self.steps: list[WireStep] = []
 
     async def start(self) -> None:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -109,7 +109,7 @@ class _Client:
         fields = lower(tuple(line.split(": ", 1)) for line in rest)  # type: ignore[misc]
         length = int(dict(fields).get("content-length", "0"))
         body = await self._reader.readexactly(length)
-        self.steps.append(Step(title, note, sent, head + body))
+        self.steps.append(WireStep(title, note, sent, head + body))
         return HttpResponse(int(first.split()[1]), fields, body)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ async def _answer(asked: Asked) -> bytes:
     return asked.body.upper()
 
 
-async def run(folder: Path) -> list[Step]:
+async def run(folder: Path) -> list[WireStep]:
     """One session from its open to its close. ``folder``: for credentials."""
     authority = Authority.make(folder)
     for name, peer in (("phone", "door"), ("door", "phone")):
@@ -185,7 +185,7 @@ def _flight(session: EndpointSession) -> bytes:
     return b"".join(session.units_to_send())
 
 
-def page(steps: list[Step]) -> str:
+def page(steps: list[WireStep]) -> str:
     flights = []
     lines = [
         "# An example handshake over HTTP",

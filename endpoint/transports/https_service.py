@@ -26,7 +26,7 @@ from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import COOKIE_PREFIX, WELL_KNOWN, field_values, lower
 from common.latest import LatestValues
 from endpoint.transports.gateway_link import CarriageSession, Kind
-from endpoint.transports.https_listener import Connections
+from endpoint.transports.https_listener import ServiceListener
 from endpoint.transports.https_service_session import ServiceSession, SessionTimes
 from layer.errors import TransportError
 from layer.hosts import host_of
@@ -295,7 +295,7 @@ class ListeningService(ServiceLink):
         self._most = most_connections or 3 * limits.max_sessions + 64  # a poll, a unit, and a close
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
-        connections = Connections(self._on_request, most=self._most)
+        connections = ServiceListener(self._on_request, most=self._most)
         listening = await connections.listen(*self._where, self._context)
         try:
             await super().run(ready, incoming)
