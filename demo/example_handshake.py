@@ -47,7 +47,7 @@ HANDSHAKES: Final = {1: "ClientHello", 2: "ServerHello"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WireStep:
     """One request and its answer, as they were on the wire. ``title`` and ``note``: what they are for."""
 
     title: str
@@ -92,7 +92,7 @@ class _Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.steps: list[Step] = []
+        self.steps: list[WireStep] = []
 
     async def start(self) -> None:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -109,7 +109,7 @@ class _Client:
         fields = lower(tuple(line.split(": ", 1)) for line in rest)  # type: ignore[misc]
         length = int(dict(fields).get("content-length", "0"))
         body = await self._reader.readexactly(length)
-        self.steps.append(Step(title, note, sent, head + body))
+        self.steps.append(WireStep(title, note, sent, head + body))
         return HttpResponse(int(first.split()[1]), fields, body)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ async def _answer(asked: Asked) -> bytes:
     return asked.body.upper()
 
 
-async def run(folder: Path) -> list[Step]:
+async def run(folder: Path) -> list[WireStep]:
     """One session from its open to its close. ``folder``: for credentials."""
     authority = Authority.make(folder)
     for name, peer in (("phone", "door"), ("door", "phone")):
@@ -185,7 +185,7 @@ def _flight(session: EndpointSession) -> bytes:
     return b"".join(session.units_to_send())
 
 
-def page(steps: list[Step]) -> str:
+def page(steps: list[WireStep]) -> str:
     flights = []
     lines = [
         "# An example handshake over HTTP",

@@ -36,12 +36,12 @@ def listening_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
-class HttpsConnection(web.RequestHandler):
+class ServiceConnection(web.RequestHandler):
     """``served``: a request of it has come."""
 
     __slots__ = ("_bounds", "_patience", "served")  # fmt: skip
 
-    def __init__(self, manager: web.Server, bounds: Connections, **options: Any) -> None:
+    def __init__(self, manager: web.Server, bounds: ServiceListener, **options: Any) -> None:
         super().__init__(manager, **options)
         self._bounds = bounds
         self._patience: asyncio.TimerHandle | None = None
@@ -70,7 +70,7 @@ class HttpsConnection(web.RequestHandler):
             transport.abort()
 
 
-class Connections(web.Server):
+class ServiceListener(web.Server):
     """The connections of a listener, at most ``most``."""
 
     def __init__(self, handler: Handler, *, most: int, first_request: float = FIRST_REQUEST) -> None:
@@ -84,16 +84,16 @@ class Connections(web.Server):
         self._handler = handler
         self._options = options
         self._most = most
-        self._open: dict[HttpsConnection, None] = {}
+        self._open: dict[ServiceConnection, None] = {}
 
-    def __call__(self) -> HttpsConnection:
-        return HttpsConnection(self, self, loop=asyncio.get_running_loop(), **self._options)
+    def __call__(self) -> ServiceConnection:
+        return ServiceConnection(self, self, loop=asyncio.get_running_loop(), **self._options)
 
     @property
     def count(self) -> int:
         return len(self._open)
 
-    def add(self, connection: HttpsConnection) -> None:
+    def add(self, connection: ServiceConnection) -> None:
         """Of too many the oldest that waits is cut, else the new one."""
         self._open[connection] = None
         if len(self._open) > self._most:
@@ -101,7 +101,7 @@ class Connections(web.Server):
             self.remove(waiting)
             waiting.cut()
 
-    def remove(self, connection: HttpsConnection) -> None:
+    def remove(self, connection: ServiceConnection) -> None:
         self._open.pop(connection, None)
 
     async def end(self) -> None:
@@ -113,7 +113,7 @@ class Connections(web.Server):
         await asyncio.sleep(0)  # in which their sockets close
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        if isinstance(request.protocol, HttpsConnection):
+        if isinstance(request.protocol, ServiceConnection):
             request.protocol.served = True
         return await self._handler(request)
 

@@ -36,20 +36,20 @@ class SessionTimes:
     """For the client to read the last units of a session that we closed."""
 
 
-class ServedSessions(Protocol):
+class ServiceSessions(Protocol):
     """The table of sessions, as one of them sees it."""
 
-    def forget(self, session: ServedSession) -> None: ...
+    def forget(self, session: ServiceSession) -> None: ...
 
 
-class ServedSession(ReceivingEnd):
+class ServiceSession(ReceivingEnd):
     """``owner``: who may use it, as the web service knows its clients; ``host``: from there it was opened.
     ``draft``: its client speaks draft-friel-tls-atls-00's media type. ``used``: when a request came last, in seconds of
     the loop."""
 
     def __init__(
         self,
-        table: ServedSessions,
+        table: ServiceSessions,
         name: str,
         kind: Kind,
         peer: str,

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from demo.stack import free_port
 from endpoint.transports.gateway_link import CarriageSession, Kind
-from endpoint.transports.https_listener import Connections
+from endpoint.transports.https_listener import ServiceListener
 from endpoint.transports.https_service import COOKIE, ListeningService, ServiceLimits
 from endpoint.transports.https_service_session import SessionTimes
 from tests.endpoint.owner import Owner, unit, until
@@ -406,7 +406,7 @@ async def test_connections_without_a_request_end_and_make_room() -> None:
         handled.append(request.path)
         return web.Response()
 
-    connections = Connections(handler, most=3, first_request=0.5)
+    connections = ServiceListener(handler, most=3, first_request=0.5)
     listening = await connections.listen("127.0.0.1", port := free_port(), None)
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     for _, writer in slow:
