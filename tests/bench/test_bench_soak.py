@@ -63,7 +63,7 @@ async def test_a_gateway_that_keeps_something_of_each_message_is_not_flat(tmp_pa
 
 def test_the_page_has_the_table_of_the_saved_run() -> None:
     saved = json.loads((ROOT / "bench" / "results" / "soak-million.json").read_text())
-    found = {name: [Sample(*each) for each in rows] for name, rows in saved["samples"].items()}
+    found = {name: [MemorySample(*each) for each in rows] for name, rows in saved["samples"].items()}
     assert "\n".join(soak.page(found)) in (ROOT / "docs" / "bench.md").read_text()
     assert saved["machine"]["commit"].removesuffix("-dirty") in (ROOT / "docs" / "bench.md").read_text()
 
