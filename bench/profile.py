@@ -79,7 +79,7 @@ _FRAME = re.compile(r"^(?P<name>.*) \((?P<file>.*?)(:\d+)?\)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProfiledRow:
     """``load`` loads the process ``pid`` for so many seconds, and gives the messages."""
 
     name: str
@@ -110,7 +110,7 @@ def _room(file: str) -> str:
     return "other"
 
 
-async def _looked_at(row: Row, seconds: float, folder: Path) -> list[str]:
+async def _looked_at(row: ProfiledRow, seconds: float, folder: Path) -> list[str]:
     """py-spy's raw lines of the row under load."""
     raw = folder / "raw"
     load = asyncio.create_task(row.load(seconds + 2 * LEAD))
@@ -137,7 +137,7 @@ async def _looked_at(row: Row, seconds: float, folder: Path) -> list[str]:
     return raw.read_text().splitlines()
 
 
-async def _calls(row: Row, seconds: float, folder: Path) -> dict[str, float]:
+async def _calls(row: ProfiledRow, seconds: float, folder: Path) -> dict[str, float]:
     """System calls per message, by name; nothing without strace."""
     strace = shutil.which("strace")
     if strace is None:
@@ -161,15 +161,15 @@ async def _calls(row: Row, seconds: float, folder: Path) -> dict[str, float]:
 # The rows ----------------------------------------------------------------------------------------------------------
 
 
-def _of(row: Scenario, level: Level) -> Row:
+def _of(row: Scenario, level: Level) -> ProfiledRow:
     async def load(seconds: float) -> int:
         return int((await row.measure(level, warm=0.0, seconds=seconds))["messages"])
 
-    return Row(f"{row.name.removeprefix('gateway, ')}, {level.name}", row.pid, load)
+    return ProfiledRow(f"{row.name.removeprefix('gateway, ')}, {level.name}", row.pid, load)
 
 
 @contextlib.asynccontextmanager
-async def _ip(folder: Path) -> AsyncIterator[list[Row]]:
+async def _ip(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
     site, levels = Site(folder), (full(CLIENTS), at(100))
     async with CheckoutStack(folder / "i") as stack:
         try:
@@ -180,7 +180,7 @@ async def _ip(folder: Path) -> AsyncIterator[list[Row]]:
 
 
 @contextlib.asynccontextmanager
-async def _zigbee(folder: Path) -> AsyncIterator[list[Row]]:
+async def _zigbee(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
     site, levels = Site(folder), (full(8), at(50))
     async with CheckoutStack(folder / "z") as stack:
         try:
@@ -191,7 +191,7 @@ async def _zigbee(folder: Path) -> AsyncIterator[list[Row]]:
 
 
 @contextlib.asynccontextmanager
-async def _house(folder: Path) -> AsyncIterator[list[Row]]:
+async def _house(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
     with running_broker(folder) as (port, pid):
         async with CheckoutStack(folder / "h") as stack:
             hub = OurGateway(stack, Site(folder), port, pid, devices(lamp=1, climate=SENSORS), "gateway")
@@ -215,9 +215,9 @@ async def _house(folder: Path) -> AsyncIterator[list[Row]]:
                     return done
 
                 yield [
-                    Row("report to mqtt, full", hub.pid, partial(reports, 0.0)),
-                    Row("report to mqtt, 50/s", hub.pid, partial(reports, 50.0)),
-                    Row("mqtt set to frame, one by one", hub.pid, switching),
+                    ProfiledRow("report to mqtt, full", hub.pid, partial(reports, 0.0)),
+                    ProfiledRow("report to mqtt, 50/s", hub.pid, partial(reports, 50.0)),
+                    ProfiledRow("mqtt set to frame, one by one", hub.pid, switching),
                 ]
             finally:
                 await hub.close()
@@ -243,7 +243,7 @@ class Profile:
         return {KERNEL: self.kernel, **{name: (1 - self.kernel) * count / total for name, count in looks.items()}}
 
 
-async def profile(row: Row, seconds: float, folder: Path) -> Profile:
+async def profile(row: ProfiledRow, seconds: float, folder: Path) -> Profile:
     _say(f"{row.name}: CPU")
     await row.load(LEAD)
     used, (user, system) = usage(row.pid).cpu, _ticks(row.pid)

@@ -27,7 +27,7 @@ from carriage.http.atls_format import COOKIE_PREFIX, WELL_KNOWN, field_values, l
 from common.latest import LatestValues
 from endpoint.transports.gateway_link import CarriageSession, Kind
 from endpoint.transports.https_listener import ServiceListener
-from endpoint.transports.https_service_session import ServiceSession, SessionTimes
+from endpoint.transports.https_service_session import ServedSession, SessionTimes
 from layer.errors import TransportError
 from layer.hosts import host_of
 
@@ -80,7 +80,7 @@ class ServiceLink:
         self._limits = limits
         self._secure = secure
         self._owner_of = owner_of
-        self._sessions: dict[str, ServiceSession] = {}
+        self._sessions: dict[str, ServedSession] = {}
         self._hosts: Counter[object] = Counter()
         self._opened: LatestValues[tuple[str, str, Kind], str] = LatestValues(2 * limits.max_sessions)
         self._incoming: Callable[[CarriageSession], None] | None = None
@@ -115,7 +115,7 @@ class ServiceLink:
 
     # Sessions
 
-    def forget(self, session: ServiceSession) -> None:
+    def forget(self, session: ServedSession) -> None:
         if self._sessions.pop(session.name, None) is not None:
             self._hosts[session.host] -= 1
             self._hosts += Counter()  # drops what is zero
@@ -153,7 +153,7 @@ class ServiceLink:
             if self._incoming is None or not self._has_room(host):
                 return atls.refusal("busy", RETRY_AFTER)
             name = secrets.token_hex(16)
-            session = self._sessions[name] = ServiceSession(
+            session = self._sessions[name] = ServedSession(
                 self, name, asked.kind, peer, owner=owner, host=host, draft=asked.draft, times=self._limits.times
             )
             self._hosts[host] += 1
@@ -167,7 +167,7 @@ class ServiceLink:
             answer = await session.take(0, asked.payload, asked.draft, whole=asked.draft and asked.nonce is None)
         return atls.opened(session.name, answer) if answer.status == 200 else answer
 
-    def _find(self, name: str, owner: str) -> ServiceSession | None:
+    def _find(self, name: str, owner: str) -> ServedSession | None:
         """Another owner's session is no other case than none at all."""
         session = self._sessions.get(name)
         return session if session is not None and session.owner == owner else None
@@ -254,7 +254,7 @@ def _sent(answer: HttpResponse, *, close: bool = False) -> web.Response:
     return response
 
 
-async def _stream(request: web.BaseRequest, session: ServiceSession, last: int | None) -> web.StreamResponse:
+async def _stream(request: web.BaseRequest, session: ServedSession, last: int | None) -> web.StreamResponse:
     """Events: the number of each unit that waits; ``end`` when the session is over."""
     response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
     await response.prepare(request)

@@ -39,10 +39,10 @@ class SessionTimes:
 class ServiceSessions(Protocol):
     """The table of sessions, as one of them sees it."""
 
-    def forget(self, session: ServiceSession) -> None: ...
+    def forget(self, session: ServedSession) -> None: ...
 
 
-class ServiceSession(ReceivingEnd):
+class ServedSession(ReceivingEnd):
     """``owner``: who may use it, as the web service knows its clients; ``host``: from there it was opened.
     ``draft``: its client speaks draft-friel-tls-atls-00's media type. ``used``: when a request came last, in seconds of
     the loop."""

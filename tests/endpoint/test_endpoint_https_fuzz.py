@@ -13,7 +13,7 @@ from carriage.http.atls import HttpResponse
 from carriage.http.atls_client import ReceivedUnit, SessionRefused, read_unit
 from carriage.http.inbox_client import InboxList, read_inbox
 from endpoint.transports.https_hop import MAX_SHOWN, _facts, place_of
-from endpoint.transports.https_service_session import ServiceSession, SessionTimes
+from endpoint.transports.https_service_session import ServedSession, SessionTimes
 from endpoint.transports.https_session import MAX_COOKIES, _cookies
 from layer.errors import PeerError, UsageError
 from tests.endpoint.owner import Owner
@@ -80,7 +80,7 @@ def test_any_text_is_a_url_or_a_usage_error(text: str) -> None:
 
 
 class Table:
-    def forget(self, session: ServiceSession) -> None:
+    def forget(self, session: ServedSession) -> None:
         pass
 
 
@@ -102,7 +102,7 @@ def test_requests_in_any_order_deliver_each_unit_once_and_in_order(steps: Any, k
 
     async def run() -> None:
         times = SessionTimes(reply_window=0.0)
-        session = ServiceSession(Table(), "ab" * 16, kind, "peer", owner="", host="", times=times)
+        session = ServedSession(Table(), "ab" * 16, kind, "peer", owner="", host="", times=times)
         owner = Owner(session)
         sent = 0
         for step, number in steps:
