@@ -139,7 +139,7 @@ class Sessions:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError as error:
                 cancelled = error
-            # Not in the handler, where nothing is to be awaited: see docs/decisions, "Hot values".
+            # Behind the handler, in which nothing is awaited: see docs/decisions, "Hot values".
             self._pause()
             if client.is_connected:
                 self._tell_state(bodies.State.OFFLINE)

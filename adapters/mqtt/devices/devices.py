@@ -147,7 +147,7 @@ class DeviceTopics:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError as error:
                 cancelled = error
-            # Not in the handler, where nothing is to be awaited: see docs/decisions, "Hot values".
+            # Behind the handler, in which nothing is awaited: see docs/decisions, "Hot values".
             self._watch.due = False
             self._publisher.close()
             if self._migration is not None:
