@@ -18,7 +18,7 @@ help:
 	@echo "make coverage    which lines and branches the unit tests run, and whether they are still as many (two minutes)"
 	@echo "make mutants     change one small thing at a time; do the tests notice? MUTANTS_ARGS=--help lists the choices"
 	@echo "make bench       measure the forwarding path beside its peers and commit e976080; prints ratios (ten minutes)"
-	@echo "make bench-peers measure the gateway beside zigbee2mqtt and bellows at equal virtual dongles (a quarter of an hour)"
+	@echo "make bench-peers measure the gateway (pure, compiled, as it was) beside zigbee2mqtt and bellows (half an hour)"
 	@echo "make counts      count Python calls and objects per message; COUNTS_ARGS=--write puts them into docs/bench.md"
 	@echo "make schemas     write config/*.schema.json again from the models"
 	@echo "make clean       remove $(VENV) and the caches"

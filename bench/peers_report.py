@@ -179,7 +179,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """The report for people."""
     yield from _head(report)
     runs = report["runs"]
-    for each in (rows(runs), [SHARE_HEADINGS, *shares(runs)]):
+    for each in _tables(runs):
         yield ""
         widths = [max(map(len, column)) for column in zip(*each, strict=True)]
         for cells in each:
@@ -191,13 +191,20 @@ def page(report: Mapping[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
     yield from _head(report)
     runs = report["runs"]
-    for each in (rows(runs), [SHARE_HEADINGS, *shares(runs)]):
+    for each in _tables(runs):
         yield ""
         for number, cells in enumerate(each):
             yield "| " + " | ".join(cells) + " |"
             if not number:
                 yield "|---" * len(cells) + "|"
     yield from _notes(runs)
+
+
+def _tables(runs: Runs) -> Iterator[list[tuple[str, ...]]]:
+    yield rows(runs)
+    taken = list(shares(runs))
+    if taken:
+        yield [SHARE_HEADINGS, *taken]
 
 
 def _notes(runs: Runs) -> Iterator[str]:

@@ -66,9 +66,9 @@ async def floor(site: Site) -> list[Scenario]:
 async def over_ip(site: Site, stack: Stack, beside: Stack | None = None) -> list[Scenario]:
     """coaps in, MQTT out, and the parts of it."""
     levels = (full(CLIENTS), at(100))
-    rows = [await _coaps_to_mqtt(site, stack, levels)]
+    rows = [await coaps_to_mqtt(site, stack, levels)]
     if beside:
-        rows[0].beside = await _coaps_to_mqtt(site, beside, levels)
+        rows[0].beside = await coaps_to_mqtt(site, beside, levels)
     broker = stack.broker
     assert broker is not None and stack.link_psks is not None
     psks, password = stack.link_psks.path, broker.passwords["gateway"]
@@ -86,7 +86,8 @@ async def over_ip(site: Site, stack: Stack, beside: Stack | None = None) -> list
     return rows
 
 
-async def _coaps_to_mqtt(site: Site, stack: Stack, levels: tuple[Level, ...]) -> Scenario:
+async def coaps_to_mqtt(site: Site, stack: Stack, levels: tuple[Level, ...]) -> Scenario:
+    """A gateway with coaps clients on one side and an application behind a broker on the other."""
     stack.write_policy(POLICY_IP)
     stack.link_psks = make_psk_file(stack.directory / "link.psk", *(f"c{n}" for n in range(CLIENTS)))
     await stack.start_broker(["gateway", "app"])
@@ -99,22 +100,22 @@ async def _coaps_to_mqtt(site: Site, stack: Stack, levels: tuple[Level, ...]) ->
     return Scenario("gateway, coaps to mqtt", "POST in, PUBLISH out, 2.04 back", UNIT, load, gateway.pid, levels)
 
 
+async def zigbee_to_coaps(site: Site, stack: Stack, levels: tuple[Level, ...]) -> Scenario:
+    """A gateway with a device behind a virtual dongle and a phone over coaps."""
+    stack.write_policy(POLICY_ZIGBEE)
+    await stack.start_simulator("--seed", "1")
+    quiet(stack.write_config(mqtt=False))
+    gateway = await stack.start_gateway()
+    await stack.ask("permit-join", "--seconds", "254")
+    name, psk = f"device {stack.directory.name}", stack.directory / "phone-link.psk"
+    load = await site.start(name, "bench.zigbee", "through", stack.attach_socket, LAMP, stack.coaps_port, psk, SLICE)
+    what = "tunnel frame in, notification out"
+    return Scenario("gateway, zigbee to coaps", what, SLICE, load, gateway.pid, levels)
+
+
 async def over_zigbee(site: Site, stack: Stack, other: Stack, beside: Stack | None = None) -> list[Scenario]:
     """ZigBee in, coaps out; and bellows alone, on a separate dongle, started alike."""
     levels = (full(8), at(50))
-
-    async def ours(stack: Stack) -> Scenario:
-        stack.write_policy(POLICY_ZIGBEE)
-        await stack.start_simulator("--seed", "1")
-        quiet(stack.write_config(mqtt=False))
-        gateway = await stack.start_gateway()
-        await stack.ask("permit-join", "--seconds", "254")
-        name, psk = f"device {stack.directory.name}", stack.directory / "phone-link.psk"
-        load = await site.start(
-            name, "bench.zigbee", "through", stack.attach_socket, LAMP, stack.coaps_port, psk, SLICE
-        )
-        what = "tunnel frame in, notification out"
-        return Scenario("gateway, zigbee to coaps", what, SLICE, load, gateway.pid, levels)
 
     async def theirs() -> Scenario:
         await other.start_simulator("--seed", "1")
@@ -123,7 +124,8 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack, beside: Stack | No
         what = "ControllerApplication, packet_received counts"
         return Scenario("bellows", what, SLICE, load, process.pid, levels)
 
-    row, bellows, *there = await asyncio.gather(ours(stack), theirs(), *([ours(beside)] if beside else []))
+    gateways = [zigbee_to_coaps(site, each, levels) for each in (stack, beside) if each]
+    bellows, row, *there = await asyncio.gather(theirs(), *gateways)
     row.beside = there[0] if there else None
     return [row, bellows]
 

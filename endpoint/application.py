@@ -28,6 +28,7 @@ from endpoint.control import (
     parse_command,
 )
 from endpoint.handler import Asked, Handler
+from endpoint.live_session import LiveSession
 from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
@@ -47,22 +48,6 @@ MAX_ASKED = 32
 """Requests of one session that a handler works on."""
 LEAVE_WITHIN = 5.0
 """Seconds that the last closes may take to reach the gateway."""
-
-
-class _Live:
-    """One session and what is sent in it. ``ours``: we opened it."""
-
-    def __init__(self, number: int, runner: Runner, messages: Messages, *, ours: bool) -> None:
-        self.number = number
-        self.runner = runner
-        self.messages = messages
-        self.ours = ours
-        self.established = False
-        self.info: AssociationInfo | None = None
-        self.asked = 0
-        """Requests that the handler works on."""
-        self.learning: int | None = None
-        """The exchange that asks for authorities."""
 
 
 class Application:
@@ -93,7 +78,7 @@ class Application:
         self._handler = handler
         self._authorities = authorities
         self._learn = learn
-        self._live: dict[int, _Live] = {}
+        self._live: dict[int, LiveSession] = {}
         self._count = 0
         self._opening = 0
         self._random = random.SystemRandom()
@@ -205,7 +190,7 @@ class Application:
             raw=self._policy.application == "raw",
             sent=lambda data, began, status: self._on_sent(number, data, began, status),
         )
-        self._live[number] = _Live(number, runner, messages, ours=role is Role.CLIENT)
+        self._live[number] = LiveSession(number, runner, messages, ours=role is Role.CLIENT)
         runner.start()
 
     def _on_event(self, number: int, event: SessionEvent) -> None:
@@ -243,7 +228,7 @@ class Application:
                 return
         self._leave_if_done()
 
-    def _established(self, live: _Live, info: AssociationInfo) -> None:
+    def _established(self, live: LiveSession, info: AssociationInfo) -> None:
         live.established = True
         live.info = info
         live.runner.carriage.proven()
@@ -265,7 +250,7 @@ class Application:
         for data in self._to_send:
             self._send(live, data)
 
-    def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
+    def _serve(self, live: LiveSession, exchange: int, request: coap.Request) -> None:
         path = [value for number, value in request.options if number == options.URI_PATH]
         if self._authorities is not None and path == [b".well-known", b"est", b"crts"]:
             answer = self._authorities if request.code == codes.GET else coap.Response(codes.METHOD_NOT_ALLOWED)
@@ -282,7 +267,7 @@ class Application:
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
 
-    def _ask_handler(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
+    def _ask_handler(self, live: LiveSession, exchange: int | None, request: coap.Request) -> None:
         """``exchange`` is None if the request is a raw message."""
         assert self._tasks is not None
         if live.asked >= MAX_ASKED:
@@ -292,7 +277,7 @@ class Application:
         live.asked += 1
         self._tasks.create_task(self._handle(live, exchange, request), name="handler")
 
-    async def _handle(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
+    async def _handle(self, live: LiveSession, exchange: int | None, request: coap.Request) -> None:
         assert self._handler is not None
         assert live.info is not None
         path = "/".join(v.decode("utf-8", "replace") for number, v in request.options if number == options.URI_PATH)
@@ -308,7 +293,7 @@ class Application:
             answer = coap.Response(codes.CONTENT if reads else codes.CHANGED, payload=answer)
         self._respond(live, exchange, answer)
 
-    def _respond(self, live: _Live, exchange: int | None, answer: coap.Response) -> None:
+    def _respond(self, live: LiveSession, exchange: int | None, answer: coap.Response) -> None:
         if live.number not in self._live:
             return
         if exchange is not None:
@@ -319,7 +304,7 @@ class Application:
 
     # Authorities that the other end names
 
-    def _learnt(self, live: _Live, answer: coap.Response) -> None:
+    def _learnt(self, live: LiveSession, answer: coap.Response) -> None:
         from endpoint.authorities import learn  # as above
 
         assert self._learn is not None
@@ -331,14 +316,14 @@ class Application:
         else:
             self._report("learnt", session=live.number, file=str(self._learn), authorities=found)
 
-    def _not_learnt(self, live: _Live, reason: str) -> None:
+    def _not_learnt(self, live: LiveSession, reason: str) -> None:
         live.learning = None
         self._failed = True
         self._report("error", session=live.number, reason=f"no authorities learnt: {reason}")
 
     # Messages
 
-    def _send(self, live: _Live, data: bytes) -> None:
+    def _send(self, live: LiveSession, data: bytes) -> None:
         try:
             live.messages.send(data)
         except UsageError as error:
@@ -399,7 +384,7 @@ class Application:
             case QuitCommand():
                 self.quit()
 
-    def _session(self, number: int, *, established: bool = True) -> _Live:
+    def _session(self, number: int, *, established: bool = True) -> LiveSession:
         live = self._live.get(number)
         if live is None:
             raise PeerError(f"no session {number}")

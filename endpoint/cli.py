@@ -281,7 +281,8 @@ def serve(
         raise click.UsageError("--tls-terminated goes with --plain: else TLS ends here")
 
     def link(policy: Layer0Policy, report: Report) -> GatewayLink:
-        from endpoint.transports.https_service import ListeningService, ServiceLimits, listening_context
+        from endpoint.transports.https_listener import listening_context
+        from endpoint.transports.https_service import ListeningService, ServiceLimits
 
         context = listening_context(certificate_file, key_file) if certificate_file and key_file else None
         limits = ServiceLimits(max_sessions=max_sessions, idle=idle, max_body=max_body)

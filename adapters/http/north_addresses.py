@@ -1,5 +1,5 @@
 """What a service's name may resolve to. A name is looked up once for a connection, and the address that was judged is
-the one that is called, so that nobody who answers for a name can have us call inside our own network.
+the one that is called, so that a name server can't have us call inside our own network.
 
 An address that stands in a url, and ``localhost``, were chosen by a person and are called in any case. With a proxy the
 proxy's address is judged; the service's is the proxy's business.

@@ -44,7 +44,7 @@ _READ: Final = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer. ``sent``: the service may have had the request. ``reason`` None: nobody wanted the answer any more."""
+    """No answer. ``sent``: the service may have had the request. ``reason`` None: it was no longer wanted."""
 
     reason: Reason | None
     detail: str
@@ -213,7 +213,7 @@ class ServiceClient:
         wait: int | None = None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Answered | Failed:
-        """Send a request and hear its answer. Never raises for what the service or the network does.
+        """Send a request and wait for its answer. Never raises for what the service or the network does.
 
         ``again``: it may be sent twice. ``wait``: seconds for which the service may hold the answer back. ``wanted`` is
         asked before each attempt.
@@ -318,7 +318,7 @@ class ServiceClient:
 
     def _comes_again(self, response: HttpResponse, early: bool) -> float | None:
         """Seconds after which the same request goes again, since the service says that it has done nothing."""
-        if response.status == 425:  # RFC 8470, section 5.2: there was no early data of ours, and the handshake is over
+        if response.status == 425:  # RFC 8470, section 5.2: we sent no early data, and the handshake is over
             return None if early else 0.0
         if response.status not in (429, 503):
             return None

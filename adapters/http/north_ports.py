@@ -30,7 +30,7 @@ class ServiceEnd(Protocol):
     cookies: SessionCookies
     opened: bool
     numbers: bool
-    """The service numbers its units, and so knows a repeated one of ours."""
+    """The service numbers its units, and so knows if we repeat one."""
     over: bool
     link: LinkSecurity
     """Of the last answer."""

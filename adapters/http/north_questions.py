@@ -2,7 +2,7 @@
 
 A question says that all units before the one that it asks for have arrived, so it is asked only when the gateway has
 delivered or stored these. A service that answers at once and without a unit is asked ever less often; one that refuses
-questions is asked no more.
+questions is no longer asked.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Questions:
             task.cancel()
 
     def yield_to_unit(self) -> None:
-        """A unit of ours is about to go out. Answers without numbers must not come at once: their order would be
+        """Our next unit is about to go out. Answers without numbers must not come at once: their order would be
         unknown."""
         if self._asking and not self._end.numbers:
             self.stop()

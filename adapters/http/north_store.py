@@ -46,7 +46,7 @@ class SessionStore:
         self._file.write(rows)
 
     def take_up(self, session: ServiceSession) -> str | None:
-        """Give a session the cookies that were stored for it; where it is. None: nothing that fits."""
+        """Give a session the cookies that were stored for it, and return its Location. None: nothing fits."""
         row = self.found.pop(session.id, None)
         try:
             if not isinstance(row, dict) or row["url"] != session.url or not _place(row["location"]):

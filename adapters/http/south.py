@@ -25,8 +25,8 @@ from gateway.api.ports import AdapterContext
 LISTEN_AGAIN: Final = 5.0
 """Seconds after which an address that can't be had is tried again."""
 
-_IN_PLACE: Final = ("names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins")
-"""Keys whose change needs no restart of the adapter, as long as it doesn't make or end TLS."""
+_IN_PLACE: Final = ("names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins", "services")
+"""Keys whose change needs no restart of this half: of services the other half judges; TLS may not begin or end."""
 
 
 class South:
@@ -89,33 +89,33 @@ class South:
         admission = ClientAdmission(frozenset(), frozenset(), {}) if fresh is None else fresh.admission
         tls = None if fresh is None else fresh._listener.tls
         claims = set(self.admission.shut_out_by(admission))
-        certified = [client for client in self._clients if client.identity.claims[0].startswith(OF_CERTIFICATES)]
-        trusted = [client for client in certified if tls is not None and tls.trusts(client.presented)]
-        others = {claim for client in trusted for claim in client.identity.claims}  # such as the name of a whole fleet
-        claims |= {claim for client in certified if client not in trusted for claim in client.identity.claims} - others
+        certified = {client.presented: client.identity.claims for client in self._clients if client.presented}
+        shown = [each.tls for each in self._listener.connections() if each.tls is not None and each.tls.claims]
+        certified |= {each.presented: each.claims for each in shown}
+        trusted = {each for each in certified if tls is not None and tls.trusts(each)}
+        others = {claim for each in trusted for claim in certified[each]}  # such as the name of a whole fleet
+        claims |= {claim for each in certified.keys() - trusted for claim in certified[each]} - others
         if fits and fresh is not None:
             self._table = fresh._table
             self._requests.admission = admission
             self._listener.tls = tls
-        self._shut_out(claims)
+        self._shut_out(claims, certified.keys() - trusted)
         return fits
 
     def _same(self, fresh: South) -> bool:
         same = _fixed(self._table) == _fixed(fresh._table)
         return same and (self._listener.tls is None) == (fresh._listener.tls is None)
 
-    def _shut_out(self, claims: set[str]) -> None:
-        if not claims:
-            return
+    def _shut_out(self, claims: set[str], certificates: set[tuple[bytes, ...]]) -> None:
+        """``certificates``: the chains that lead to nothing that is trusted any longer."""
         gone = [client for client in self._clients if client.identity.claims[0] in claims]
         for claim in sorted(claims):
             self._sessions.mailboxes.end_all(claim)
         self._sessions.shut_out(gone)
         for client in gone:
             self._clients.forget(client)
-        presented = {client.presented for client in gone if client.presented}
         for connection in self._listener.connections():
-            if connection.tls is not None and connection.tls.presented in presented:
+            if connection.tls is not None and connection.tls.presented in certificates:
                 connection.leave()
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:

@@ -222,14 +222,17 @@ class HttpListener:
     async def _begin(self, accepted: socket.socket, address: Any, slot: _Slot, with_tls: bool, server: _Server) -> None:
         """Shake hands. From ``connection_made`` on the connection is its own."""
         tls: dict[str, Any] = {}
+        trusted = self.tls
         if with_tls:
-            assert self.tls is not None
+            assert trusted is not None
             within = self._table.handshake_within
-            tls = {"ssl": self.tls.context, "ssl_handshake_timeout": within, "ssl_shutdown_timeout": FAREWELL}
+            tls = {"ssl": trusted.context, "ssl_handshake_timeout": within, "ssl_shutdown_timeout": FAREWELL}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: server.protocol(slot, self._forget), accepted, **tls
             )
+            if self.tls is not trusted and slot.connection is not None:  # it was judged by what no longer counts
+                slot.connection.cut()
         except OSError as error:  # ssl.SSLError and TimeoutError too
             self._refused(address, error)
         finally:

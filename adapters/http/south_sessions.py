@@ -156,14 +156,17 @@ class ClientSessions:
             )
         )
         if isinstance(verdict, Refused):
+            if content is not ContentKind.ATLS:  # it is lost, as a datagram may be; a stream needs it
+                _count(self._owned(client, session), pending.n)
             return atls.refusal(verdict.reason.value, verdict.retry_after)
+        downlink = mailboxes.table.enter(client, session, content)
+        _count(downlink, pending.n)
         if verdict.duplicate:
-            self._repeated(pending, mailboxes.table.find(client, session))
+            self._repeated(pending, downlink)
         else:
             self._submitted[identifier] = pending
-            downlink = pending.downlink = mailboxes.table.enter(client, session, content)
+            pending.downlink = downlink
             if downlink is not None:  # else it was dropped and its session ended with it, which the receipt says
-                downlink.next_in, downlink.resumed = pending.n + 1, False
                 if downlink.shown:  # only a new unit says that the client has had its answer to the last one
                     mailboxes.acknowledge(downlink)
                 downlink.sent.waiting[pending.n] = pending
@@ -348,6 +351,12 @@ class ClientSessions:
             pending.refuse(Reason.BUSY, 1.0)
         self._submitted.clear()
         self.mailboxes.close()
+
+
+def _count(downlink: ClientDownlink | None, n: int) -> None:
+    """The engine has judged unit ``n``: the next one is no gap."""
+    if downlink is not None:
+        downlink.next_in, downlink.resumed = max(downlink.next_in, n + 1), False
 
 
 def _pending(client: HttpClient) -> WaitingRequest:

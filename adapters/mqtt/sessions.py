@@ -139,7 +139,7 @@ class Sessions:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError as error:
                 cancelled = error
-            # Behind the handler, in which nothing is awaited: see docs/decisions, "Hot values".
+            # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
             self._pause()
             if client.is_connected:
                 self._tell_state(bodies.State.OFFLINE)

@@ -119,7 +119,9 @@ class CommandExecution:
             if not frames:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
-            results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
+            results = {}
+            for name in unset:
+                results[name] = PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE)
             execution = _Execution(wanted.id, device, model, names, frames, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(execution)

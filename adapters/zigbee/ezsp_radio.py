@@ -106,7 +106,7 @@ class EzspRadio:
             while (nwk, tag) in app._pending_requests:
                 tag = app.get_sequence()
             app._pending_requests[nwk, tag] = sent
-            status = await app._ezsp.unicast(
+            status = await app._ezsp._protocol.unicast(
                 nwk,
                 frame.profile,
                 frame.cluster,

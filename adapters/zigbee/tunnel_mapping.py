@@ -32,8 +32,9 @@ _LOG = logging.getLogger(__name__)
 BridgeKey = tuple[str, int, bool]
 """The device's EUI64, its endpoint, and whether frames go under the device's own link key."""
 
-HELD_UNITS: Final = 4
-"""Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
+HELD_UNITS: Final = 16
+"""Units kept for another try while flow control holds the sender back, with those that were on the air before: a device
+that sends all that it has is some ten ahead. More are lost, which it learns."""
 SUBMITTED: Final = 256
 """Units of a device in one session that have no final receipt yet."""
 DEFAULT_PAUSE: Final = 1.0

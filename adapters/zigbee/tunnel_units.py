@@ -34,8 +34,9 @@ class IncomingUnits:
             if len(session.held) < HELD_UNITS:
                 session.held.append((event.n, Sealed(event.data)))
             else:
+                # By its number: an error names none, and its receiver would give up the one that it is sending.
                 self._shared.counters["overflows"] += 1
-                self._tunnels.data_error(event.handle, TransferError.DATA_OVERFLOW, now)
+                self._tunnels.report_loss(event.handle, event.n, LossReason.BUSY, now)
             return
         self._submit_unit(session, event.n, Sealed(event.data), now)
 

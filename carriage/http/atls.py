@@ -56,7 +56,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """``fields``: without Content-Length, which its sender adds."""
+    """``fields``: without Content-Length, which the server adds."""
 
     status: int
     fields: Fields = ()

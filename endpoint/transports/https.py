@@ -97,6 +97,10 @@ class HttpsLink:
         self._reported: SeenCertificate | None = None
 
     @property
+    def origin(self) -> str:
+        return self._place.origin
+
+    @property
     def wait(self) -> int:
         return self._limits.wait
 

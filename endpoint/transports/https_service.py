@@ -17,7 +17,6 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -27,9 +26,9 @@ from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import COOKIE_PREFIX, WELL_KNOWN, field_values, lower
 from common.latest import LatestValues
 from endpoint.transports.gateway_link import CarriageSession, Kind
+from endpoint.transports.https_listener import ServiceListener
 from endpoint.transports.https_service_session import ServiceSession, SessionTimes
-from layer.credentials import load_private_key
-from layer.errors import CredentialError, TransportError
+from layer.errors import TransportError
 from layer.hosts import host_of
 
 COOKIE: Final = f"{COOKIE_PREFIX}service"
@@ -55,6 +54,7 @@ class ServiceLimits:
 
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What a route of a web application calls."""
 
 
 def no_owner(request: web.BaseRequest) -> str:
@@ -174,16 +174,18 @@ class ServiceLink:
 
     # Requests
 
-    async def open_request(self, request: web.Request) -> web.StreamResponse:
+    async def open_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """``/.well-known/atls``."""
         cookie = request.cookies.get(COOKIE) if "nonce=" not in request.rel_url.raw_query_string else None
         return await self._answer(request, WELL_KNOWN, cookie)
 
-    async def session_request(self, request: web.Request) -> web.StreamResponse:
+    async def session_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """``/atls/{session}``."""
-        return await self._answer(request, f"/atls/{request.match_info['session']}", None)
+        place = request.rel_url.raw_path
+        at = place.rfind("/atls/")  # a route also matches what is percent-encoded, which no session's place is
+        return await self._answer(request, place[at:] if at >= 0 else place, None)
 
-    async def _answer(self, request: web.Request, path: str, cookie: str | None) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, path: str, cookie: str | None) -> web.StreamResponse:
         try:
             body = await self._body(request)
         except TimeoutError:
@@ -218,7 +220,7 @@ class ServiceLink:
             return _sent(atls.refusal("content", detail="a unit of another kind than its session"))
         return _sent(await session.take(operation.n, operation.payload, operation.draft, whole=operation.n is None))
 
-    async def _body(self, request: web.Request) -> bytes | None:
+    async def _body(self, request: web.BaseRequest) -> bytes | None:
         """The body; None: too long. TimeoutError: too slow."""
         most = self._limits.max_body
         if request.content_length is not None and request.content_length > most:
@@ -231,7 +233,7 @@ class ServiceLink:
                     return None
         return bytes(body)
 
-    def _placed(self, request: web.Request, path: str, answer: HttpResponse) -> HttpResponse:
+    def _placed(self, request: web.BaseRequest, path: str, answer: HttpResponse) -> HttpResponse:
         """The answer to an open, with its place below the prefix that we are mounted at, and its cookie over https: one
         without Secure could be read on the way, and a name with ``__Host-`` must have it (RFC 6265bis 4.1.3.2)."""
         places = field_values(answer.fields, "location")
@@ -252,7 +254,7 @@ def _sent(answer: HttpResponse, *, close: bool = False) -> web.Response:
     return response
 
 
-async def _stream(request: web.Request, session: ServiceSession, last: int | None) -> web.StreamResponse:
+async def _stream(request: web.BaseRequest, session: ServiceSession, last: int | None) -> web.StreamResponse:
     """Events: the number of each unit that waits; ``end`` when the session is over."""
     response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
     await response.prepare(request)
@@ -270,42 +272,40 @@ async def _stream(request: web.Request, session: ServiceSession, last: int | Non
     return response
 
 
-def listening_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Of a server with this certificate and key. CredentialError: they can't be used."""
-    load_private_key(key_file)  # refuses a key that others can read, and one with a passphrase
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate_file, key_file)
-    except (OSError, ssl.SSLError):
-        raise CredentialError(
-            str(certificate_file), "holds no certificate of the private key; give both in PEM"
-        ) from None
-    return context
-
-
 class ListeningService(ServiceLink):
     """A service with a listener, for a process that is nothing else.
 
-    ``context``: None: plain http.
+    ``context``: None: plain http. ``most_connections``: None: as many as the sessions can use.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, kind: Kind, **settings: Any) -> None:
-        super().__init__(kind, **settings)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        kind: Kind,
+        *,
+        limits: ServiceLimits = ServiceLimits(),
+        most_connections: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(kind, limits=limits, **settings)
         self._where = (host, port)
         self._context = context
+        self._most = most_connections or 3 * limits.max_sessions + 64  # a poll, a unit, and a close
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
-        app = web.Application()
-        app.add_routes(self.routes(self.open_request, self.session_request))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
-        await runner.setup()
+        connections = ServiceListener(self._on_request, most=self._most)
+        listening = await connections.listen(*self._where, self._context)
         try:
-            host, port = self._where
-            try:
-                await web.TCPSite(runner, host, port, ssl_context=self._context).start()
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise TransportError(f"can't listen at {host} port {port}: {reason}", transient=False) from None
             await super().run(ready, incoming)
         finally:
-            await runner.cleanup()
+            listening.close()
+            await connections.end()
+
+    async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.rel_url.raw_path == WELL_KNOWN:
+            return await self.open_request(request)
+        if request.rel_url.raw_path.startswith("/atls/"):
+            return await self.session_request(request)
+        return _sent(atls.refusal("unknown"))

@@ -36,7 +36,7 @@ class SessionTimes:
     """For the client to read the last units of a session that we closed."""
 
 
-class Sessions(Protocol):
+class ServiceSessions(Protocol):
     """The table of sessions, as one of them sees it."""
 
     def forget(self, session: ServiceSession) -> None: ...
@@ -49,7 +49,7 @@ class ServiceSession(ReceivingEnd):
 
     def __init__(
         self,
-        table: Sessions,
+        table: ServiceSessions,
         name: str,
         kind: Kind,
         peer: str,

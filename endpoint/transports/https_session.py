@@ -41,6 +41,10 @@ class Server(Protocol):
     """The link's interface for a session."""
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+
+    @property
     def wait(self) -> int:
         """Seconds of a long poll."""
 
@@ -251,7 +255,7 @@ class HttpsSession(ReceivingEnd):
             return atls.read_unit(response)
         request = atls.send_request(f"{self.place}?nonce={self._nonce}", n, self._kind, unit)
         response = await self._link.request(request, trusted=self.trusted)
-        opened = atls.read_opened(f"https://x{self.place}", response)
+        opened = atls.read_opened(self._link.origin + self.place, response)
         if isinstance(opened, atls.SessionRefused):
             return opened
         self._is_open = True

@@ -163,8 +163,7 @@ class Engine:
         self._delivery.tick(now)
         self._registry.tick(now)
         self._exchanges.tick(now)
-        deadline = self.next_deadline()
-        self._outbox.look_by = float("inf") if deadline is None else deadline
+        self._outbox.look_by = float("inf") if (deadline := self.next_deadline()) is None else deadline
 
     def look_by(self) -> float:
         """When to call ``tick`` at the latest, in one look: the next deadline, or some time before it."""
@@ -173,12 +172,8 @@ class Engine:
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are. Looked
         for in all parts of the engine, so not to be asked for each message: see ``look_by``."""
-        sessions, devices = self._delivery.next_deadline(), self._registry.next_deadline()
-        earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
-        if not self._exchanges.pending:
-            return earliest
-        exchanges = self._exchanges.next_deadline()
-        return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
+        found = [part.next_deadline() for part in (self._delivery, self._registry, self._exchanges)]
+        return min([each for each in found if each is not None], default=None)
 
     def set_window(self, scheme: str, window: int) -> None:
         """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""

@@ -129,13 +129,16 @@ class Protocol:
 
     def callback(self, sequence: int, name: str, values: Mapping[str, Any], flags: int = 0) -> bytes:
         """A callback; ``sequence`` is that of the last response (UG100, 2.2.4)."""
-        control = RESPONSE | ASYNCHRONOUS_CALLBACK | flags
-        return self._write(Header(sequence, True), self.row(name), values, control)
+        row, control = self.row(name), RESPONSE | ASYNCHRONOUS_CALLBACK | flags
+        return bytes((sequence, control, EXTENDED, row.id & 0xFF, row.id >> 8)) + self._parameters(row, values)
 
-    def _write(self, header: Header, row: Row, values: Mapping[str, Any], control: int) -> bytes:
+    def _parameters(self, row: Row, values: Mapping[str, Any]) -> bytes:
         if self.version >= _SL_STATUS_FROM and "status" in values:
             values = {**values, "status": sl_status(values["status"])}
-        parameters = row.response.write(values)
+        return row.response.write(values)
+
+    def _write(self, header: Header, row: Row, values: Mapping[str, Any], control: int) -> bytes:
+        parameters = self._parameters(row, values)
         if header.extended:
             return bytes((header.sequence, control, EXTENDED, row.id & 0xFF, row.id >> 8)) + parameters
         return bytes((header.sequence, control, row.id & 0xFF)) + parameters

@@ -141,7 +141,10 @@ class Layout:
     def write(self, values: Mapping[str, Any]) -> bytes:
         """The octets of ``values``. Raises UsageError when one is missing or does not fit."""
         try:
-            return b"".join([part.write(values) for part in self._parts])
+            found = b""
+            for part in self._parts:
+                found += part.write(values)
+            return found
         except (KeyError, struct.error, TypeError, ValueError) as error:
             raise UsageError(f"values do not fit the layout {self.text!r}: {type(error).__name__}") from error
 

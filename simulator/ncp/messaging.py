@@ -274,7 +274,7 @@ class Messaging:
         memory = self._stack.memory
         if reach is Reach.MULTICAST:
             return any(group == aps.group and endpoint for group, endpoint, _ in memory.multicast.values())
-        return aps.destination_endpoint in (*memory.endpoints, BROADCAST_ENDPOINT)
+        return aps.destination_endpoint in memory.endpoints or aps.destination_endpoint == BROADCAST_ENDPOINT
 
     def _deliver(self, sender: int, eui64: int | None, aps: ApsFrame, kind: IncomingType, lqi: int, rssi: int) -> None:
         options = (ApsOption.RETRY if aps.ack_request else 0) | (ApsOption.ENCRYPTION if aps.link_key else 0)

@@ -345,12 +345,16 @@ _GENERAL: Final[Mapping[int, Callable[[ClusterServer, bytes, float], _Result]]] 
 }
 
 
+_RECORD = struct.Struct("<HB")
+"""Attribute and type, in front of a value."""
+
+
 def report(server: ClusterServer, attributes: list[int], sequence: int) -> ZclFrame:
     """An attribute report with as many of these attributes as fit one frame."""
     found = bytearray()
     for number in attributes:
         row = server.attributes[number]
-        record = struct.pack("<HB", number, row.type.id) + row.type.encode(row.value)
+        record = _RECORD.pack(number, row.type.id) + row.type.encode(row.value)
         if len(found) + len(record) > _ROOM:
             break
         found += record

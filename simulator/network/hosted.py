@@ -151,11 +151,10 @@ class HostedEndpoint:
         *,
         ack: bool = True,
     ) -> None:
-        now = self._agenda.now()
         for number in attributes:
             row = server.reporting.get(number)
             if row is not None:
-                row.last_value, row.last_time = server.attributes[number].value, now
+                row.last_value, row.last_time = server.attributes[number].value, self._agenda.now()
         for target in targets:
             self._sequence = (self._sequence + 1) & 0xFF
             frame = report(server, attributes, self._sequence)

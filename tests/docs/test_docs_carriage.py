@@ -272,4 +272,4 @@ def test_kinds(carriage: Any) -> None:
 
 def test_every_example_is_compared(carriage: Any) -> None:
     compared = {*ZIGBEE, *COAP, *BODIES, "mqtt-publish", "coap-inbox", "coap-directory", "mqtt-acl"}
-    assert set(carriage.blocks) == compared
+    assert {name for name in carriage.blocks if not name.startswith("http-")} == compared  # those: another file

@@ -13,6 +13,9 @@ import bellows.zigbee.application
 import pytest
 
 from adapters.coap import observers, plugin
+from adapters.http.config import HttpTable
+from adapters.http.south import LISTEN_AGAIN
+from adapters.http.south_events import READ_WITHIN
 from adapters.mqtt import hearing, news
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
@@ -62,6 +65,9 @@ FAULTS = (
     "a host begins handshakes and finishes none",
     "an attacker fakes datagrams to a handshake under way",
     "clients that vanish without a word, again and again",
+    "HTTP client vanishes while it polls or watches",
+    "clients flood the HTTP listener: connections that say nothing, polls, streams",
+    "the address of the HTTP listener is taken",
     "administrator that does not read",
     "disk full",
     "log can't be written",
@@ -133,6 +139,9 @@ NUMBERS = (
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",
+    f"`absence` ({HttpTable.model_fields['absence'].default:g} s)",
+    f"can't be written to it within {READ_WITHIN:g} s",
+    f"tried again every {LISTEN_AGAIN:g} s",
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
     f"the confirmable one {observers.PACING.settled:g} s behind it",
     f"after `idle` ({COAP['idle'].default:g} s)",

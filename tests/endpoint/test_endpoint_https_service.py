@@ -11,9 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from demo.stack import free_port
 from endpoint.transports.gateway_link import CarriageSession, Kind
+from endpoint.transports.https_listener import ServiceListener
 from endpoint.transports.https_service import COOKIE, ListeningService, ServiceLimits
 from endpoint.transports.https_service_session import SessionTimes
 from tests.endpoint.owner import Owner, unit, until
@@ -395,3 +397,53 @@ async def test_many_sessions_at_once() -> None:
         answers = await asyncio.gather(*(at.open(f"{number:032x}", b"%d" % number) for number in range(100)))
         assert [answer.body for answer in answers] == [b"<%d" % number for number in range(100)]
         assert len({answer.headers["location"] for answer in answers}) == 100
+
+
+async def test_connections_without_a_request_end_and_make_room() -> None:
+    handled: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        handled.append(request.path)
+        return web.Response()
+
+    connections = ServiceListener(handler, most=3, first_request=0.5)
+    listening = await connections.listen("127.0.0.1", port := free_port(), None)
+    slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    for _, writer in slow:
+        writer.write(b"POST /atls HTTP/1.1\r\nx: ")  # never ends
+    await until(lambda: connections.count == 3)
+    async with aiohttp.ClientSession() as client:
+        async with client.get(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        assert await slow[0][0].read() == b""  # the oldest has made room
+        assert connections.count == 3
+        await until(lambda: connections.count == 1)  # the others were too slow; what was served stays
+        assert [await reader.read() for reader, _ in slow[1:]] == [b"", b""]
+        async with client.get(f"http://127.0.0.1:{port}/again") as answer:
+            assert answer.status == 200
+    assert handled == ["/", "/again"]
+    listening.close()
+    await connections.end()
+    for _, writer in slow:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET\r\n\r\n",
+        b"POST /.well-known/atls HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /.well-known/atls HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /.well-known/atls HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_ends_its_connection_and_nothing_else(octets: bytes) -> None:
+    async with site() as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(at.url.rpartition(":")[2]))
+        writer.write(octets)
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        assert answer.startswith((b"HTTP/1.0 4", b"HTTP/1.1 4"))
+        writer.close()
+        assert (await at.open()).status == 200

@@ -372,6 +372,30 @@ async def test_a_place_on_another_origin_is_refused(gateway: WebGateway, web: Pa
             await link.open("lamp7", "atls")
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+async def test_a_service_may_name_the_place_with_its_origin(gateway: WebGateway, web: Path, absolute: bool) -> None:
+    origin = f"https://localhost:{gateway.port}" if absolute else ""
+
+    def script(asked: atls.OpenSession) -> HttpResponse:
+        gateway.kinds[NAME] = asked.kind
+        return HttpResponse(200, (("location", f"{origin}/atls/{NAME}"),))
+
+    gateway.scripts[atls.OpenSession] = script
+    layer1 = Layer1(ca_file=web / "ca.pem")
+    url = f"https://localhost:{gateway.port}/.well-known/atls"
+    link = HttpsLink(url, layer1, ignores=False, report=lambda event, **facts: None, limits=LIMITS)
+    async with running(link):
+        owner = Owner(await link.open("door", "atls"))
+        owner.session.send([unit(0)])
+        owner.session.send([unit(1)])
+        await until(lambda: gateway.units(NAME))
+        assert gateway.units(NAME) == [(1, unit(1))]
+        assert gateway.of(atls.OpenSession)[0].payload == unit(0)
+        owner.session.close()
+        await link.drain()
+        assert len(gateway.of(atls.CloseSession)) == 1
+
+
 async def test_an_endless_answer_is_not_read_to_its_end(gateway: WebGateway, web: Path) -> None:
     endless = HttpResponse(200, (("content-type", "application/adtls"), ("atls-seq", "0")), bytes(200_000))
     gateway.scripts[atls.SendUnit] = lambda asked: endless

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,32 @@ def test_no_compiled_constant_is_a_tuple_of_fractions_that_mypyc_takes_for_unset
                 if ast.unparse(node.annotation) == "Final" and kinds == {float}:
                     found.append(f"{module}:{node.lineno}")
     assert found == []
+
+
+OWN = {"common", "layer", "carriage", "gateway", "adapters"}
+
+
+def _foreign_bases(module: str) -> list[str]:
+    """The classes of a module that derive from one of a third-party package."""
+    tree = ast.parse((ROOT / module).read_text())
+    foreign = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages = [(each.asname or each.name.partition(".")[0], each.name) for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            packages = [(each.asname or each.name, node.module or "") for each in node.names]
+        else:
+            continue
+        known = OWN | sys.stdlib_module_names
+        foreign |= {name for name, package in packages if package.partition(".")[0] not in known}
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return [each.name for each in classes if {ast.unparse(base).partition(".")[0] for base in each.bases} & foreign]
+
+
+def test_no_compiled_class_derives_from_one_of_a_third_party_package() -> None:
+    """mypyc compiles it without a word, and to make an instance is a segmentation fault."""
+    assert _foreign_bases("adapters/zigbee/ash_lane.py") == ["AshLane"]
+    assert {module: found for module in MODULES if (found := _foreign_bases(module))} == {}
 
 
 def test_an_attribute_that_mypy_believes_to_be_none_is_an_error_that_says_where(tmp_path: Path) -> None:

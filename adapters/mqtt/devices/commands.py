@@ -103,7 +103,7 @@ class Commands:
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
         shown = self._publisher.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
-        wanted: dict[str, Value | None] = {}
+        wanted: dict[str, Any] = {}
         unfit: list[str] = []
         values = asked.values
         if not values:  # a get of all
@@ -124,8 +124,7 @@ class Commands:
             for name in wanted:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
         elif wanted and isinstance(topic, Set):
-            given = {name: value for name, value in wanted.items() if value is not None}
-            self._submit(batch, WriteProperties, source, lost, values=given)
+            self._submit(batch, WriteProperties, source, lost, values=wanted)
         elif wanted:
             self._submit(batch, ReadProperties, source, lost, names=tuple(wanted))
         self._begun(batch)

@@ -147,7 +147,7 @@ class DeviceTopics:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError as error:
                 cancelled = error
-            # Behind the handler, in which nothing is awaited: see docs/decisions, "Hot values".
+            # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
             self._watch.due = False
             self._publisher.close()
             if self._migration is not None:
@@ -328,7 +328,7 @@ class DeviceTopics:
                 self._bridge.tell(self._peer, again=True)
                 self._publisher.again(self._publisher.shown)
             return False
-        if self._once.had(message, self._context.now()):
+        if message.qos and self._once.had(message, self._context.now()):
             self._counters["repeated"] += 1
             return False
         topic = self._parsed.get(message.topic)

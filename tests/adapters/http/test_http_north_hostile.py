@@ -15,7 +15,8 @@ import pytest
 from adapters.http.north_client import MAX_BODY
 from carriage.http.cookies import MOST
 from gateway.api.model import Close, ContentKind, Outcome, Reason, SessionId, Unit
-from tests.adapters.http.north_home import (
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import (
     POLICY,
     NorthHome,
     NumberingService,
@@ -24,7 +25,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.gateway_in_loop import record, until
 from tests.harness.layer_pair import authority
 
 Answer = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -89,48 +89,51 @@ TOO_LARGE = (Outcome.DROPPED, Reason.TOO_LARGE)
 GARBAGE = b"\x16\x03\x03\x00\x05hello\r\n\r\n" * 100
 
 
-@pytest.mark.parametrize(
-    ("answer", "outcome", "closed"),
-    [
-        (whole(UNIT, b"x" * (MAX_BODY + 1)), TOO_LARGE, Reason.TOO_LARGE),
-        (f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{UNIT}\r\n".encode(), TOO_LARGE, Reason.TOO_LARGE),
-        (whole(f"Content-Encoding: gzip\r\n{UNIT}", gzip.compress(bytes(10_000_000))), DELIVERED, Reason.BROKEN),
-        (whole(f"Content-Encoding: br\r\n{UNIT}", b"bomb"), DELIVERED, Reason.BROKEN),
-        (whole("Content-Type: text/html\r\n", b"<html>"), DELIVERED, Reason.BROKEN),
-        (whole("", b"what"), DELIVERED, Reason.BROKEN),
-        (whole(UNIT.replace("adtls", "atls"), b"kind"), DELIVERED, Reason.CONTENT),
-        (whole(UNIT.replace("0", "-7"), b"x"), DELIVERED, Reason.BROKEN),
-        (whole("X: y\r\n" * 10_000), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
-        (whole(f"X: {'y' * 1_000_000}\r\n"), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
-        (GARBAGE, (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
-        (whole("Location: https://127.0.0.1:1/steal\r\n"), DELIVERED, Reason.BROKEN),
-        (whole("Location: //169.254.169.254/latest\r\n"), DELIVERED, Reason.BROKEN),
-        (whole("Location: /a\r\nLocation: /b\r\n"), DELIVERED, Reason.BROKEN),
-        (whole("", b"", "204 No Content"), (Outcome.DELIVERED, None), None),
-        (whole("", b"no", "403 Forbidden"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
-        (whole("", b"no", "401 Unauthorized"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
-        (whole("", b"no", "415 Unsupported"), (Outcome.DROPPED, Reason.CONTENT), Reason.CONTENT),
-        (whole("", b"no", "500 Oops"), (Outcome.DROPPED, Reason.REJECTED), Reason.REJECTED),
-        (whole("", b"no", "502 Bad Gateway"), (Outcome.DROPPED, Reason.UNREACHABLE), None),
-        (whole("", b"no", "504 Gateway Timeout"), (Outcome.DROPPED, Reason.UNREACHABLE), None),
-        (whole("", b"no", "503 Busy"), (Outcome.DROPPED, Reason.BUSY), None),
-        (whole("Retry-After: 9999999\r\n", b"no", "429 Many"), (Outcome.DROPPED, Reason.OVER_RATE), None),
-    ],
-)  # fmt: skip
-async def test_each_bad_answer_to_an_open_ends_in_one_receipt(
-    tmp_path: Path, answer: bytes, outcome: tuple[Outcome, Reason | None], closed: Reason | None
-) -> None:
-    async with beside_a_good_one(tmp_path, octets(answer), poll=0) as (home, raw):
-        session, found = await outcome_of_first(home)
-        assert found == outcome
-        if closed is not None:
-            await until(lambda: home.far.of(Close, session))
-            assert home.far.of(Close, session)[0].reason is closed
-        assert raw.targets == ["/.well-known/atls"]
+BAD = (
+    (whole(UNIT, b"x" * (MAX_BODY + 1)), TOO_LARGE, Reason.TOO_LARGE),
+    (f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{UNIT}\r\n".encode(), TOO_LARGE, Reason.TOO_LARGE),
+    (whole(f"Content-Encoding: gzip\r\n{UNIT}", gzip.compress(bytes(10_000_000))), DELIVERED, Reason.BROKEN),
+    (whole(f"Content-Encoding: br\r\n{UNIT}", b"bomb"), DELIVERED, Reason.BROKEN),
+    (whole("Content-Type: text/html\r\n", b"<html>"), DELIVERED, Reason.BROKEN),
+    (whole("", b"what"), DELIVERED, Reason.BROKEN),
+    (whole(UNIT.replace("adtls", "atls"), b"kind"), DELIVERED, Reason.CONTENT),
+    (whole(UNIT.replace("0", "-7"), b"x"), DELIVERED, Reason.BROKEN),
+    (whole("X: y\r\n" * 10_000), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
+    (whole(f"X: {'y' * 1_000_000}\r\n"), (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
+    (GARBAGE, (Outcome.DROPPED, Reason.BROKEN), Reason.BROKEN),
+    (whole("Location: https://127.0.0.1:1/steal\r\n"), DELIVERED, Reason.BROKEN),
+    (whole("Location: //169.254.169.254/latest\r\n"), DELIVERED, Reason.BROKEN),
+    (whole("Location: /a\r\nLocation: /b\r\n"), DELIVERED, Reason.BROKEN),
+    (whole("", b"", "204 No Content"), (Outcome.DELIVERED, None), None),
+    (whole("", b"no", "403 Forbidden"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
+    (whole("", b"no", "401 Unauthorized"), (Outcome.DROPPED, Reason.DENIED), Reason.DENIED),
+    (whole("", b"no", "415 Unsupported"), (Outcome.DROPPED, Reason.CONTENT), Reason.CONTENT),
+    (whole("", b"no", "500 Oops"), (Outcome.DROPPED, Reason.REJECTED), Reason.REJECTED),
+    (whole("", b"no", "502 Bad Gateway"), (Outcome.DROPPED, Reason.UNREACHABLE), None),
+    (whole("", b"no", "504 Gateway Timeout"), (Outcome.DROPPED, Reason.UNREACHABLE), None),
+    (whole("", b"no", "503 Busy"), (Outcome.DROPPED, Reason.BUSY), None),
+    (whole("Retry-After: 9999999\r\n", b"no", "429 Many"), (Outcome.DROPPED, Reason.OVER_RATE), None),
+)
+"""What comes, what becomes of the unit, and with which reason the session ends then; None: it doesn't."""
 
 
-@pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
-async def test_a_redirect_is_not_followed(tmp_path: Path, status: str) -> None:
+async def test_each_bad_answer_to_an_open_ends_in_one_receipt(tmp_path: Path) -> None:
+    now = b""
+
+    async def answer(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(now)
+
+    async with beside_a_good_one(tmp_path, answer, poll=0) as (home, raw):
+        for now, outcome, closed in BAD:
+            session, found = await outcome_of_first(home)
+            assert found == outcome, now[:200]
+            if closed is not None:
+                await until(lambda: home.far.of(Close, session))  # noqa: B023
+                assert home.far.of(Close, session)[0].reason is closed, now[:200]
+        assert [target.partition("?")[0] for target in raw.targets] == ["/.well-known/atls"] * len(BAD)
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     elsewhere: list[bytes] = []
 
     async def caught(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,12 +142,18 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: str) -> None:
 
     trap = await asyncio.start_server(caught, "127.0.0.1", 0)
     place = f"http://127.0.0.1:{trap.sockets[0].getsockname()[1]}/"
-    answer = whole(f"Location: {place}\r\n", b"", f"{status} Moved")
-    async with beside_a_good_one(tmp_path, octets(answer)) as (home, raw):
-        session, found = await outcome_of_first(home)
-        assert found == (Outcome.DROPPED, Reason.REJECTED)
-        await until(lambda: home.far.of(Close, session))
-        assert len(raw.targets) == 1
+    statuses = ["301", "302", "303", "307", "308"]
+    left = list(statuses)
+
+    async def answer(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(f"Location: {place}\r\n", b"", f"{left.pop()} Moved"))
+
+    async with beside_a_good_one(tmp_path, answer) as (home, raw):
+        for _ in statuses:
+            session, found = await outcome_of_first(home)
+            assert found == (Outcome.DROPPED, Reason.REJECTED)
+            await until(lambda: home.far.of(Close, session))  # noqa: B023
+        assert len(raw.targets) == len(statuses)
     trap.close()
     assert not elsewhere
 

@@ -17,8 +17,8 @@ from cryptography import x509
 from adapters.http.north_addresses import JudgedAddresses, class_of
 from gateway.api.model import Close, Outcome, Reason, Unit
 from layer.credentials import spki_sha256
-from tests.adapters.http.north_home import POLICY, NorthHome, NumberingService, localhost, server_context, serving
 from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import POLICY, NorthHome, NumberingService, localhost, server_context, serving
 from tests.harness.layer_pair import Authority, authority, stranger
 
 STRICT = POLICY.replace("content:", "condition: {{require_link: {{min_version: tls1.3}}}}\n    content:")
@@ -85,31 +85,33 @@ async def first(home: NorthHome) -> tuple[Outcome, Reason | None]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("table", "outcome"),
-    [
-        ({"ca_file": "ca.pem"}, DELIVERED),
-        ({"ca_file": "other-ca.pem"}, LINK),
-        ({}, LINK),
-        ({"pins": ["PIN"]}, DELIVERED),
-        ({"pins": ["00" * 32, "PIN"]}, DELIVERED),
-        ({"pins": ["00" * 32]}, LINK),
-        ({"pins": ["PIN"], "ca_file": "ca.pem"}, DELIVERED),
-        ({"pins": ["00" * 32], "ca_file": "ca.pem"}, LINK),
-        ({"pins": ["PIN"], "ca_file": "other-ca.pem"}, LINK),
-    ],
+TRUST: tuple[tuple[dict[str, Any], tuple[Outcome, Reason | None]], ...] = (
+    ({"ca_file": "ca.pem"}, DELIVERED),
+    ({"ca_file": "other-ca.pem"}, LINK),
+    ({}, LINK),
+    ({"pins": ["PIN"]}, DELIVERED),
+    ({"pins": ["00" * 32, "PIN"]}, DELIVERED),
+    ({"pins": ["00" * 32]}, LINK),
+    ({"pins": ["PIN"], "ca_file": "ca.pem"}, DELIVERED),
+    ({"pins": ["00" * 32], "ca_file": "ca.pem"}, LINK),
+    ({"pins": ["PIN"], "ca_file": "other-ca.pem"}, LINK),
 )
-async def test_a_service_that_cannot_be_trusted_gets_nothing(
-    site: Site, table: dict[str, Any], outcome: tuple[Outcome, Reason | None]
-) -> None:
+"""Whom the config trusts, and what becomes of a unit."""
+
+
+async def test_a_service_that_cannot_be_trusted_gets_nothing(site: Site) -> None:
     port = await site.serve()
-    url = f"https://localhost:{port}/.well-known/atls"
-    table = table | {"pins": [site.pin if pin == "PIN" else pin for pin in table.get("pins", [])]}
-    home = await site.call(url, {"url": url, "poll": 0, **table})
-    assert await first(home) == outcome
-    assert len(site.service.seen) == (outcome == DELIVERED)
-    if outcome == LINK:
-        assert home.called["retries"] == 0 and home.called["trouble"]
+    for index, (known, outcome) in enumerate(TRUST):
+        site.service.seen.clear()
+        url = f"https://localhost:{port}/.well-known/atls"
+        table = {"url": url, "poll": 0, **known}
+        table["pins"] = [site.pin if pin == "PIN" else pin for pin in known.get("pins", [])]
+        home = NorthHome(site.folder, url, table)
+        async with home.running(home.adapter):
+            assert await first(home) == outcome, index
+            assert len(site.service.seen) == (outcome == DELIVERED), index
+            if outcome == LINK:
+                assert home.called["retries"] == 0 and home.called["trouble"]
 
 
 async def test_a_certificate_for_another_name_is_not_trusted(site: Site) -> None:
@@ -130,7 +132,7 @@ async def as_well_known(seen: Any) -> Any:
     return web.Response()
 
 
-async def test_a_wrong_pin_shows_our_certificate_to_nobody(site: Site) -> None:
+async def test_a_wrong_pin_keeps_our_certificate_back(site: Site) -> None:
     shaken: list[ssl.SSLObject] = []
     context = server_context(site.folder, site.server, authority())
 
@@ -144,7 +146,7 @@ async def test_a_wrong_pin_shows_our_certificate_to_nobody(site: Site) -> None:
     home = await site.call(url, {"url": url, "ca_file": "ca.pem", "pins": ["00" * 32], **mine})
     assert await first(home) == LINK
     server.close()
-    assert not shaken  # the server's handshake never ended: neither certificate nor Finished of ours came
+    assert not shaken  # the server's handshake never ended: neither our certificate nor our Finished came
 
 
 async def test_the_system_trusts_whom_it_trusts_without_an_entry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from adapters.http.north_config import NorthTimes
 from carriage.http import atls
 from gateway.api.model import Close, ContentKind, Outcome, Reason, SessionId, Unit
-from tests.adapters.http.north_home import (
+from tests.harness.free_port import free_port
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.http_services import (
+    QUICK,
     DraftService,
     NorthHome,
     NumberingService,
@@ -24,8 +29,6 @@ from tests.adapters.http.north_home import (
     server_context,
     serving,
 )
-from tests.harness.free_port import free_port
-from tests.harness.gateway_in_loop import record, until
 from tests.harness.layer_pair import authority
 
 DELIVERED = (Outcome.DELIVERED, None)
@@ -42,9 +45,9 @@ class Stage:
     async def serve(self, service: Any, port: int = 0) -> int:
         return await self.stack.enter_async_context(serving(service.handle, self.context, port))
 
-    async def call(self, port: int, **table: Any) -> NorthHome:
+    async def call(self, port: int, times: NorthTimes = QUICK, **table: Any) -> NorthHome:
         url = f"https://localhost:{port}/.well-known/atls"
-        home = NorthHome(self.folder, url, {"url": url, "ca_file": "ca.pem", "poll": 0, **table})
+        home = NorthHome(self.folder, url, {"url": url, "ca_file": "ca.pem", "poll": 0, **table}, times=times)
         await self.stack.enter_async_context(home.running(home.adapter))
         return home
 
@@ -125,7 +128,7 @@ async def test_a_dead_idle_connection_repeats_nothing_to_a_service_that_knows_no
     assert len(raw.targets) == 2 and taken == [record(seed=0)] and home.called["retries"] == 0
 
 
-async def test_a_lost_answer_to_an_open_is_asked_for_by_the_nonce_only_where_numbers_are_known(stage: Stage) -> None:
+async def test_a_lost_answer_to_an_open_is_asked_for_by_the_nonce_only_if_numbers_are_known(stage: Stage) -> None:
     service = NumberingService()
     service.replies = lambda payload: record(seed=9)
     lose = 1
@@ -184,7 +187,7 @@ async def test_a_busy_service_is_left_alone_for_as_long_as_it_says(
         return web.Response(status=status, headers=headers) if len(service.seen) == 1 else None
 
     service.wrap = busy
-    home = await stage.call(await stage.serve(service))
+    home = await stage.call(await stage.serve(service), replace(QUICK, patience=1.5))
     session = home.far.open("cloud", DATA)
     assert await outcome(home, session, 0) == outcome_
     assert len(service.seen) == requests

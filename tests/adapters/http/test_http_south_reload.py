@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 
 import aiohttp
@@ -12,7 +13,7 @@ from cryptography import x509
 
 from gateway.api.model import Close, Reset
 from tests.harness.gateway_in_loop import record, until
-from tests.harness.http_gateway import Home, token_lines
+from tests.harness.http_gateway import Home, Start, token_lines
 from tests.harness.layer_pair import Authority
 
 
@@ -59,6 +60,26 @@ async def test_a_unit_on_its_way_is_answered_when_its_sender_is_shut_out(home: H
     assert home.adapter.status()["waiting"] == 0
 
 
+async def test_a_request_whose_sender_is_shut_out_while_its_body_comes_does_nothing(home: Home) -> None:
+    phone = home.client("phone")
+    release = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield record()[:1]
+        await release.wait()
+        yield record()[1:]
+
+    opening = asyncio.get_running_loop().create_task(
+        phone.ask("POST", f"/atls?to=lamp&nonce={'ab' * 8}", slowly(), Content_Type="application/adtls")
+    )
+    await until(lambda: home.adapter.status()["clients"])
+    home.write("tokens", token_lines("tablet"), 0o600)
+    assert home.adopted()
+    release.set()
+    assert (await opening).status == 401
+    assert not home.far.orders
+
+
 async def test_certificates_of_another_authority_come_in_and_those_of_the_first_are_out(home: Home) -> None:
     keeper = home.client(home.keeper)
     session = (await keeper.opened("lamp")).session
@@ -72,6 +93,17 @@ async def test_certificates_of_another_authority_come_in_and_those_of_the_first_
     with pytest.raises(aiohttp.ClientError):
         await home.client(home.keeper).inbox()
     assert (await phone.read(kept, 0)).status == 200
+
+
+async def test_a_connection_whose_certificate_is_out_ends_though_its_client_was_silent(start: Start) -> None:
+    home = await start(absence=1)
+    keeper = home.client(home.keeper)
+    assert (await keeper.inbox()).status == 200
+    await until(lambda: home.adapter.status()["clients"] == 0)
+    assert home.adapter.status()["connections"] == 1
+    home.write("ca.pem", Authority("other").pem)
+    assert home.adopted()
+    await until(lambda: home.adapter.status()["connections"] == 0)
 
 
 async def test_an_authority_more_drops_no_client(home: Home) -> None:

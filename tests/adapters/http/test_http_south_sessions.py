@@ -8,7 +8,7 @@ import pytest
 
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Unit
 from tests.harness.gateway_in_loop import record, tls_record, until
-from tests.harness.http_gateway import Home, Start
+from tests.harness.http_gateway import POLICY, Home, Start
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data", "oscore", "edhoc"])
@@ -196,3 +196,26 @@ async def test_a_unit_that_no_client_fetches_ends_the_session(home: Home) -> Non
     await until(lambda: home.far.of(Close))
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
     assert (await phone.read(session, 0)).reason == "unknown"
+
+
+async def test_a_datagram_that_was_refused_is_lost_and_the_next_one_is_no_gap(home: Home) -> None:
+    phone = home.client("phone")
+    session = (await phone.opened("lamp")).session
+    for n in (0, 2):
+        assert (await phone.sent(session, n, record(2000))).status == 413
+        assert (await phone.sent(session, n + 1, record(seed=n))).status == 200
+    assert [unit.n for unit in home.far.of(Unit)] == [1, 3]
+
+
+async def test_a_piece_of_a_stream_that_was_refused_can_come_again(start: Start) -> None:
+    home = await start(POLICY.replace("    content:", "    condition: {units: 60/min}\n    content:"), reply_window=0)
+    phone = home.client("phone")
+    session = (await phone.opened("lamp", "atls")).session
+    n = 0
+    while (answer := await phone.sent(session, n, tls_record(seed=n), "atls")).status == 200:
+        n += 1
+    assert answer.status == 429
+    gap = await phone.sent(session, n + 1, tls_record(seed=n + 1), "atls")
+    assert (gap.status, gap.json["expected"]) == (409, n)
+    await asyncio.sleep(int(answer.headers["Retry-After"]))
+    assert (await phone.sent(session, n, tls_record(seed=n), "atls")).status == 200

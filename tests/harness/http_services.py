@@ -40,7 +40,7 @@ rules:
 """
 
 QUICK = NorthTimes(
-    patience=1.5, pause=0.02, longest_pause=0.1, poll_pause=0.05, longest_poll_pause=0.4, farewell=0.5, save=0.01
+    patience=0.7, pause=0.02, longest_pause=0.1, poll_pause=0.05, longest_poll_pause=0.4, farewell=0.5, save=0.01
 )
 
 
