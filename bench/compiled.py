@@ -35,7 +35,7 @@ def measured(compiled: bool) -> Iterator[Checkout]:
 
 
 def _build(directory: Path) -> Path:
-    sys.stderr.write("compiling this checkout (a minute or two)\n")
+    sys.stderr.write("compiling this checkout (some minutes)\n")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
         [*command, "--wheel-dir", str(directory), str(ROOT)],

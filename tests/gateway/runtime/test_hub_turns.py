@@ -15,7 +15,6 @@ from gateway.api.model import Outcome, Receipt
 from gateway.engine.limits import EngineLimits
 from gateway.runtime.hub import MAX_TURN
 from tests.harness.hub_bench import PHONE, Bench, until
-from tests.harness.watched import Watched as WatchedTarget
 
 WIDE = EngineLimits(queue_units=100_000, queue_octets=1 << 30, total_octets=1 << 30)
 SENT = 3 * MAX_TURN
@@ -205,21 +204,6 @@ async def test_nothing_is_carried_out_once_the_hub_is_frozen(tmp_path: Path) -> 
         assert len(bench.left.receipts) == 1
 
 
-async def test_deadlines_are_looked_for_when_the_timer_goes_off_and_not_for_each_message(tmp_path: Path) -> None:
-    """Each unit is accepted, delivered and forgotten before it expires: the timer stays as it is."""
-    async with Bench(tmp_path) as bench:
-        session = bench.open()
-        await settled(bench)
-        looked, armed = count_calls(bench, "next_deadline"), 0
-        timer = bench.hub._timer
-        for n in range(100):
-            bench.hub.in_turn(bench.unit, session, n)
-            armed += bench.hub._timer is not timer
-            timer = bench.hub._timer
-        assert len(bench.left.receipts) == 101
-        assert looked == [] and armed <= 1
-
-
 async def test_an_earlier_deadline_moves_the_timer_and_each_is_met(tmp_path: Path) -> None:
     limits = EngineLimits(unit_lifetime=0.2, idle=60.0, unreachable_after=60.0)
     async with Bench(tmp_path, limits=limits) as bench:
@@ -232,11 +216,3 @@ async def test_an_earlier_deadline_moves_the_timer_and_each_is_met(tmp_path: Pat
         await until(lambda: len(bench.left.receipts) == 2)
         assert bench.left.receipts[-1].outcome is Outcome.EXPIRED
         assert bench.hub.overdue() == 0.0
-
-
-def count_calls(bench: Bench, name: str) -> list[str]:
-    """The calls of a method of the engine by the hub, from now on."""
-    calls: list[str] = []
-    method = getattr(bench.engine, name)
-    bench.hub.engine = WatchedTarget(bench.engine, **{name: lambda: (calls.append(name), method())[1]})  # type: ignore[assignment]
-    return calls
