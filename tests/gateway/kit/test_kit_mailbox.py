@@ -47,6 +47,24 @@ def test_a_reader_waits_for_the_next_unit_and_no_longer_than_its_window() -> Non
     run(play)
 
 
+def test_a_reader_without_a_window_waits_until_its_connection_gives_it_up() -> None:
+    async def play() -> None:
+        site = Site(reply_window=2.0)
+        phone = site.connect(PHONE)
+        given_up, patient = Request(phone), Request(phone)
+        for request in (given_up, patient):
+            site.boxes.wait(request, site.of(), timed=False)
+        await asyncio.sleep(60.0)
+        site.boxes.cancel(given_up)
+        site.boxes.cancel(given_up)
+        site.unit(0)
+        assert (given_up.answers, patient.answers) == ([], [0])
+        site.boxes.cancel(patient)
+        assert not site.boxes._waits and not len(site.boxes._windows)
+
+    run(play)
+
+
 def test_units_of_a_session_are_read_in_order_each_until_it_is_acknowledged() -> None:
     async def play() -> None:
         site = Site(window=3)
