@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ EXPOSED: Final = "Location, ATLS-Seq, ETag, Preference-Applied, Retry-After, WWW
 _ALLOWED_FIELDS: Final = (
     "Accept, ATLS-Seq, Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer"
 )
+_NO_TLS: Final = LinkSecurity(protocol="none")
 _METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 
 
@@ -32,9 +33,9 @@ _METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 class Known:
     """A token that was good, so that the next request of its connection needn't be looked for among all."""
 
-    header: str
-    name: str
-    tokens: Mapping[str, bytes]
+    header: str = field(repr=False)
+    peer: Peer
+    tokens: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,6 @@ class ClientAdmission:
         self, fields: Fields, tls: ClientTls | None, known: Known | None
     ) -> tuple[Peer, Known | None] | HttpResponse:
         """The client, with what to know of its token for the next request; else the response that refuses it."""
-        link = (
-            LinkSecurity(protocol="none")
-            if tls is None
-            else LinkSecurity(protocol=tls.protocol, suite=tls.suite, authenticated=True)
-        )
         headers = field_values(fields, "authorization")
         if len(headers) > 1:
             return refusal("bad-request", detail="Authorization twice")
@@ -121,13 +117,13 @@ class ClientAdmission:
                 name = None if token is None else holder(self.tokens, token)
                 if name is None:
                     return unauthenticated("" if token is None else "invalid_token")
-                known = Known(headers[0], name, self.tokens)
-            return Peer(scheme=SCHEME, claims=(f"{OF_TOKENS}{known.name}",), link=link), known
+                known = Known(headers[0], _peer((f"{OF_TOKENS}{name}",), tls), self.tokens)
+            return known.peer, known
         if tls is None or not tls.claims:
             return unauthenticated()
         if not _own_page(fields):
             return refusal("denied", detail="a page of another site, with the certificate of its visitor")
-        return Peer(scheme=SCHEME, claims=tls.claims, link=link), known
+        return _peer(tls.claims, tls), known
 
     def claims(self) -> frozenset[str]:
         """Those of clients with a token."""
@@ -146,6 +142,13 @@ def unauthenticated(error: str = "") -> HttpResponse:
     more = f', error="{error}"' if error else ""
     challenge = ("www-authenticate", f'Bearer realm="{REALM}"{more}')
     return HttpResponse(response.status, (*response.fields, challenge), response.body)
+
+
+def _peer(claims: tuple[str, ...], tls: ClientTls | None) -> Peer:
+    if tls is None:
+        return Peer(scheme=SCHEME, claims=claims, link=_NO_TLS)
+    link = LinkSecurity(protocol=tls.protocol, suite=tls.suite, authenticated=True)
+    return Peer(scheme=SCHEME, claims=claims, link=link)
 
 
 def _same(known: str, given: str) -> bool:

@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from adapters.http.config import HttpTable
-from adapters.http.south_admission import ClientAdmission
+from adapters.http.south_admission import ClientAdmission, unauthenticated
 from adapters.http.south_clients import Clients, HttpClient
 from adapters.http.south_devices import Devices
 from adapters.http.south_listener import HttpConnection
@@ -103,6 +103,8 @@ class Requests:
         client = self._clients.begin(peer, () if connection.tls is None else connection.tls.presented)
         try:
             body = await self._body(request, fields)
+            if client.gone:  # it was shut out meanwhile
+                return self._refused(request, unauthenticated("invalid_token"), shared)
             if connection.tls is None:  # a cookie counts over https only
                 fields = tuple(each for each in fields if each[0] != "cookie")
             message = HttpRequest(request.method, target, fields, body)

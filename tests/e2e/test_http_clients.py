@@ -271,3 +271,22 @@ async def test_the_session_goes_on_when_the_daemon_was_killed(gateway: tuple[Hom
         await dashboard.until(lambda: dashboard.inside.heard == b"heard")
         phone.close()
         await dashboard.http.close()
+
+
+async def test_a_reload_shuts_out_whose_token_is_gone(gateway: tuple[Home, Authority, int, int]) -> None:
+    home, authority, _, http = gateway
+    dashboard = Dashboard(http, authority, "adtls")
+    await dashboard.open()
+    watching = await dashboard.http.get(dashboard.place, headers={"Accept": "text/event-stream"})
+    fresh = hashlib.sha256(b"fresh").hexdigest()
+    (home.folder / "tokens").write_text(f"dashboard:{fresh}\n")
+    done = await asyncio.to_thread(home.cli, "reload", "-c", "gateway.yaml")
+    assert done.returncode == 0, done.stderr
+    assert (await watching.content.readline(), await watching.content.readline()) == (
+        b"event: end\n", b'data: {"reason":"denied"}\n',
+    )  # fmt: skip
+    assert (await dashboard.http.get("/d")).status == 401
+    assert (await dashboard.http.get("/d", headers={"Authorization": "Bearer fresh"})).status == 200
+    asking = {"Authorization": "Bearer fresh", "ATLS-Seq": "0"}
+    assert (await dashboard.http.post(dashboard.place, headers=asking)).status == 404
+    await dashboard.http.close()

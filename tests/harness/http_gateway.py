@@ -86,8 +86,9 @@ class Answer:
 class Client:
     """An aiohttp client that is known by a token, a certificate, or nothing."""
 
-    def __init__(self, home: Home, token: str | None, tls: ssl.SSLContext | None) -> None:
-        self.base = f"https://127.0.0.1:{home.port}" if tls is not None else f"http://127.0.0.1:{home.plain_port}"
+    def __init__(self, home: Home, token: str | None, tls: ssl.SSLContext | None, port: int | None = None) -> None:
+        port = port or (home.plain_port if tls is None else home.port)
+        self.base = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self.streams: list[Events] = []
         connector = aiohttp.TCPConnector(ssl=tls or False)
@@ -231,10 +232,12 @@ class Home(Gateway):
             context.load_cert_chain(self.folder / "client.pem", self.folder / "client.key")
         return context
 
-    def client(self, who: str | Identity | None, *, plain: bool = False, token: str | None = None) -> Client:
-        """``who``: a name of ``TOKENS``, a certificate, or None: neither; over http if ``plain``."""
+    def client(
+        self, who: str | Identity | None, *, plain: bool = False, token: str | None = None, port: int | None = None
+    ) -> Client:
+        """``who``: a name of ``TOKENS``, a certificate, or None: neither; over http if ``plain``. ``port``: another."""
         token = TOKENS.get(who, token) if isinstance(who, str) else token
-        client = Client(self, token, None if plain else self.tls(who if isinstance(who, Identity) else None))
+        client = Client(self, token, None if plain else self.tls(who if isinstance(who, Identity) else None), port)
         self.clients.append(client)
         return client
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from adapters.http.plugin import HttpPlugin
+from adapters.http.south_events import MAX_WAITING
 from gateway.testing.check_adapter import check_adapter
 from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import record, until
@@ -51,6 +52,28 @@ async def test_the_oldest_stream_gives_way(start: Start) -> None:
     assert [(await other.next()), (await other.next())] == [{"data": []}, {"event": "end", "data": {"reason": "busy"}}]
     assert await second.next() == await third.next() == {"data": []}
     assert (home.adapter.status()["streams"], home.adapter.status()["streams_evicted"]) == (2, 2)
+
+
+async def test_a_stream_that_says_nothing_is_kept_open_by_comments(home: Home) -> None:
+    events = await home.client("phone").events("/atls/inbox")
+    assert await events.next() == {"data": []}
+    (watch,) = home.south._watches
+    watch.stream._keep_alive = 0.05
+    watch.stream.put([], key="inbox")
+    assert await events.next() == {"data": []}
+    assert [await events.response.content.readline() for _ in range(4)] == [b":\n", b"\n"] * 2
+
+
+async def test_what_a_slow_client_misses_is_counted_for_it(home: Home) -> None:
+    events = await home.client("phone").events("/atls/inbox")
+    assert await events.next() == {"data": []}
+    (watch,) = home.south._watches
+    for n in range(MAX_WAITING + 44):
+        watch.stream.put(n)
+    for n in range(9):
+        watch.stream.put(n, key="state")
+    assert await events.next() == {"event": "missed", "data": {"count": 45}}
+    assert [(await events.next())["data"] for _ in range(MAX_WAITING)] == [*range(45, MAX_WAITING + 44), 8]
 
 
 async def test_many_connections_that_say_nothing_lock_no_client_out(start: Start) -> None:

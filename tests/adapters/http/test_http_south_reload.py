@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 
 import aiohttp
@@ -57,6 +58,26 @@ async def test_a_unit_on_its_way_is_answered_when_its_sender_is_shut_out(home: H
     assert home.adopted()
     assert (await sending).status in (403, 404)
     assert home.adapter.status()["waiting"] == 0
+
+
+async def test_a_request_whose_sender_is_shut_out_while_its_body_comes_does_nothing(home: Home) -> None:
+    phone = home.client("phone")
+    release = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield record()[:1]
+        await release.wait()
+        yield record()[1:]
+
+    opening = asyncio.get_running_loop().create_task(
+        phone.ask("POST", f"/atls?to=lamp&nonce={'ab' * 8}", slowly(), Content_Type="application/adtls")
+    )
+    await until(lambda: home.adapter.status()["clients"])
+    home.write("tokens", token_lines("tablet"), 0o600)
+    assert home.adopted()
+    release.set()
+    assert (await opening).status == 401
+    assert not home.far.orders
 
 
 async def test_certificates_of_another_authority_come_in_and_those_of_the_first_are_out(home: Home) -> None:

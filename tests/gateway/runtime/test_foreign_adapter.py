@@ -159,7 +159,7 @@ def test_explain_knows_its_words(house):
     ("old", "new", "message"),
     [
         ("badge: 0A-0B-0C-0D", "bagde: 0A-0B-0C-0D", "5: subjects.door.bagde: expected link or a claim that an adapter "
-         "declares: psk_identity, spki_sha256, san, user, broker, eui64, badge (did you mean badge?)"),
+         "declares: psk_identity, spki_sha256, san, bearer, url, user, broker, eui64, badge (did you mean badge?)"),
         ("badge: 0A-0B-0C-0D", "badge: 0A-0B", "5: subjects.door.badge: expected a badge, such as 0A-0B-0C-0D"),
         ("badge: 0A-0B-0C-0D", "user: door", "5: subjects.door.user: expected what a wire peer proves: badge"),
         ("wire-fenced", "wire-fence", "14: rules.reports.condition.require_link.min_version: expected 'tls1.2', "
@@ -342,7 +342,7 @@ def test_there_is_one_object_for_each_kind():
 def test_the_words_of_our_adapters_need_none_of_their_libraries():
     look = (
         "import sys\nfrom gateway.runtime import vocabularies\nprint(*sorted(vocabularies.built_in().plugins))\n"
-        "print([name for name in ('zigpy', 'bellows', 'paho', 'OpenSSL') if name in sys.modules])"
+        "print([name for name in ('zigpy', 'bellows', 'paho', 'aiohttp', 'OpenSSL') if name in sys.modules])"
     )
     printed = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed.splitlines() == ["coap mqtt zigbee", "[]"]
+    assert printed.splitlines() == ["coap http mqtt zigbee", "[]"]

@@ -41,7 +41,7 @@ MISTAKES = {
     "hours as people say them": (P, '"06:00-23:00"', "11pm", ["policy.yaml:16: rules.phone-to-lamp.condition.hours: expected two times of the day, such as 06:00-23:00"]),
     "an endpoint's file as policy": (P, "layer: 1", "layer: 0", ["policy.yaml:1: layer: expected 1: the gateway reads files for layer 1 only (this file is for an endpoint, which this daemon must not serve)"]),
     "no such policy": (C, "policy: policy.yaml", "policy: polcy.yaml", ["gateway.yaml:7: policy: expected a policy file: {home}/polcy.yaml isn't one"]),
-    "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", ["gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, mqtt, zigbee (did you mean mqtt?)"]),
+    "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", ["gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, http, mqtt, zigbee (did you mean mqtt?)"]),
     "a subject of an adapter that there is none": (P, "{link: coap, psk_identity: phone}", "{link: caop, psk_identity: phone}", ["policy.yaml:6: subjects.phone.link: expected one of the gateway's adapters: coap, mqtt, zigbee (did you mean coap?)"]),
     "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes if it looks like a number)"]),
     "effect: allow": (P, "effect: permit", "effect: allow", ["policy.yaml:13: rules.phone-to-lamp.effect: expected 'permit' or 'deny'"]),
