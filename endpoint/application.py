@@ -27,7 +27,7 @@ from endpoint.control import (
     SendCommand,
     parse_command,
 )
-from endpoint.handler import Asked, Handler
+from endpoint.handler import Handler, HandlerCalls
 from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
@@ -43,8 +43,6 @@ _LOG = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256
 """Sessions and opens under way together."""
-MAX_ASKED = 32
-"""Requests of one session that a handler works on."""
 LEAVE_WITHIN = 5.0
 """Seconds that the last closes may take to reach the gateway."""
 
@@ -59,8 +57,6 @@ class _Live:
         self.ours = ours
         self.established = False
         self.info: AssociationInfo | None = None
-        self.asked = 0
-        """Requests that the handler works on."""
         self.learning: int | None = None
         """The exchange that asks for authorities."""
 
@@ -90,7 +86,7 @@ class Application:
         self._link_name = link_name
         self._report = report
         self._max_sessions = max_sessions
-        self._handler = handler
+        self._handler = HandlerCalls(handler, self._respond) if handler is not None else None
         self._authorities = authorities
         self._learn = learn
         self._live: dict[int, _Live] = {}
@@ -120,6 +116,8 @@ class Application:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                if self._handler is not None:
+                    self._handler.tasks = tasks
                 tasks.create_task(self._link.run(self._on_ready, self._on_incoming), name="way")
                 await self._awake.wait()
                 if self._is_ready:
@@ -217,7 +215,7 @@ class Application:
                 self._established(live, info)
             case RawReceived(data=data):
                 if self._handler is not None:
-                    self._ask_handler(live, None, coap.Request(codes.POST, (), data))
+                    self._handler.ask(number, live.info, None, coap.Request(codes.POST, (), data))
                 else:
                     self._report("received", session=number, **message_facts(data))
             case coap.RequestReceived(exchange=exchange, request=request):
@@ -270,7 +268,7 @@ class Application:
         if self._authorities is not None and path == [b".well-known", b"est", b"crts"]:
             answer = self._authorities if request.code == codes.GET else coap.Response(codes.METHOD_NOT_ALLOWED)
         elif self._handler is not None:
-            self._ask_handler(live, exchange, request)
+            self._handler.ask(live.number, live.info, exchange, request)
             return
         elif path != [MESSAGES_PATH]:
             answer = coap.Response(codes.NOT_FOUND)
@@ -282,34 +280,10 @@ class Application:
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
 
-    def _ask_handler(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
-        """``exchange`` is None if the request is a raw message."""
-        assert self._tasks is not None
-        if live.asked >= MAX_ASKED:
-            _LOG.warning("session %d: more than %d requests at a time: one is refused", live.number, MAX_ASKED)
-            self._respond(live, exchange, coap.Response(codes.SERVICE_UNAVAILABLE))
-            return
-        live.asked += 1
-        self._tasks.create_task(self._handle(live, exchange, request), name="handler")
-
-    async def _handle(self, live: _Live, exchange: int | None, request: coap.Request) -> None:
-        assert self._handler is not None
-        assert live.info is not None
-        path = "/".join(v.decode("utf-8", "replace") for number, v in request.options if number == options.URI_PATH)
-        try:
-            answer = await self._handler(Asked(live.number, live.info, request.code, path, request.payload))
-        except Exception:
-            _LOG.exception("session %d: the handler failed", live.number)
-            answer = coap.Response(codes.INTERNAL_SERVER_ERROR)
-        finally:
-            live.asked -= 1
-        if isinstance(answer, bytes):
-            reads = request.code in (codes.GET, codes.FETCH)
-            answer = coap.Response(codes.CONTENT if reads else codes.CHANGED, payload=answer)
-        self._respond(live, exchange, answer)
-
-    def _respond(self, live: _Live, exchange: int | None, answer: coap.Response) -> None:
-        if live.number not in self._live:
+    def _respond(self, number: int, exchange: int | None, answer: coap.Response) -> None:
+        """The handler's answer; ``exchange`` is None if the request was a raw message."""
+        live = self._live.get(number)
+        if live is None:
             return
         if exchange is not None:
             live.runner.session.respond(exchange, answer, self._loop.time())
