@@ -218,6 +218,7 @@ async def test_a_client_of_the_draft_needs_its_cookie_only(files: Path, tmp_path
             await draft.exchange()
         for number, draft in enumerate(drafts):
             assert [type(event) for event in draft.events][:1] == [Established]
+            assert draft.round_trips == 2  # figure 9
             body = b"%d" % number * 5000
             draft.session.request(coap.Request(codes.POST, (), body), 0.0)
             await draft.exchange()
