@@ -27,8 +27,7 @@ from endpoint.control import (
     SendCommand,
     parse_command,
 )
-from endpoint.handler import Asked, Handler
-from endpoint.live_session import LiveSession
+from endpoint.handler import Handler, HandlerCalls
 from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
@@ -44,10 +43,22 @@ _LOG = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256
 """Sessions and opens under way together."""
-MAX_ASKED = 32
-"""Requests of one session that a handler works on."""
 LEAVE_WITHIN = 5.0
 """Seconds that the last closes may take to reach the gateway."""
+
+
+class _Live:
+    """One session and what is sent in it. ``ours``: we opened it."""
+
+    def __init__(self, number: int, runner: Runner, messages: Messages, *, ours: bool) -> None:
+        self.number = number
+        self.runner = runner
+        self.messages = messages
+        self.ours = ours
+        self.established = False
+        self.info: AssociationInfo | None = None
+        self.learning: int | None = None
+        """The exchange that asks for authorities."""
 
 
 class Application:
@@ -75,10 +86,10 @@ class Application:
         self._link_name = link_name
         self._report = report
         self._max_sessions = max_sessions
-        self._handler = handler
+        self._handler = HandlerCalls(handler, self._respond) if handler is not None else None
         self._authorities = authorities
         self._learn = learn
-        self._live: dict[int, LiveSession] = {}
+        self._live: dict[int, _Live] = {}
         self._count = 0
         self._opening = 0
         self._random = random.SystemRandom()
@@ -105,6 +116,8 @@ class Application:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                if self._handler is not None:
+                    self._handler.tasks = tasks
                 tasks.create_task(self._link.run(self._on_ready, self._on_incoming), name="way")
                 await self._awake.wait()
                 if self._is_ready:
@@ -190,7 +203,7 @@ class Application:
             raw=self._policy.application == "raw",
             sent=lambda data, began, status: self._on_sent(number, data, began, status),
         )
-        self._live[number] = LiveSession(number, runner, messages, ours=role is Role.CLIENT)
+        self._live[number] = _Live(number, runner, messages, ours=role is Role.CLIENT)
         runner.start()
 
     def _on_event(self, number: int, event: SessionEvent) -> None:
@@ -202,7 +215,7 @@ class Application:
                 self._established(live, info)
             case RawReceived(data=data):
                 if self._handler is not None:
-                    self._ask_handler(live, None, coap.Request(codes.POST, (), data))
+                    self._handler.ask(number, live.info, None, coap.Request(codes.POST, (), data))
                 else:
                     self._report("received", session=number, **message_facts(data))
             case coap.RequestReceived(exchange=exchange, request=request):
@@ -228,7 +241,7 @@ class Application:
                 return
         self._leave_if_done()
 
-    def _established(self, live: LiveSession, info: AssociationInfo) -> None:
+    def _established(self, live: _Live, info: AssociationInfo) -> None:
         live.established = True
         live.info = info
         live.runner.carriage.proven()
@@ -250,12 +263,12 @@ class Application:
         for data in self._to_send:
             self._send(live, data)
 
-    def _serve(self, live: LiveSession, exchange: int, request: coap.Request) -> None:
+    def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
         path = [value for number, value in request.options if number == options.URI_PATH]
         if self._authorities is not None and path == [b".well-known", b"est", b"crts"]:
             answer = self._authorities if request.code == codes.GET else coap.Response(codes.METHOD_NOT_ALLOWED)
         elif self._handler is not None:
-            self._ask_handler(live, exchange, request)
+            self._handler.ask(live.number, live.info, exchange, request)
             return
         elif path != [MESSAGES_PATH]:
             answer = coap.Response(codes.NOT_FOUND)
@@ -267,34 +280,10 @@ class Application:
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
 
-    def _ask_handler(self, live: LiveSession, exchange: int | None, request: coap.Request) -> None:
-        """``exchange`` is None if the request is a raw message."""
-        assert self._tasks is not None
-        if live.asked >= MAX_ASKED:
-            _LOG.warning("session %d: more than %d requests at a time: one is refused", live.number, MAX_ASKED)
-            self._respond(live, exchange, coap.Response(codes.SERVICE_UNAVAILABLE))
-            return
-        live.asked += 1
-        self._tasks.create_task(self._handle(live, exchange, request), name="handler")
-
-    async def _handle(self, live: LiveSession, exchange: int | None, request: coap.Request) -> None:
-        assert self._handler is not None
-        assert live.info is not None
-        path = "/".join(v.decode("utf-8", "replace") for number, v in request.options if number == options.URI_PATH)
-        try:
-            answer = await self._handler(Asked(live.number, live.info, request.code, path, request.payload))
-        except Exception:
-            _LOG.exception("session %d: the handler failed", live.number)
-            answer = coap.Response(codes.INTERNAL_SERVER_ERROR)
-        finally:
-            live.asked -= 1
-        if isinstance(answer, bytes):
-            reads = request.code in (codes.GET, codes.FETCH)
-            answer = coap.Response(codes.CONTENT if reads else codes.CHANGED, payload=answer)
-        self._respond(live, exchange, answer)
-
-    def _respond(self, live: LiveSession, exchange: int | None, answer: coap.Response) -> None:
-        if live.number not in self._live:
+    def _respond(self, number: int, exchange: int | None, answer: coap.Response) -> None:
+        """The handler's answer; ``exchange`` is None if the request was a raw message."""
+        live = self._live.get(number)
+        if live is None:
             return
         if exchange is not None:
             live.runner.session.respond(exchange, answer, self._loop.time())
@@ -304,7 +293,7 @@ class Application:
 
     # Authorities that the other end names
 
-    def _learnt(self, live: LiveSession, answer: coap.Response) -> None:
+    def _learnt(self, live: _Live, answer: coap.Response) -> None:
         from endpoint.authorities import learn  # as above
 
         assert self._learn is not None
@@ -316,14 +305,14 @@ class Application:
         else:
             self._report("learnt", session=live.number, file=str(self._learn), authorities=found)
 
-    def _not_learnt(self, live: LiveSession, reason: str) -> None:
+    def _not_learnt(self, live: _Live, reason: str) -> None:
         live.learning = None
         self._failed = True
         self._report("error", session=live.number, reason=f"no authorities learnt: {reason}")
 
     # Messages
 
-    def _send(self, live: LiveSession, data: bytes) -> None:
+    def _send(self, live: _Live, data: bytes) -> None:
         try:
             live.messages.send(data)
         except UsageError as error:
@@ -384,7 +373,7 @@ class Application:
             case QuitCommand():
                 self.quit()
 
-    def _session(self, number: int, *, established: bool = True) -> LiveSession:
+    def _session(self, number: int, *, established: bool = True) -> _Live:
         live = self._live.get(number)
         if live is None:
             raise PeerError(f"no session {number}")

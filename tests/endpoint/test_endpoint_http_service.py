@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import subprocess
@@ -20,6 +21,7 @@ from carriage.coap import exchange as coap
 from demo.credentials import make_psk_file
 from demo.stack import free_port
 from endpoint.application import Application
+from endpoint.handler import MAX_ASKED, HandlerCalls
 from endpoint.http_service import Asked, Handler, ServiceLimits, mount, subapp
 from endpoint.policy import Layer0Policy, read_policy
 from endpoint.session import Ended, EndpointSession, Established, SessionEvent
@@ -27,6 +29,7 @@ from endpoint.transports.https import HttpsLink
 from endpoint.transports.https_hop import Layer1
 from endpoint.transports.https_service_session import SessionTimes
 from layer.config import Role
+from layer.events import AssociationInfo, PeerIdentity
 from tests.endpoint.web_certificates import WebAuthority, WebCertificate
 
 QUICK = ServiceLimits(times=SessionTimes(reply_window=0.1))
@@ -215,6 +218,7 @@ async def test_a_client_of_the_draft_needs_its_cookie_only(files: Path, tmp_path
             await draft.exchange()
         for number, draft in enumerate(drafts):
             assert [type(event) for event in draft.events][:1] == [Established]
+            assert draft.round_trips == 2  # figure 9
             body = b"%d" % number * 5000
             draft.session.request(coap.Request(codes.POST, (), body), 0.0)
             await draft.exchange()
@@ -229,3 +233,27 @@ def test_aiohttp_is_imported_for_http_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+async def test_a_session_has_a_bound_on_requests_that_wait_for_the_handler() -> None:
+    go_on = asyncio.Event()
+    answers: list[tuple[int, int | None, int]] = []
+
+    async def slow(asked: Asked) -> bytes:
+        await go_on.wait()
+        return b"done"
+
+    peer = PeerIdentity(kind="psk", psk_identity=b"door")
+    info = AssociationInfo(protocol="tls1.3", suite="x", peer=peer)
+    calls = HandlerCalls(slow, lambda session, exchange, answer: answers.append((session, exchange, answer.code)))
+    async with asyncio.TaskGroup() as calls.tasks:
+        for exchange in range(MAX_ASKED + 1):
+            calls.ask(0, info, exchange, coap.Request(codes.POST))
+        calls.ask(1, info, 0, coap.Request(codes.GET))
+        assert answers == [(0, MAX_ASKED, codes.SERVICE_UNAVAILABLE)]
+        go_on.set()
+    assert len(answers) == MAX_ASKED + 2
+    assert answers[-1] == (1, 0, codes.CONTENT)
+    async with asyncio.TaskGroup() as calls.tasks:
+        calls.ask(0, info, 0, coap.Request(codes.POST))
+    assert answers[-1] == (0, 0, codes.CHANGED)

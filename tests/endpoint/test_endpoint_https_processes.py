@@ -16,6 +16,8 @@ from tests.endpoint.owner import until
 from tests.endpoint.tcp_forwarder import Forwarder
 from tests.endpoint.web_certificates import WebAuthority, WebCertificate
 
+pytestmark = pytest.mark.process
+
 PROGRAM = command("atls-endpoint")
 KINDS = {"atls": "tls1.3", "adtls": "dtls1.2"}
 SIZES = (1, 100, 1152, 4096, 16_385, 65_536)
