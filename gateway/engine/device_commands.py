@@ -125,11 +125,7 @@ class DeviceCommands:
         if isinstance(command, InvokeAction):
             pending.idempotent = twin.actions[command.name].idempotent
         elif isinstance(command, WriteProperties):
-            modifiers = []
-            for name in command.values:
-                if not twin.specs[name].readable:
-                    modifiers.append(name)
-            pending.modifiers = frozenset(modifiers)
+            pending.modifiers = frozenset([name for name in command.values if not twin.specs[name].readable])
         self._outbox.counters["accepted.command"] += 1
         line = self._table.add(pending)
         if pending.reads:
