@@ -170,10 +170,9 @@ class Engine:
         return self._outbox.look_by
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are. Looked
-        for in all parts of the engine, so not to be asked for each message: see ``look_by``."""
-        found = [part.next_deadline() for part in (self._delivery, self._registry, self._exchanges)]
-        return min([each for each in found if each is not None], default=None)
+        """When ``tick`` has something to do next; None: never, as things are. It is searched for: see ``look_by``."""
+        found = (part.next_deadline() for part in (self._delivery, self._registry, self._exchanges))
+        return min((each for each in found if each is not None), default=None)
 
     def set_window(self, scheme: str, window: int) -> None:
         """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
