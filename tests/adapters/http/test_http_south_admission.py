@@ -211,3 +211,17 @@ async def test_the_link_is_judged_by_the_policy(start: Start) -> None:
     assert (await home.client("phone").opened("lamp", "atls")).status == 200
     answer = await home.client("phone", plain=True).opened("lamp", "atls")
     assert (answer.status, answer.reason) == (502, "link")
+
+
+async def test_no_token_shows_in_the_log_or_the_status(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    secrets = [TOKENS["phone"], "wrong-token"]
+    phone, wrong = home.client("phone"), home.client(None, token=secrets[1])
+    session = (await phone.opened("lamp")).session
+    for client in (phone, wrong):
+        for target in ("/d", "/nothing", f"/atls/{session}?x=1", "/atls?to=lamp"):
+            await client.ask("POST", target, record(), Content_Type="application/adtls")
+        await client.ask("GET", "/d", Host="evil.example")
+    shown = caplog.text + str(home.adapter.status()) + str(await home.adapter.command("clients", {}))
+    shown += repr([connection.known for connection in home.south._listener.connections()])
+    assert "malformed" in shown and not any(secret in shown for secret in secrets)
