@@ -16,8 +16,14 @@ from layer.errors import PeerError, UsageError
 Kind = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-MEDIA_TYPES: Final[dict[Kind, str]] = {kind: f"application/{kind}" for kind in KINDS}
-"""What we send. ``application/oscore`` is RFC 8613's (section 13.2); EDHOC over HTTP has no standard."""
+MEDIA_TYPES: Final[dict[Kind, str]] = {
+    "atls": "application/atls",
+    "adtls": "application/adtls",
+    "atls-data": "application/atls-data",
+    "oscore": "application/oscore",
+    "edhoc": "application/edhoc+cbor-seq",
+}
+"""What we send. The last two are of RFC 8613 and RFC 9528; how EDHOC travels over HTTP is no standard's."""
 
 DRAFT_MEDIA_TYPE: Final = "application/atls+octet-stream"
 """draft-friel-tls-atls-00, section 9.2. It is answered by itself, as a client of that draft expects."""
