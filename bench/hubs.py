@@ -141,6 +141,7 @@ policy: policy.yaml
 adapters:
   zigbee: {{path: "{dongle}", form: if-blank}}
   mqtt: {{broker: "127.0.0.1:{broker}", tls: false, user: gateway, password_file: password,
+    client_id: "bench-{base}",
     devices: {{base: {base}, home_assistant: false}}}}
 """
 

@@ -8,9 +8,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from bench import peers, peers_report, plot
 from bench.checkout import BASELINE
+from bench.hubs import CONFIG
 from bench.peers_measure import _latency
 from bench.peers_report import GOALS, JUDGED, Goal, failures, losses, table
 from demo.process import ProcessFailedError
@@ -113,6 +115,13 @@ def test_progress_says_what_is_done_and_how_long_it_takes(capsys: pytest.Capture
     progress.next("second")
     said = capsys.readouterr().err
     assert "[1 of 2] first" in said and "[2 of 2, less than a minute left] second" in said
+
+
+def test_gateways_at_one_broker_do_not_take_each_others_sessions_over() -> None:
+    mqtt = [
+        yaml.safe_load(CONFIG.format(dongle="d", broker=1, base=base))["adapters"]["mqtt"] for base in ("gateway", "b")
+    ]
+    assert mqtt[0]["client_id"] != mqtt[1]["client_id"]
 
 
 def test_hubs_that_are_left_out_are_not_made() -> None:
