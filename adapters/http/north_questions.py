@@ -128,7 +128,9 @@ class Questions:
                 end.give_up(Reason.BROKEN, MISSING)
             return None if found.status in _REFUSED else False
         if found is not None:
-            end.numbers = end.numbers or found.n is not None
+            if found.n is not None and not end.numbers:
+                end.numbers = True
+                self._home.changed()
             arrivals.take(found)
             return True
         if arrivals.ahead and end.is_stream:

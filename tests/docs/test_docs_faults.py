@@ -14,6 +14,8 @@ import pytest
 
 from adapters.coap import observers, plugin
 from adapters.http.config import HttpTable
+from adapters.http.north_config import TIMES as NORTH_TIMES
+from adapters.http.north_tables import ServiceTable
 from adapters.http.south import LISTEN_AGAIN
 from adapters.http.south_events import READ_WITHIN
 from adapters.mqtt import hearing, news
@@ -140,6 +142,9 @@ NUMBERS = (
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",
     f"`absence` ({HttpTable.model_fields['absence'].default:g} s)",
+    f"at the first request, within {ServiceTable.model_fields['connect_within'].default:g} s",
+    f"a request that was not sent is tried again for {NORTH_TIMES.patience:g} s",
+    f"another one after {LIMITS.unreachable_after:g} s",
     f"can't be written to it within {READ_WITHIN:g} s",
     f"tried again every {LISTEN_AGAIN:g} s",
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
