@@ -39,6 +39,7 @@ from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server_peer import ServerPeer as CoapPeer
+from common.within import within
 from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
@@ -108,16 +109,18 @@ class CoapAdapter:
         try:
             while True:
                 try:
-                    async with self._serve(self, context) as server:
-                        self._server = server
-                        context.ready()
-                        await asyncio.get_running_loop().create_future()
+                    await within(self._serve(self, context), self._served)
                 except TransportError as error:
                     context.fault(str(error))
                 await asyncio.sleep(self._listen_again)  # not in the handler: see docs/decisions, "Hot values"
         finally:
             self._devices.close()
             self._mailboxes.close()
+
+    async def _served(self, server: CoapsServer) -> None:
+        self._server = server
+        self._context.ready()
+        await asyncio.get_running_loop().create_future()
 
     def adopt(self, fresh: Adapter) -> bool:
         """Take over the clients' keys of ``fresh`` if nothing else differs.

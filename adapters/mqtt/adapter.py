@@ -15,6 +15,7 @@ from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
 from carriage.mqtt.options import MqttOptions
+from common.within import within
 from gateway.api.errors import NoCommandError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Peer, Reason, Receipt, Transmit, Update
@@ -66,10 +67,14 @@ class MqttAdapter:
         early, self._early = self._early, []
         for transmit in early:
             self.send(transmit)
-        async with asyncio.TaskGroup() as tasks:
-            for part in (sessions, devices):
-                if part is not None:
-                    tasks.create_task(part.run())
+        await within(asyncio.TaskGroup(), self._run_parts)
+
+    async def _run_parts(self, tasks: asyncio.TaskGroup) -> None:
+        running = self.running
+        assert running is not None
+        for part in (running.sessions, running.devices):
+            if part is not None:
+                tasks.create_task(part.run())
 
     def send(self, transmit: Transmit) -> None:
         running = self.running

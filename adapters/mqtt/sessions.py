@@ -28,6 +28,7 @@ from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
+from common.within import within
 from gateway.api.model import (
     Close,
     ContentKind,
@@ -130,24 +131,26 @@ class Sessions:
     # What the adapter passes on: see gateway.api.ports.Adapter
 
     async def run(self) -> None:
-        client = self._client
         self._begin_away()
-        async with asyncio.TaskGroup() as tasks:
-            client.start(tasks)
-            cancelled: BaseException | None = None
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError as error:
-                cancelled = error
-            # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
-            self._pause()
-            if client.is_connected:
-                self._tell_state(bodies.State.OFFLINE)
-            self._end_away()
-            await client.stop(drain=1.0)
-            self._outbound.close()
-            assert cancelled is not None
-            raise cancelled
+        await within(asyncio.TaskGroup(), self._serve)
+
+    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+        client = self._client
+        client.start(tasks)
+        cancelled: BaseException | None = None
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
+        self._pause()
+        if client.is_connected:
+            self._tell_state(bodies.State.OFFLINE)
+        self._end_away()
+        await client.stop(drain=1.0)
+        self._outbound.close()
+        assert cancelled is not None
+        raise cancelled
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope

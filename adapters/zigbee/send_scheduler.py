@@ -198,18 +198,23 @@ class SendScheduler:
     async def run(self) -> None:
         """Serve until cancelled; then every frame that is left fails."""
         self._failed = asyncio.get_running_loop().create_future()
+        ended: BaseException | None = None
         try:
             await self._failed
-        finally:
-            self._open = False
-            for worker in self._workers:
-                worker.cancel()
-            await asyncio.gather(*self._workers, return_exceptions=True)
-            for device in tuple(self._lanes):
-                lane, device.lane = device.lane, None
-                while lane is not None and lane.frames:
-                    lane.frames.popleft().done(SendOutcome.FAILED)
-            self._lanes.clear()
+        except BaseException as error:
+            ended = error
+        # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
+        self._open = False
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        for device in tuple(self._lanes):
+            lane, device.lane = device.lane, None
+            while lane is not None and lane.frames:
+                lane.frames.popleft().done(SendOutcome.FAILED)
+        self._lanes.clear()
+        if ended is not None:
+            raise ended
 
     def _schedule(self, device: ZigbeeDevice, lane: Lane) -> None:
         if lane.active < self._windows[lane.sleepy] and self._may_go(device, lane):

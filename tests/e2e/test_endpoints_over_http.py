@@ -15,7 +15,8 @@ from demo.credentials import Authority, make_psk_file, write_secret
 from demo.process import Process
 from demo.stack import command, free_port
 from endpoint.control import made_octets
-from tests.endpoint.tcp_forwarder import Forwarder
+from tests.harness.stored_sessions import until_stored
+from tests.harness.tcp_forwarder import Forwarder
 
 CONFIG = """\
 layer: 1
@@ -169,6 +170,7 @@ async def test_a_daemon_that_is_killed_and_started_again_has_the_session(
             assert (await phone.expect_event("sent", text=str(number)))["status"] == "delivered"
             await tablet.expect_event("received", text=str(number))
             if number == SETTLED:
+                await until_stored(tmp_path / "gateway.yaml")
                 await daemon.kill()
                 await start()
         received = [event["text"] for event in tablet.events if event["event"] == "received"]

@@ -25,6 +25,7 @@ from layer.config import Role
 from tests.harness.gateway_in_loop import until
 from tests.harness.http_services import NumberingService, Place, localhost, serving
 from tests.harness.layer_pair import authority
+from tests.harness.stored_sessions import until_stored
 
 POLICY = """\
 layer: 1
@@ -138,6 +139,7 @@ async def test_phone_and_application_talk_with_a_service_behind_nginx(tmp_path: 
         assert called["connections_made"] < called["units_out"] / 4  # they are used again
 
         assert stack.gateway is not None
+        await until_stored(stack.directory / "gateway.yaml")
         await stack.gateway.kill()
         await stack.start_gateway()
         await send(phone, service, 3000, 50)  # a TLS session may end here (decision 10): see test_gateway_killed

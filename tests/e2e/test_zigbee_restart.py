@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, Stack
 from tests.harness.message_exchange import exchange
+from tests.harness.stored_sessions import until_stored
 
 
 def tunnels(hub: Stack) -> list[Any]:
@@ -19,15 +19,6 @@ def tunnels(hub: Stack) -> list[Any]:
     (path,) = (hub.directory / "state").rglob("tunnels.db")
     with closing(sqlite3.connect(path)) as database:
         return database.execute("SELECT session, id FROM tunnels").fetchall()
-
-
-async def stored(hub: Stack) -> None:
-    """Until nothing more is to be written: a change that is younger than 0.1 s a kill may take (docs/faults.md)."""
-    async with asyncio.timeout(20):
-        before, last = None, (await hub.ask("status"))["store"]["last_commit"]
-        while last is None or last != before:
-            await asyncio.sleep(0.5)
-            before, last = last, (await hub.ask("status"))["store"]["last_commit"]
 
 
 @pytest.mark.process
@@ -41,7 +32,7 @@ async def test_a_tunnel_goes_on_after_the_gateway_was_killed(hub: Stack) -> None
     await exchange(phone, lamp, 1025, 2)
     before = tunnels(hub)
     assert len(before) == 1
-    await stored(hub)
+    await until_stored(hub.directory / "gateway.yaml")
 
     assert hub.gateway is not None
     await hub.gateway.kill()

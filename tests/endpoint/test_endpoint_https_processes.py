@@ -13,8 +13,8 @@ from demo.process import Process
 from demo.stack import command, free_port
 from endpoint.control import made_octets
 from tests.endpoint.owner import until
-from tests.endpoint.tcp_forwarder import Forwarder
 from tests.endpoint.web_certificates import WebAuthority, WebCertificate
+from tests.harness.tcp_forwarder import Forwarder
 
 pytestmark = pytest.mark.process
 

@@ -20,6 +20,7 @@ from adapters.http.adapter import HttpAdapter
 from adapters.http.config import HttpTable
 from adapters.http.plugin import HttpPlugin
 from adapters.http.south import South
+from carriage.http.atls_format import MEDIA_TYPES
 from gateway.engine.limits import EngineLimits
 from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import Gateway
@@ -44,6 +45,11 @@ rules:
     resource: "group:known"
     content: [atls, adtls, atls-data, oscore, edhoc]
 """
+
+
+def media_type(kind: str) -> str:
+    """The one of a kind; what is no kind is taken as its name below ``application/``."""
+    return {str(each): name for each, name in MEDIA_TYPES.items()}.get(kind, f"application/{kind}")
 
 
 def token_lines(*names: str, **tokens: str) -> bytes:
@@ -103,10 +109,10 @@ class Client:
 
     async def opened(self, to: str, kind: str = "adtls", nonce: str | None = None, body: bytes = b"") -> Answer:
         target = f"/atls?to={to}&nonce={nonce or secrets.token_hex(8)}"
-        return await self.ask("POST", target, body, Content_Type=f"application/{kind}")
+        return await self.ask("POST", target, body, Content_Type=media_type(kind))
 
     async def sent(self, session: str, n: int, body: bytes, kind: str = "adtls") -> Answer:
-        return await self.ask("POST", f"/atls/{session}", body, Content_Type=f"application/{kind}", ATLS_Seq=str(n))
+        return await self.ask("POST", f"/atls/{session}", body, Content_Type=media_type(kind), ATLS_Seq=str(n))
 
     async def read(self, session: str, n: int, wait: int | None = None) -> Answer:
         more = {} if wait is None else {"Prefer": f"wait={wait}"}

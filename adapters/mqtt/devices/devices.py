@@ -36,6 +36,7 @@ from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from common.latest import LatestValues
+from common.within import within
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
@@ -138,30 +139,32 @@ class DeviceTopics:
     # What the adapter passes on: see gateway.api.ports.Adapter
 
     async def run(self) -> None:
-        client = self._client
         self._later(self._times.early_for, self._early.end)
-        async with asyncio.TaskGroup() as tasks:
-            client.start(tasks)
-            cancelled: BaseException | None = None
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError as error:
-                cancelled = error
-            # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
-            self._watch.due = False
-            self._publisher.close()
-            if self._migration is not None:
-                self._migration.disconnected()
-            for timer in self._timers.values():
-                timer.cancel()
-            await self._requests.stop()
-            self._hearing.disconnected()
-            if client.is_connected:
-                self._news.stand(self._topics.bridge_state, OFFLINE)
-            await client.stop(drain=1.0)
-            self._commands.forget()
-            assert cancelled is not None
-            raise cancelled
+        await within(asyncio.TaskGroup(), self._serve)
+
+    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+        client = self._client
+        client.start(tasks)
+        cancelled: BaseException | None = None
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
+        self._watch.due = False
+        self._publisher.close()
+        if self._migration is not None:
+            self._migration.disconnected()
+        for timer in self._timers.values():
+            timer.cancel()
+        await self._requests.stop()
+        self._hearing.disconnected()
+        if client.is_connected:
+            self._news.stand(self._topics.bridge_state, OFFLINE)
+        await client.stop(drain=1.0)
+        self._commands.forget()
+        assert cancelled is not None
+        raise cancelled
 
     def receipt(self, receipt: Receipt) -> None:
         self._commands.receipt(receipt)

@@ -29,7 +29,7 @@ TOPICS = "  mqtt: {{broker: '127.0.0.1:1', tls: false, devices: {{base: home}}}}
 HTTP = "  http: {{http_listen: '127.0.0.1:{port}', tokens_file: tokens}}\n"
 ZIGBEE = "  zigbee: {{path: no-dongle}}\n"
 
-OF_COAP = {"OpenSSL", "cryptography", "layer.listener", "carriage.coap", "adapters.coap.adapter"}
+OF_COAP = {"OpenSSL", "cryptography", "layer.cookie", "carriage.coap", "adapters.coap.adapter"}
 OF_HTTP = {"aiohttp", "cryptography", "OpenSSL", "adapters.http.south"}
 OF_MQTT = {"paho", "carriage.mqtt", "adapters.mqtt.adapter"}
 OF_SESSIONS = OF_MQTT | {"adapters.mqtt.sessions"}
