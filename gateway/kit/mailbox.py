@@ -275,7 +275,7 @@ class Mailboxes(Generic[C, R]):
         if reader.reads or downlink.observer is None:
             unit = self._unit_for(reader.connection.identity.link, downlink)
         if reader.answer(unit) and unit is not None:
-            downlink.shown = True
+            downlink.shown, downlink.read = True, reader.reads
             self._absence.begin(downlink)
 
     def acknowledge(self, downlink: Downlink[C, R]) -> None:

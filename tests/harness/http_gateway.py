@@ -20,6 +20,7 @@ from adapters.http.adapter import HttpAdapter
 from adapters.http.config import HttpTable
 from adapters.http.plugin import HttpPlugin
 from adapters.http.south import South
+from carriage.http.atls_format import MEDIA_TYPES
 from gateway.engine.limits import EngineLimits
 from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import Gateway
@@ -50,6 +51,11 @@ def token_lines(*names: str, **tokens: str) -> bytes:
     """A file of tokens: those of ``TOKENS``, and others."""
     known = {name: TOKENS[name] for name in names} | tokens
     return "".join(f"{name}:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in known.items()).encode()
+
+
+def media_type(kind: str) -> str:
+    """``kind``: of a unit, or what follows ``application/``."""
+    return dict[str, str](MEDIA_TYPES).get(kind, f"application/{kind}")
 
 
 @dataclass
@@ -103,10 +109,10 @@ class Client:
 
     async def opened(self, to: str, kind: str = "adtls", nonce: str | None = None, body: bytes = b"") -> Answer:
         target = f"/atls?to={to}&nonce={nonce or secrets.token_hex(8)}"
-        return await self.ask("POST", target, body, Content_Type=f"application/{kind}")
+        return await self.ask("POST", target, body, Content_Type=media_type(kind))
 
     async def sent(self, session: str, n: int, body: bytes, kind: str = "adtls") -> Answer:
-        return await self.ask("POST", f"/atls/{session}", body, Content_Type=f"application/{kind}", ATLS_Seq=str(n))
+        return await self.ask("POST", f"/atls/{session}", body, Content_Type=media_type(kind), ATLS_Seq=str(n))
 
     async def read(self, session: str, n: int, wait: int | None = None) -> Answer:
         more = {} if wait is None else {"Prefer": f"wait={wait}"}

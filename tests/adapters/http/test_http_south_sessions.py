@@ -8,7 +8,7 @@ import pytest
 
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Unit
 from tests.harness.gateway_in_loop import record, tls_record, until
-from tests.harness.http_gateway import POLICY, Home, Start
+from tests.harness.http_gateway import POLICY, Home, Start, media_type
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data", "oscore", "edhoc"])
@@ -26,7 +26,7 @@ async def test_two_clients_talk(home: Home, kind: str) -> None:
         sending = asyncio.get_running_loop().create_task(phone.sent(answer.session, n, unit, kind))
         read = await tablet.read(answer.session, n, wait=20)
         assert (read.status, read.seq, read.body) == (200, n, unit)
-        assert read.headers["Content-Type"] == f"application/{kind}"
+        assert read.headers["Content-Type"] == media_type(kind)
         assert read.headers["Preference-Applied"] == "wait=20"
         assert (await tablet.read(answer.session, n + 1)).body == b"", "that acknowledges it"
         assert (await sending).status == 200
