@@ -201,7 +201,8 @@ class ServiceClient:
                 await self._idle.wait()
         except TimeoutError:
             pass
-        await self.close()
+        finally:
+            await self.close()
 
     async def ask(
         self,
