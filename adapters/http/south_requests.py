@@ -74,8 +74,8 @@ class Requests:
             return await self._handle(request, connection)
         except _BodyError as error:
             return _closing(request, error.response)
-        except ConnectionError:
-            raise
+        except ConnectionError:  # the client is gone; raised, it would be an error of the server to aiohttp
+            return _closing(request, refusal("internal"))
         except Exception:
             self.counters["handler_errors"] += 1
             if self._refusals.permits(self._now()):
@@ -100,12 +100,13 @@ class Requests:
             self.counters["unauthenticated"] += 1
             return self._refused(request, found, shared)
         peer, connection.known = found
-        client = self._clients.begin(peer, () if connection.tls is None else connection.tls.presented)
+        tls = connection.tls
+        client = self._clients.begin(peer, tls.presented if tls is not None and peer.claims == tls.claims else ())
         try:
             body = await self._body(request, fields)
             if client.gone:  # it was shut out meanwhile
                 return self._refused(request, unauthenticated("invalid_token"), shared)
-            if connection.tls is None:  # a cookie counts over https only
+            if tls is None:  # a cookie counts over https only
                 fields = tuple(each for each in fields if each[0] != "cookie")
             message = HttpRequest(request.method, target, fields, body)
             answer = await self._answer(client, message)

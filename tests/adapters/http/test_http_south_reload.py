@@ -13,7 +13,7 @@ from cryptography import x509
 
 from gateway.api.model import Close, Reset
 from tests.harness.gateway_in_loop import record, until
-from tests.harness.http_gateway import Home, Start, token_lines
+from tests.harness.http_gateway import TOKENS, Home, Start, token_lines
 from tests.harness.layer_pair import Authority
 
 
@@ -113,6 +113,18 @@ async def test_an_authority_more_drops_no_client(home: Home) -> None:
     assert home.adopted()
     assert (await keeper.read(session, 0)).status == 200
     assert not home.far.of(Close) and not home.far.of(Reset)
+
+
+async def test_a_client_with_a_good_token_stays_though_the_certificate_beside_it_is_out(start: Start) -> None:
+    home = await start(absence=30)
+    phone = home.client(home.keeper, token=TOKENS["phone"])
+    session = (await phone.opened("lamp")).session
+    await phone.http.close()
+    await until(lambda: home.adapter.status()["connections"] == 0)
+    home.write("ca.pem", Authority("other").pem)
+    assert home.adopted()
+    assert (await home.client("phone", plain=True).read(session, 0)).status == 200
+    assert not home.far.of(Close)
 
 
 async def test_another_certificate_of_the_gateway_is_shown_to_new_connections(home: Home) -> None:
