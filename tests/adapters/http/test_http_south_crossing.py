@@ -35,3 +35,42 @@ async def test_a_unit_acknowledges_what_the_answer_to_the_unit_before_it_had(sta
     home.far.unit(session, 1, record(seed=3))  # type: ignore[arg-type]
     answer = await second
     assert (answer.seq, answer.body) == (1, record(seed=3))
+
+
+async def test_a_poll_that_begins_while_a_unit_waits_for_its_answer_brings_the_unit_too(start: Start) -> None:
+    home = await start(reply_window=10.0)
+    phone, other = home.client("phone"), home.client("phone")
+    session = (await phone.opened("lamp")).session
+    sending = asyncio.get_running_loop().create_task(phone.sent(session, 0, record()))
+    await until(lambda: home.south._sessions.mailboxes._waits)
+    polling = asyncio.get_running_loop().create_task(other.read(session, 0, wait=50))
+    await until(lambda: home.adapter.status()["polls"])
+    for n in range(2):
+        home.far.unit(session, n, record(seed=n))  # type: ignore[arg-type]
+    assert [(each.seq, each.body) for each in (await sending, await polling)] == [(0, record(seed=0))] * 2
+    assert (await other.read(session, 1)).body == record(seed=1)
+
+
+async def test_two_polls_at_once_both_bring_the_unit(home: Home) -> None:
+    """The client gave the first one up, and the gateway can't know that yet."""
+    phone, other = home.client("phone"), home.client("phone")
+    session = (await phone.opened("lamp")).session
+    polls = [asyncio.get_running_loop().create_task(each.read(session, 0, wait=50)) for each in (phone, other)]
+    await until(lambda: home.adapter.status()["polls"] == 2)
+    home.far.unit(session, 0, record())  # type: ignore[arg-type]
+    assert [(await each).body for each in polls] == [record()] * 2
+    assert len(home.south._sessions.mailboxes._waits) == 0
+
+
+async def test_a_unit_acknowledges_what_the_answer_to_a_unit_had_though_a_poll_had_it_too(start: Start) -> None:
+    home = await start(reply_window=10.0)
+    phone, other = home.client("phone"), home.client("phone")
+    session = (await phone.opened("lamp")).session
+    sending = asyncio.get_running_loop().create_task(phone.sent(session, 0, record()))
+    await until(lambda: home.south._sessions.mailboxes._waits)
+    home.far.unit(session, 0, record(seed=1))  # type: ignore[arg-type]
+    await sending
+    assert (await other.read(session, 0)).body == record(seed=1)
+    home.far.unit(session, 1, record(seed=2))  # type: ignore[arg-type]
+    answer = await phone.sent(session, 1, record())
+    assert (answer.seq, answer.body) == (1, record(seed=2))
