@@ -238,6 +238,7 @@ async def test_a_service_that_config_lets_go_by_http_no_longer_loses_its_session
         ("240.0.0.1", "special"), ("192.0.2.1", "special"), ("2001:db8::1", "special"),
         ("::ffff:127.0.0.1", "loopback"), ("::ffff:10.0.0.1", "private"),
         ("64:ff9b::7f00:1", "loopback"), ("2002:7f00:1::", "loopback"),
+        ("::7f00:1", "special"), ("fec0::1", "special"), ("64:ff9b:1::7f00:1", "special"), ("3fff::1", "special"),
     ],
 )  # fmt: skip
 def test_each_address_has_its_class(address: str, sort: str) -> None:
