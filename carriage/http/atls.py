@@ -46,11 +46,12 @@ from layer.errors import PeerError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """``target``: path and query as they came (RFC 9112, section 3.2.1); ``body``: whole."""
+    """``target``: path and query as they came (RFC 9112, section 3.2.1); ``body``: whole. ``fields`` may hold a token
+    or a cookie."""
 
     method: str
     target: str
-    fields: Fields
+    fields: Fields = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -59,7 +60,7 @@ class HttpResponse:
     """``fields``: without Content-Length, which the server adds."""
 
     status: int
-    fields: Fields = ()
+    fields: Fields = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
 
 

@@ -141,3 +141,10 @@ def test_a_place_on_another_origin_is_not_followed(place: str) -> None:
     answer = HttpResponse(200, (("location", place),))
     with pytest.raises(PeerError):
         atls_client.read_opened("https://gateway.example/atls", answer)
+
+
+def test_no_message_shows_its_secrets() -> None:
+    """Tokens, cookies, units."""
+    fields = (("authorization", "Bearer s3cret"), ("cookie", "a=s3cret"))
+    assert "s3cret" not in repr(HttpRequest("POST", "/atls", fields, b"s3cret"))
+    assert "s3cret" not in repr(HttpResponse(200, (("set-cookie", "a=s3cret"),), b"s3cret"))
