@@ -112,6 +112,14 @@ async def test_expectations(home: Home) -> None:
     wire.close()
 
 
+async def test_a_client_of_http_1_0_is_sent_no_interim_answer(home: Home) -> None:
+    """RFC 9110, section 15.2."""
+    wire = await Wire.to(home)
+    wire.send(OPEN.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\nContent-Length: 53\r\n\r\n" + record())
+    assert (await wire.answer())[0] == 200
+    wire.close()
+
+
 async def test_a_body_in_chunks_and_slow_is_a_body(home: Home) -> None:
     wire = await Wire.to(home)
     wire.send(OPEN + b"Transfer-Encoding: chunked\r\n\r\n")
