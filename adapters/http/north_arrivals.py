@@ -12,6 +12,7 @@ from typing import Final
 
 from adapters.http.north_ports import KIND_OF, MISSING, Home, ServiceEnd
 from carriage.http.atls_client import ReceivedUnit
+from carriage.identifiers import MAX_N
 from gateway.api.model import Accepted, EnvelopeId, Reason, Sealed, Unit
 
 MOST_HELD: Final = 16
@@ -63,6 +64,9 @@ class Arrivals:
         n = expected if unit.n is None else unit.n
         if n < expected:
             return False
+        if n >= MAX_N:
+            end.give_up(Reason.BROKEN, "a number behind which there is none")
+            return True
         if n > expected and not self.resumed:
             self.ahead += 1
             if self.ahead == 1:

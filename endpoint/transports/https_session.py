@@ -236,7 +236,13 @@ class HttpsSession(ReceivingEnd):
                 if loop.time() + pause <= deadline:
                     await asyncio.sleep(pause)
                     continue
-            elif answer.reason == "order" and self._kind == "adtls" and answer.expected is not None and not renumbered:
+            elif (
+                answer.reason == "order"
+                and self._kind == "adtls"
+                and answer.expected is not None
+                and answer.expected < self._n
+                and not renumbered
+            ):
                 renumbered, self._n = True, answer.expected  # the number of a lost unit was not taken
                 continue
             elif answer.reason not in LOST:

@@ -225,6 +225,21 @@ async def test_the_number_of_a_lost_unit_that_was_not_taken_is_used_again(gatewa
         assert (owner.lost, owner.ends) == ([(0, "too-large")], [])
 
 
+async def test_a_server_that_wants_a_number_above_ours_harms_its_session_only(gateway: WebGateway, web: Path) -> None:
+    """Behind the last number there is none."""
+    wants = [atls.refusal("order", expected=2**64 - 1), atls.taken()]
+    gateway.scripts[atls.SendUnit] = lambda asked: wants.pop(0)
+    async with running(link := link_to(gateway, web)):
+        owner, _ = await opened(link, gateway, "adtls")
+        owner.session.send([unit(0), unit(1)])
+        await until(lambda: owner.ends)
+        assert owner.ends == ["the server no longer has the next unit"]
+        wants[:] = [atls.taken()]
+        other, name = await opened(link, gateway, "adtls")
+        other.session.send([unit(0)])
+        await until(lambda: gateway.units(name))
+
+
 @pytest.mark.parametrize(
     ("reason", "sends_close"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
 )
