@@ -19,7 +19,7 @@ from adapters.http.config import HttpTable
 from adapters.http.south_admission import ClientAdmission, unauthenticated
 from adapters.http.south_clients import Clients, HttpClient
 from adapters.http.south_devices import Devices
-from adapters.http.south_listener import HttpConnection
+from adapters.http.south_listener import SERVER, HttpConnection
 from adapters.http.south_sessions import ClientSessions
 from adapters.http.south_standing import Watch
 from carriage.http import atls, device_resources
@@ -30,7 +30,6 @@ from common.printable import printable
 
 _LOG = logging.getLogger(__name__)
 
-SERVER: Final = ("server", "atls-gateway")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _KNOWN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _ALLOWED: Final = ", ".join(_KNOWN_METHODS)

@@ -50,6 +50,7 @@ class Wire:
 
 async def reason(wire: Wire) -> tuple[int, str]:
     status, fields, body = await wire.answer()
+    assert fields["server"] == "atls-gateway"
     assert fields["content-type"] == "application/problem+json" and fields["cache-control"] == "no-store"
     return status, json.loads(body)["reason"]
 
