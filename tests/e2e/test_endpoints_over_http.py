@@ -72,6 +72,8 @@ pytestmark = pytest.mark.process
 
 SETTLED = 30
 """Messages after which a session survives a kill (decision 10)."""
+STORED = 0.5
+"""Seconds in which its row is in the store: so many messages go in less than the 0.1 s that it may take."""
 SIZES = (1, 1152, 16_385, 65_536)
 
 
@@ -169,6 +171,7 @@ async def test_a_daemon_that_is_killed_and_started_again_has_the_session(
             assert (await phone.expect_event("sent", text=str(number)))["status"] == "delivered"
             await tablet.expect_event("received", text=str(number))
             if number == SETTLED:
+                await asyncio.sleep(STORED)
                 await daemon.kill()
                 await start()
         received = [event["text"] for event in tablet.events if event["event"] == "received"]
