@@ -159,6 +159,8 @@ class Requests:
         length = request.content_length
         if length is not None and length > self._max_body:
             raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
+        if any(each.strip().lower() != "chunked" for each in field_values(fields, "transfer-encoding")):
+            raise _BodyError(HttpResponse(501, (no_store(),)))  # RFC 9112, section 6.1
         expectations = field_values(fields, "expect") if request.version >= HttpVersion11 else ()  # RFC 9110 10.1.1
         if expectations:
             if [each.strip().lower() for each in expectations] != ["100-continue"]:

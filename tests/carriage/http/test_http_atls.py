@@ -148,3 +148,11 @@ def test_no_message_shows_its_secrets() -> None:
     fields = (("authorization", "Bearer s3cret"), ("cookie", "a=s3cret"))
     assert "s3cret" not in repr(HttpRequest("POST", "/atls", fields, b"s3cret"))
     assert "s3cret" not in repr(HttpResponse(200, (("set-cookie", "a=s3cret"),), b"s3cret"))
+
+
+def test_what_a_client_does_not_want_at_all_is_not_what_it_accepts() -> None:
+    """RFC 9110, section 12.4.2."""
+    request = HttpRequest("GET", "/atls/inbox", (("accept", "text/event-stream;q=0, application/json; Q=0.5"),))
+    assert atls.parse(request) == atls.Inbox(watch=False)
+    refused = atls.parse(HttpRequest("GET", "/atls/inbox", (("accept", "application/json;q=0.000"),)))
+    assert isinstance(refused, HttpResponse) and refused.status == 406
