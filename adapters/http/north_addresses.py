@@ -17,6 +17,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 _PRIVATE: Final = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 """RFC 1918, RFC 6598, RFC 4193. Python's own word for private covers what is no host's, too."""
+_UNICAST: Final = tuple(map(ip_network, ("0.0.0.0/0", "2000::/3")))
+"""What may be public: of IPv6 nothing else was ever given to hosts (RFC 4291, section 2.4; IANA)."""
+_DOCUMENTATION: Final = ip_network("3fff::/20")
+"""RFC 9637; Python before 3.13 doesn't know it."""
 _NAT64: Final = ip_network("64:ff9b::/96")
 _LOCALHOST: Final = "localhost"
 
@@ -37,7 +41,7 @@ def class_of(address: IPv4Address | IPv6Address) -> str:
         return "loopback"
     if address.is_link_local:
         return "link-local"
-    if address.is_global:
+    if address.is_global and any(address in network for network in _UNICAST) and address not in _DOCUMENTATION:
         return "public"
     return "private" if any(address in network for network in _PRIVATE) else "special"
 

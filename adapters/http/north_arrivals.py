@@ -12,6 +12,7 @@ from typing import Final
 
 from adapters.http.north_ports import KIND_OF, MISSING, Home, ServiceEnd
 from carriage.http.atls_client import ReceivedUnit
+from carriage.identifiers import MAX_N
 from gateway.api.model import Accepted, EnvelopeId, Reason, Sealed, Unit
 
 MOST_HELD: Final = 16
@@ -51,25 +52,29 @@ class Arrivals:
             await self.changed.wait()
         return not self._end.over
 
-    def take(self, unit: ReceivedUnit) -> None:
+    def take(self, unit: ReceivedUnit) -> bool:
+        """False: we had it before."""
         end = self._end
         if end.over:
-            return
+            return True
         if unit.kind != KIND_OF[end.content]:
             end.give_up(Reason.CONTENT, f"a unit of another kind ({unit.kind})")
-            return
+            return True
         expected = self.next_in + len(self._held)
         n = expected if unit.n is None else unit.n
         if n < expected:
-            return
+            return False
+        if n >= MAX_N:
+            end.give_up(Reason.BROKEN, "a number behind which there is none")
+            return True
         if n > expected and not self.resumed:
             self.ahead += 1
             if self.ahead == 1:
                 self.changed.set()
-                return
+                return True
             if end.is_stream:
                 end.give_up(Reason.BROKEN, MISSING)
-                return
+                return True
         self.ahead, self.resumed = 0, False
         self._home.client(end.url).counters["units_in"] += 1
         received = ReceivedUnit(n, unit.kind, unit.payload)
@@ -79,6 +84,7 @@ class Arrivals:
             self._held.append(received)
         else:
             end.give_up(Reason.OVER_RATE, "more units than the policy lets pass")
+        return True
 
     def _submit(self, n: int, received: ReceivedUnit) -> bool:
         """Hand a unit to the gateway; False: it is to come again later."""

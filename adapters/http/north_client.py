@@ -201,7 +201,8 @@ class ServiceClient:
                 await self._idle.wait()
         except TimeoutError:
             pass
-        await self.close()
+        finally:
+            await self.close()
 
     async def ask(
         self,
@@ -254,6 +255,8 @@ class ServiceClient:
                 early = early or result.response.status == 425
                 if delay is None or loop.time() + delay > end:
                     return result
+                if result.response.status != 425:  # a service may say "at once" for ever
+                    delay, pause = max(delay, pause), min(2 * pause, times.longest_pause)
             else:
                 failed = result
                 delay = None

@@ -38,6 +38,8 @@ class Questions:
         self._arrivals = arrivals
         self._task: asyncio.Task[None] | None = None
         self._asking = False
+        self._repeated = False
+        """The last answer had a unit that had come before."""
 
     @property
     def going_on(self) -> bool:
@@ -90,8 +92,7 @@ class Questions:
             async with client.polls:
                 asked_at = loop.time()
                 result = await self._question(client, 0 if self._arrivals.ahead else wait)
-            waited = loop.time() - asked_at >= max(1.0, wait / 2)
-            again = self._hear(result, waited)
+            again = self._hear(result, wait, loop.time() - asked_at)
             if again is None:
                 return
             pause = 0.0 if again else longer(pause, times)
@@ -106,8 +107,11 @@ class Questions:
         finally:
             self._asking = False
 
-    def _hear(self, result: Answered | Failed, waited: bool) -> bool | None:
-        """What becomes of an answer. True: ask again at once, False: after a pause, None: never."""
+    def _hear(self, result: Answered | Failed, wait: int, took: float) -> bool | None:
+        """What becomes of an answer. True: ask again at once, False: after a pause, None: never.
+
+        ``took``: seconds; a service that says that it waited, and didn't, would have us ask without end.
+        """
         end, arrivals = self._end, self._arrivals
         if end.over:
             return None
@@ -131,12 +135,13 @@ class Questions:
             if found.n is not None and not end.numbers:
                 end.numbers = True
                 self._home.changed()
-            arrivals.take(found)
-            return True
+            before, self._repeated = self._repeated, not arrivals.take(found)
+            return not (before and self._repeated)  # one that crossed the answer to our own unit is no reason to pause
         if arrivals.ahead and end.is_stream:
             end.give_up(Reason.BROKEN, MISSING)
         arrivals.ahead = 0
-        return waited or applied_wait(result.response) is not None
+        applied = applied_wait(result.response)
+        return took >= max(1.0, (wait if applied is None else min(wait, applied)) / 2)
 
     async def _rest(self, pause: float) -> float:
         """Pause between questions; if something comes meanwhile, the short pause counts from then on."""

@@ -177,10 +177,11 @@ class ServiceSession:
             if not isinstance(found, SessionRefused):
                 self._taken(client, number, found)
                 return
-            if resynchronised or found.reason != "order" or found.expected is None or self.is_stream:
+            wanted = number if found.expected is None else found.expected
+            if resynchronised or found.reason != "order" or wanted >= number or self.is_stream:
                 self._refused(client, found)
                 return
-            self._hop = found.expected  # the service didn't take it, and says which number is the next on this hop
+            self._hop = wanted  # the service didn't take it, and says which number is the next on this hop
 
     def _target(self, client: ServiceClient) -> str:
         if self.location is not None:

@@ -64,7 +64,8 @@ def load(
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.sslobject_class = _Connection
     context.pins = frozenset(pins)
-    context.minimum_version = least
+    # In TLS 1.2 our certificate would leave us, in clear, before the pin is compared.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if pins and certificate is not None else least
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([ALPN])
     if ca is not None:

@@ -150,14 +150,24 @@ class Services:
             await client.close()
 
     def adopt(self, fresh: object) -> bool:
-        """Go on with the config of ``fresh``: sessions stay, changed services are called on new connections."""
+        """Go on with the config of ``fresh``: sessions stay, changed services are called on new connections.
+
+        Sessions with a service that may no longer be called by http end.
+        """
         if not isinstance(fresh, Services):
             return False
         before, self._config = self._config, fresh._config
         for url in list(self._clients):
             if before.get(url) != self._config.get(url):
                 self.spawn(self._clients.pop(url).retire(_RETIRE))
+        for session in list(self._sessions.values()):
+            if self._is_clear(session.url):
+                session.end(Reason.LINK)
         return True
+
+    def _is_clear(self, url: str) -> bool:
+        """A service to be called by http, which the config doesn't let us do."""
+        return url.startswith("http:") and url not in self._config
 
     # For sessions: see north_session.Home
 
@@ -215,7 +225,7 @@ class Services:
         reason = None
         if asked.content not in KIND_OF or asked.session is None:
             reason = Reason.CONTENT
-        elif url.startswith("http:") and (url not in self._config or not meets(_NO_LINK, transmit.require)):
+        elif self._is_clear(url) or (url.startswith("http:") and not meets(_NO_LINK, transmit.require)):
             reason = Reason.LINK
         elif not url.startswith(("https:", "http:")):
             reason = Reason.UNREACHABLE
@@ -234,7 +244,7 @@ class Services:
 
         assert self._store is not None
         url, context = end.claim.removeprefix(OF_SERVICES), self.context
-        if end.content in KIND_OF and not (url.startswith("http:") and url not in self._config):
+        if end.content in KIND_OF and not self._is_clear(url):
             session = ServiceSession(self, end.session, end.content, url, end.nonce)
             session.arrivals.next_in, session.arrivals.resumed = end.next_in, True
             location = self._store.take_up(session)

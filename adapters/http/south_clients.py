@@ -19,7 +19,8 @@ from gateway.kit.mailbox_state import Downlink, Mailbox, MailboxConnection
 
 @dataclass(slots=True, eq=False)
 class HttpClient(MailboxConnection):
-    """A client, by what it proved and by the protection of its link. ``presented``: its certificates (DER).
+    """A client, by what it proved and by the protection of its link. ``presented``: its certificates
+    (DER), if it is known by them.
 
     ``gone``: it was shut out, or had to make room; it is answered nothing more.
     """

@@ -144,7 +144,7 @@ class Devices:
         if found is not None and found.outcome not in _DONE:
             return _failed(found)
         view = self.context.device(client.identity, device)
-        sample = None if view is None else view.samples.get(affordance.name)
+        sample = None if view is None or "read" not in view.may else view.samples.get(affordance.name)
         if sample is None:
             late = found is None
             return refusal("timeout" if late else "unreachable", detail="no value from the device" + " yet" * late)

@@ -69,6 +69,8 @@ class EventStream:
             if texts:
                 await self._write(response, "".join(texts))
             if self.over and not self._waiting:
+                async with asyncio.timeout(self._read_within):
+                    await response.write_eof()
                 return
 
     async def _write(self, response: web.StreamResponse, text: str) -> None:

@@ -30,6 +30,8 @@ from layer.hosts import host_of
 
 _LOG = logging.getLogger(__name__)
 
+SERVER: Final = ("server", "atls-gateway")
+"""In each answer, malformed requests' included: no client needs the libraries below and their versions."""
 BACKLOG: Final = 128
 FAREWELL: Final = 5.0
 """Seconds in which a connection that was closed must have taken what was written to it."""
@@ -121,7 +123,7 @@ class HttpConnection(web.RequestHandler):
             refused = atls.refusal("fields-too-large", detail="a line of the request, or the number of them")
         else:
             refused = atls.refusal("bad-request", detail="no request of HTTP/1.1")
-        response = web.Response(status=refused.status, headers=dict(refused.fields), body=refused.body)
+        response = web.Response(status=refused.status, headers=dict((SERVER, *refused.fields)), body=refused.body)
         response.force_close()
         return response
 

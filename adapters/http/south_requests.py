@@ -10,15 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from adapters.http.config import HttpTable
 from adapters.http.south_admission import ClientAdmission, unauthenticated
 from adapters.http.south_clients import Clients, HttpClient
 from adapters.http.south_devices import Devices
-from adapters.http.south_listener import HttpConnection
+from adapters.http.south_listener import SERVER, HttpConnection
 from adapters.http.south_sessions import ClientSessions
 from adapters.http.south_standing import Watch
 from carriage.http import atls, device_resources
@@ -29,7 +30,6 @@ from common.printable import printable
 
 _LOG = logging.getLogger(__name__)
 
-SERVER: Final = ("server", "atls-gateway")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _KNOWN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _ALLOWED: Final = ", ".join(_KNOWN_METHODS)
@@ -73,14 +73,15 @@ class Requests:
         try:
             return await self._handle(request, connection)
         except _BodyError as error:
-            return _closing(request, error.response)
-        except ConnectionError:
-            raise
+            shared = self.admission.shared_with(lower(request.headers.items()))
+            return _closing(error.response, shared)
+        except ConnectionError:  # the client is gone; raised, it would be an error of the server to aiohttp
+            return _closing(refusal("internal"))
         except Exception:
             self.counters["handler_errors"] += 1
             if self._refusals.permits(self._now()):
                 _LOG.exception("a request can't be answered")
-            return _closing(request, refusal("internal"))
+            return _closing(refusal("internal"))
         finally:
             connection.at_work -= 1
             connection.idle_since = asyncio.get_running_loop().time()
@@ -100,12 +101,13 @@ class Requests:
             self.counters["unauthenticated"] += 1
             return self._refused(request, found, shared)
         peer, connection.known = found
-        client = self._clients.begin(peer, () if connection.tls is None else connection.tls.presented)
+        tls = connection.tls
+        client = self._clients.begin(peer, tls.presented if tls is not None and peer.claims == tls.claims else ())
         try:
             body = await self._body(request, fields)
             if client.gone:  # it was shut out meanwhile
                 return self._refused(request, unauthenticated("invalid_token"), shared)
-            if connection.tls is None:  # a cookie counts over https only
+            if tls is None:  # a cookie counts over https only
                 fields = tuple(each for each in fields if each[0] != "cookie")
             message = HttpRequest(request.method, target, fields, body)
             answer = await self._answer(client, message)
@@ -137,7 +139,10 @@ class Requests:
         wanted = device_resources.parse(message)
         if isinstance(wanted, HttpResponse):
             return self._malformed(client, wanted)
-        return await self._devices.answer(client, wanted)
+        found = await self._devices.answer(client, wanted)
+        if client.gone and isinstance(found, HttpResponse):  # it was shut out while it waited for the device
+            return unauthenticated("invalid_token")
+        return found
 
     def _malformed(self, client: HttpClient, response: HttpResponse) -> HttpResponse:
         if response.status == 400:
@@ -154,7 +159,9 @@ class Requests:
         length = request.content_length
         if length is not None and length > self._max_body:
             raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
-        expectations = field_values(fields, "expect")
+        if any(each.strip().lower() != "chunked" for each in field_values(fields, "transfer-encoding")):
+            raise _BodyError(HttpResponse(501, (no_store(),)))  # RFC 9112, section 6.1
+        expectations = field_values(fields, "expect") if request.version >= HttpVersion11 else ()  # RFC 9110 10.1.1
         if expectations:
             if [each.strip().lower() for each in expectations] != ["100-continue"]:
                 raise _BodyError(HttpResponse(417, (no_store(),)))
@@ -179,7 +186,6 @@ class Requests:
         try:
             await response.prepare(request)
             await watch.stream.run(response)
-            await response.write_eof()
         except TimeoutError:  # it reads nothing
             protocol = request.protocol
             assert isinstance(protocol, HttpConnection)
@@ -198,7 +204,7 @@ class Requests:
 
 def _forgotten(message: HttpRequest, answer: HttpResponse) -> HttpResponse:
     """A session that is over, named by a cookie: the client is to forget that, so that it can open another one."""
-    alias = message.target.partition("to=")[2].partition("&")[0]
+    alias = unquote(message.target.partition("to=")[2].partition("&")[0])
     return atls.with_cookie(answer, alias, "") if answer.status == 404 and alias else answer
 
 
@@ -210,7 +216,7 @@ def _response(answer: HttpResponse, shared: Fields = ()) -> web.Response:
     return web.Response(status=answer.status, headers=_headers((*answer.fields, *shared)), body=answer.body or None)
 
 
-def _closing(request: web.BaseRequest, answer: HttpResponse) -> web.Response:
-    response = _response(answer)
+def _closing(answer: HttpResponse, shared: Fields = ()) -> web.Response:
+    response = _response(answer, shared)
     response.force_close()
     return response

@@ -167,7 +167,8 @@ class ClientSessions:
             self._submitted[identifier] = pending
             pending.downlink = downlink
             if downlink is not None:  # else it was dropped and its session ended with it, which the receipt says
-                if downlink.shown:  # only a new unit says that the client has had its answer to the last one
+                # A new unit says that the client has had its answer to the last one, but not that to a poll beside it.
+                if downlink.shown and not downlink.read:
                     mailboxes.acknowledge(downlink)
                 downlink.sent.waiting[pending.n] = pending
         return await self._answered(pending)

@@ -76,6 +76,9 @@ def load(certificate: Path, key: Path, trust: Path | None) -> ServerTls:
     if anchors:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        # A ticket would bring back the client's certificate without the chain that it was trusted for, and unjudged.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
         context.load_verify_locations(cadata=b"".join(_der(each) for each in anchors))
     return ServerTls(context, tuple(chain), tuple(anchors))
 

@@ -11,6 +11,7 @@ Asking for unit n says that all before it have arrived, as a unit of the client 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -46,11 +47,12 @@ from layer.errors import PeerError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """``target``: path and query as they came (RFC 9112, section 3.2.1); ``body``: whole."""
+    """``target``: path and query as they came (RFC 9112, section 3.2.1); ``body``: whole. ``fields`` may hold a token
+    or a cookie."""
 
     method: str
     target: str
-    fields: Fields
+    fields: Fields = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -59,7 +61,7 @@ class HttpResponse:
     """``fields``: without Content-Length, which the server adds."""
 
     status: int
-    fields: Fields = ()
+    fields: Fields = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -131,6 +133,10 @@ class InboxEntry:
 
 
 Operation = OpenSession | SendUnit | ReadUnit | WatchSession | CloseSession | Inbox
+
+
+_UNWANTED: Final = re.compile(r";\s*[qQ]=0(\.0*)?\s*(;|$)")
+"""A weight that says: not this one."""
 
 
 class RefusedError(Exception):
@@ -252,7 +258,7 @@ def _arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
 
 
 def accepted(request: HttpRequest, offered: Sequence[str]) -> str:
-    """The first of ``offered`` that the client takes (RFC 9110, section 12.5.1; weights are not compared).
+    """The first of ``offered`` that the client takes (RFC 9110, section 12.5.1; weights above 0 are not compared).
 
     RefusedError: none.
     """
@@ -260,7 +266,10 @@ def accepted(request: HttpRequest, offered: Sequence[str]) -> str:
         each.partition(";")[0].strip().lower()
         for value in field_values(request.fields, "accept")
         for each in value.split(",")
+        if not _UNWANTED.search(each)
     ]
+    if not ranges and field_values(request.fields, "accept"):
+        raise RefusedError("not-acceptable", ", ".join(offered))
     for name in ranges:
         if name in offered:
             return name

@@ -62,6 +62,7 @@ class HttpsLimits:
     open_for: float = 25.0
     """For the gateway to answer an open, and for a close to arrive."""
     retry_for: float = RETRY_FOR
+    """A unit that is refused for now is offered again for so long; polls pause for so long at most."""
     max_sessions: int = 60
 
 
@@ -273,7 +274,7 @@ class HttpsLink:
         announced = False
         etag: str | None = None
         while True:
-            began = loop.time()
+            began, before = loop.time(), response.body
             pause = 0.0
             try:
                 listed = inboxes.read_inbox(response)
@@ -290,7 +291,7 @@ class HttpsLink:
                     if not announced:
                         ready()
                     return
-                pause = float(listed.retry_after or RETRY_PAUSE)
+                pause = min(listed.retry_after or RETRY_PAUSE, self._limits.retry_for)
             else:
                 etag = listed.etag or etag
                 self._on_inbox(listed.entries or (), incoming)
@@ -308,7 +309,7 @@ class HttpsLink:
                 except TransportError as error:
                     _LOG.info("%s", error)
                 await asyncio.sleep(pauses.next())
-            if loop.time() < began + SOON and response.status != 200:
+            if loop.time() < began + SOON and (response.status != 200 or response.body == before):
                 await asyncio.sleep(RETRY_PAUSE)  # a gateway that does not hold the request
 
     def _on_inbox(self, entries: tuple[inboxes.Waiting, ...], incoming: Callable[[CarriageSession], None]) -> None:

@@ -1,7 +1,8 @@
 """The socket of a service that is a process by itself: TLS, and bounds on connections that bring no request.
 
-A connection is *waiting* until its first request, then *served*. Waiting ends after ``FIRST_REQUEST`` seconds, or when
-room is needed for another connection; aiohttp ends an idle served one after its keep-alive time.
+A connection is *waiting* until its first request, then *served*: idle, or with a request under way. Waiting ends after
+``FIRST_REQUEST`` seconds; aiohttp ends an idle served one after its keep-alive time. If room is needed for another
+connection the oldest goes that waits, else the one that has been idle for longest.
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ def listening_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
 
 
 class ServiceConnection(web.RequestHandler):
-    """``served``: a request of it has come."""
+    """``served``: a request of it has come. ``at_work``: its requests under way."""
 
-    __slots__ = ("_bounds", "_patience", "served")  # fmt: skip
+    __slots__ = ("_bounds", "_patience", "at_work", "served")  # fmt: skip
 
     def __init__(self, manager: web.Server, bounds: ServiceListener, **options: Any) -> None:
         super().__init__(manager, **options)
         self._bounds = bounds
         self._patience: asyncio.TimerHandle | None = None
         self.served = False
+        self.at_work = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,6 +87,7 @@ class ServiceListener(web.Server):
         self._options = options
         self._most = most
         self._open: dict[ServiceConnection, None] = {}
+        """The one that came first, or had its last answer first, is the first."""
 
     def __call__(self) -> ServiceConnection:
         return ServiceConnection(self, self, loop=asyncio.get_running_loop(), **self._options)
@@ -94,12 +97,16 @@ class ServiceListener(web.Server):
         return len(self._open)
 
     def add(self, connection: ServiceConnection) -> None:
-        """Of too many the oldest that waits is cut, else the new one."""
+        """Of too many the oldest that waits is cut, else one that is idle, else the new one."""
+        if len(self._open) >= self._most:
+            waiting = next((each for each in self._open if not each.served), None)
+            idle = next((each for each in self._open if not each.at_work), connection)
+            victim = waiting or idle
+            self.remove(victim)
+            victim.cut()
+            if victim is connection:
+                return
         self._open[connection] = None
-        if len(self._open) > self._most:
-            waiting = next((each for each in self._open if not each.served), connection)
-            self.remove(waiting)
-            waiting.cut()
 
     def remove(self, connection: ServiceConnection) -> None:
         self._open.pop(connection, None)
@@ -113,9 +120,17 @@ class ServiceListener(web.Server):
         await asyncio.sleep(0)  # in which their sockets close
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        if isinstance(request.protocol, ServiceConnection):
-            request.protocol.served = True
-        return await self._handler(request)
+        connection = request.protocol
+        assert isinstance(connection, ServiceConnection)
+        connection.served = True
+        connection.at_work += 1
+        try:
+            return await self._handler(request)
+        finally:
+            connection.at_work -= 1
+            if connection in self._open:
+                del self._open[connection]
+                self._open[connection] = None
 
     async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
         """TransportError: the address can't be had."""

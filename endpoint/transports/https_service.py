@@ -23,7 +23,7 @@ from aiohttp import web
 
 from carriage.http import atls
 from carriage.http.atls import HttpRequest, HttpResponse
-from carriage.http.atls_format import COOKIE_PREFIX, WELL_KNOWN, field_values, lower
+from carriage.http.atls_format import COOKIE_PREFIX, WELL_KNOWN, cookie_field, field_values, lower
 from common.latest import LatestValues
 from endpoint.transports.gateway_link import CarriageSession, Kind
 from endpoint.transports.https_listener import ServiceListener
@@ -38,6 +38,9 @@ SWEEP: Final = 5.0
 """Seconds between looks for idle sessions."""
 KEEP_ALIVE: Final = 20.0
 """Seconds between comments in an event stream, which keep a proxy from cutting it."""
+
+READ_WITHIN: Final = 30.0
+"""Seconds for a client to read an event, until its connection is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +193,9 @@ class ServiceLink:
             body = await self._body(request)
         except TimeoutError:
             return _sent(atls.refusal("bad-request", detail="the body did not come in time"), close=True)
+        except (ConnectionError, web.PayloadAccessError, web.RequestPayloadError):  # the client may be gone
+            refused = atls.refusal("bad-request", detail="the body is not what its header fields say")
+            return _sent(refused, close=True)
         if body is None:
             refused = atls.refusal("too-large", detail=f"a body has at most {self._limits.max_body} octets")
             return _sent(refused, close=True)
@@ -211,7 +217,8 @@ class ServiceLink:
                 session.closed_by_client()
             return _sent(atls.closed())
         if session is None:
-            return _sent(atls.refusal("unknown"))
+            refused = atls.refusal("unknown")
+            return _sent(refused if cookie is None else replace(refused, fields=(*refused.fields, _cookie(""))))
         if isinstance(operation, atls.WatchSession):
             return await _stream(request, session, operation.last)
         if isinstance(operation, atls.ReadUnit):
@@ -243,8 +250,13 @@ class ServiceLink:
         fields = [(name, prefix + value if name == "location" else value) for name, value in answer.fields]
         if self._secure if self._secure is not None else request.secure:
             session = places[0].rpartition("/")[2]
-            fields.append(("set-cookie", f"{COOKIE}={session}; Secure; HttpOnly; Path=/; SameSite=Strict"))
+            fields.append(_cookie(session))
         return replace(answer, fields=tuple(fields))
+
+
+def _cookie(session: str) -> tuple[str, str]:
+    """The header field that sets our cookie, or takes it back if ``session`` is empty."""
+    return cookie_field(COOKIE.removeprefix(COOKIE_PREFIX), session)
 
 
 def _sent(answer: HttpResponse, *, close: bool = False) -> web.Response:
@@ -257,18 +269,19 @@ def _sent(answer: HttpResponse, *, close: bool = False) -> web.Response:
 async def _stream(request: web.BaseRequest, session: ServedSession, last: int | None) -> web.StreamResponse:
     """Events: the number of each unit that waits; ``end`` when the session is over."""
     response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
-    await response.prepare(request)
-    while True:
-        n = await session.news(last, KEEP_ALIVE)
-        if n is not None:
-            last = n
-            await response.write(f'id: {n}\ndata: {{"n": {n}}}\n\n'.encode())
-        elif session.closing:
+    transport = request.transport
+    try:
+        await response.prepare(request)
+        while (n := await session.news(last, KEEP_ALIVE)) is not None or not session.closing:
+            last = last if n is None else n
+            async with asyncio.timeout(READ_WITHIN):
+                await response.write(b":\n\n" if n is None else f'id: {n}\ndata: {{"n": {n}}}\n\n'.encode())
+        async with asyncio.timeout(READ_WITHIN):
             await response.write(b'event: end\ndata: {"reason": "closed"}\n\n')
-            break
-        else:
-            await response.write(b":\n\n")
-    await response.write_eof()
+            await response.write_eof()
+    except (ConnectionError, TimeoutError):  # it is gone, or reads nothing
+        if transport is not None:
+            transport.abort()
     return response
 
 

@@ -32,7 +32,7 @@ from layer.errors import PeerError, TransportError
 _LOG = logging.getLogger(__name__)
 
 SOON: Final = 1.0
-"""Seconds: a poll that brings nothing within them was not held by the server, and the next one pauses."""
+"""Seconds: a poll that brings nothing new within them was not held by the server, and the next one pauses."""
 MAX_COOKIES: Final = 4096
 """Octets of a session's cookies."""
 
@@ -62,7 +62,7 @@ class Server(Protocol):
 class HttpsSession(ReceivingEnd):
     """``place``: where units go: the session's own if ``is_open``, else the service's. ``ours``: we opened it, and
     speak first. ``trusted``: how the first hop was judged when it began. ``retry_for``: seconds after its first refusal
-    in which a unit is still offered again."""
+    in which a unit is still offered again, and the longest pause between polls, whatever the server asks for."""
 
     def __init__(
         self,
@@ -168,10 +168,11 @@ class HttpsSession(ReceivingEnd):
                 if answer.reason not in LATER:
                     self._refused(self._why(answer))
                     return
-                await asyncio.sleep(float(answer.retry_after or RETRY_PAUSE))
-            elif answer is not None:
+                await asyncio.sleep(min(answer.retry_after or RETRY_PAUSE, self._retry_for))
+                continue
+            if answer is not None:
                 self._received(answer)
-            elif loop.time() < began + SOON:
+            if n == self._order.expected and loop.time() < began + SOON:
                 await asyncio.sleep(RETRY_PAUSE)
 
     def _received(self, unit: atls.ReceivedUnit) -> None:
@@ -235,7 +236,13 @@ class HttpsSession(ReceivingEnd):
                 if loop.time() + pause <= deadline:
                     await asyncio.sleep(pause)
                     continue
-            elif answer.reason == "order" and self._kind == "adtls" and answer.expected is not None and not renumbered:
+            elif (
+                answer.reason == "order"
+                and self._kind == "adtls"
+                and answer.expected is not None
+                and answer.expected < self._n
+                and not renumbered
+            ):
                 renumbered, self._n = True, answer.expected  # the number of a lost unit was not taken
                 continue
             elif answer.reason not in LOST:

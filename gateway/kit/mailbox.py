@@ -180,17 +180,19 @@ class Mailboxes(Generic[C, R]):
             self._give_up(next(iter(self._holding)))
 
     def _go_on(self, downlink: Downlink[C, R]) -> None:
-        """Another unit is the lowest now: give it to the reader that waits."""
+        """Another unit is the lowest now: give it to the first reader that waits, and to all that ask for nothing else:
+        the client may have given the first one up."""
         if not downlink.units:
             return
         self._absence.begin(downlink)
         if downlink.observer is not None:
             self._push(downlink)
             return
-        while downlink.waiting and downlink.units and not downlink.shown:
-            reader = downlink.waiting.pop(0)
-            self._wait_over(reader)
-            self._answer(reader, downlink)
+        for reader in tuple(downlink.waiting):
+            if downlink.units and (reader.reads or not downlink.shown):
+                downlink.waiting.remove(reader)
+                self._wait_over(reader)
+                self._answer(reader, downlink)
 
     def _end(self, transmit: Transmit, close: Close) -> None:
         """The session is over: requests that wait and the observer are answered so now, all others when they come."""
@@ -275,6 +277,7 @@ class Mailboxes(Generic[C, R]):
         if reader.reads or downlink.observer is None:
             unit = self._unit_for(reader.connection.identity.link, downlink)
         if reader.answer(unit) and unit is not None:
+            downlink.read = reader.reads and (downlink.read or not downlink.shown)
             downlink.shown = True
             self._absence.begin(downlink)
 

@@ -96,6 +96,9 @@ class Downlink(Generic[C, R]):
     """What the peer hasn't acknowledged yet, the lowest first."""
     shown: bool = False
     """The lowest unit went out in an answer: the peer's next unit acknowledges it."""
+    read: bool = False
+    """That was the answer to a read alone, which a unit may cross: of carriages whose reads name the unit wanted only
+    a later read acknowledges it."""
     waiting: list[R] = field(default_factory=list)
     """Requests that would take a unit with their answer."""
     sent: RepeatedRequests[int, R, Reason] = field(default_factory=lambda: RepeatedRequests(FAILURES))

@@ -16,7 +16,7 @@ from aiohttp import web
 from demo.stack import free_port
 from endpoint.transports.gateway_link import CarriageSession, Kind
 from endpoint.transports.https_listener import ServiceListener
-from endpoint.transports.https_service import COOKIE, ListeningService, ServiceLimits
+from endpoint.transports.https_service import COOKIE, ListeningService, ServiceLimits, ServiceLink
 from endpoint.transports.https_service_session import SessionTimes
 from tests.endpoint.owner import Owner, unit, until
 from tests.endpoint.web_certificates import WebAuthority, WebCertificate
@@ -426,6 +426,73 @@ async def test_connections_without_a_request_end_and_make_room() -> None:
     await connections.end()
     for _, writer in slow:
         writer.close()
+
+
+async def test_connections_that_were_served_once_make_room() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/stands":
+            await asyncio.Event().wait()
+        return web.Response()
+
+    connections = ServiceListener(handler, most=3)
+    listening = await connections.listen("127.0.0.1", port := free_port(), None)
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    for (reader, writer), path in zip(held, ("stands", "first", "second"), strict=True):
+        writer.write(f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        if path != "stands":
+            await reader.readuntil(b"\r\n\r\n")
+    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/") as answer:
+        assert answer.status == 200
+        assert await held[1][0].read() == b"", "the one that is idle for longest"
+        assert connections.count == 3
+    listening.close()
+    await connections.end()
+    for _, writer in held:
+        writer.close()
+
+
+async def test_clients_that_leave_at_the_worst_moment_write_no_trace_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In an application of a web service, whose handlers aiohttp does not cancel."""
+    link = ServiceLink("atls", limits=LIMITS)
+    running = asyncio.get_running_loop().create_task(link.run(lambda: None, lambda session: Owner(session) and None))
+    app = web.Application()
+    app.add_routes(ServiceLink.routes(link.open_request, link.session_request))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port := free_port()).start()
+    url = f"http://127.0.0.1:{port}/.well-known/atls"
+    async with aiohttp.ClientSession() as client, client.post(url, data=b"x", headers=ATLS) as opened:
+        place = opened.headers["location"].encode()
+    asked = (
+        b"POST /.well-known/atls HTTP/1.1\r\nHost: a\r\nContent-Type: application/atls\r\nContent-Length: 9\r\n\r\nab",
+        b"GET " + place + b" HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n",
+    )
+    for request in asked:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+    next(iter(link._sessions.values())).send([b"news"])
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.wait({running})
+    await runner.cleanup()
+    assert not [each.getMessage() for each in caplog.records]
+
+
+async def test_a_cookie_of_a_session_that_is_over_is_taken_back(tls: WebCertificate) -> None:
+    draft = {"content_type": "application/atls+octet-stream"}
+    async with site(tls=tls) as at:
+        at.answers.append(echo)
+        first = await at.ask("POST", "/.well-known/atls", b"one", **draft)
+        name, _, value = first.headers["set-cookie"].partition(";")[0].partition("=")
+        assert (await at.ask("DELETE", f"/atls/{value}")).status == 204
+        over = await at.ask("POST", "/.well-known/atls", b"two", cookie=f"{name}={value}", **draft)
+        assert over.status == 404
+        assert over.headers["set-cookie"].startswith(f"{name}=;") and "Max-Age=0" in over.headers["set-cookie"]
 
 
 @pytest.mark.parametrize(

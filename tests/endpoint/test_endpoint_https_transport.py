@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,42 @@ async def test_a_poll_for_a_unit_that_came_meanwhile_ends_nothing(gateway: WebGa
         assert (owner.units, owner.ends) == ([unit(0), unit(1), unit(2)], ["closed"])
 
 
+async def test_a_server_that_brings_nothing_new_at_once_is_asked_with_pauses(gateway: WebGateway, web: Path) -> None:
+    listed = atls.inbox(())
+    gateway.scripts[atls.ReadUnit] = lambda asked: atls.unit(0, "atls", unit(0))
+    gateway.scripts[atls.Inbox] = lambda asked: listed
+    async with running(link := link_to(gateway, web)):
+        owner, _ = await opened(link, gateway, "atls")
+        owner.session.send([unit(0)])
+        await until(lambda: owner.units)
+        await asyncio.sleep(0.4)
+        assert len(gateway.of(atls.ReadUnit)) <= 3
+        assert len(gateway.of(atls.Inbox)) <= 3
+        assert (owner.units, owner.ends) == ([unit(0)], [])
+
+
+async def test_a_server_that_asks_for_patience_without_end_is_asked_again_all_the_same(
+    gateway: WebGateway, web: Path
+) -> None:
+    """As of a page that a proxy has up while its server is away."""
+
+    def away(asked: Any) -> HttpResponse:
+        del gateway.scripts[type(asked)]
+        return atls.refusal("busy", 10**8)
+
+    async with running(link := link_to(gateway, web, replace(LIMITS, retry_for=0.1))):
+        await until(lambda: gateway.of(atls.Inbox))
+        owner, name = await opened(link, gateway, "atls")
+        gateway.scripts[atls.ReadUnit] = gateway.scripts[atls.Inbox] = away
+        owner.session.send([unit(0)])
+        await until(lambda: atls.ReadUnit not in gateway.scripts)
+        gateway.down(name, 0, unit(0))
+        await until(lambda: owner.units)
+        await until(lambda: atls.Inbox not in gateway.scripts)
+        asked = len(gateway.of(atls.Inbox))
+        await until(lambda: len(gateway.of(atls.Inbox)) > asked)
+
+
 async def test_units_that_the_gateway_no_longer_has_end_the_session(gateway: WebGateway, web: Path) -> None:
     gateway.scripts[atls.ReadUnit] = lambda asked: atls.refusal("order", expected=7)
     async with running(link := link_to(gateway, web)):
@@ -186,6 +223,21 @@ async def test_the_number_of_a_lost_unit_that_was_not_taken_is_used_again(gatewa
         await until(lambda: len(gateway.units(name)) == 3)
         assert [n for n, _ in gateway.units(name)] == [0, 1, 0]
         assert (owner.lost, owner.ends) == ([(0, "too-large")], [])
+
+
+async def test_a_server_that_wants_a_number_above_ours_harms_its_session_only(gateway: WebGateway, web: Path) -> None:
+    """Behind the last number there is none."""
+    wants = [atls.refusal("order", expected=2**64 - 1), atls.taken()]
+    gateway.scripts[atls.SendUnit] = lambda asked: wants.pop(0)
+    async with running(link := link_to(gateway, web)):
+        owner, _ = await opened(link, gateway, "adtls")
+        owner.session.send([unit(0), unit(1)])
+        await until(lambda: owner.ends)
+        assert owner.ends == ["the server no longer has the next unit"]
+        wants[:] = [atls.taken()]
+        other, name = await opened(link, gateway, "adtls")
+        other.session.send([unit(0)])
+        await until(lambda: gateway.units(name))
 
 
 @pytest.mark.parametrize(

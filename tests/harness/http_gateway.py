@@ -58,6 +58,11 @@ def token_lines(*names: str, **tokens: str) -> bytes:
     return "".join(f"{name}:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in known.items()).encode()
 
 
+def media_type(kind: str) -> str:
+    """``kind``: of a unit, or what follows ``application/``."""
+    return dict[str, str](MEDIA_TYPES).get(kind, f"application/{kind}")
+
+
 @dataclass
 class Answer:
     """What came back."""

@@ -288,6 +288,37 @@ async def test_a_number_from_the_future_is_asked_about_and_ends_a_stream_only(
         assert asked[0] == "/s"
 
 
+async def test_numbers_behind_which_none_follows_end_the_session(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = 2**64 - 1
+
+    async def numbering(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"first" in body:
+            writer.write(whole("Location: /s\r\nATLS-Seq: 0\r\n"))
+        elif b"second" in body and len(raw.targets) == 2:
+            problem = b'{"reason": "order", "expected": %d}' % last
+            writer.write(whole("Content-Type: application/problem+json\r\n", problem, "409 Conflict"))
+        elif body or target != "/s":
+            writer.write(whole(""))
+        else:
+            writer.write(whole(f"Content-Type: application/atls-data\r\nATLS-Seq: {last}\r\n", b"last"))
+
+    async with beside_a_good_one(tmp_path, numbering, poll=0) as (home, raw):
+        session = home.far.open("cloud", ContentKind.ATLS_DATA)
+        outcomes = []
+        for n, payload in enumerate((b"first", b"second", b"third")):
+            unit = home.far.unit(session, n, payload, ContentKind.ATLS_DATA)
+            await until(lambda: home.far.outcome(unit) is not None)  # noqa: B023
+            outcomes.append(home.far.outcome(unit))
+        assert outcomes == [DELIVERED, (Outcome.DROPPED, Reason.BROKEN), DELIVERED]
+        home.services._sessions[session].arrivals.ahead = 1
+        home.services._sessions[session]._questions.begin()
+        await until(lambda: home.far.of(Close, session))
+        assert home.far.of(Close, session)[0].reason is Reason.BROKEN
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
 async def test_no_line_of_the_log_holds_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     bad = whole("Set-Cookie: session=very-secret-cookie; Path=/\r\nLocation: //elsewhere/very-secret-place\r\n")

@@ -132,9 +132,11 @@ async def as_well_known(seen: Any) -> Any:
     return web.Response()
 
 
-async def test_a_wrong_pin_keeps_our_certificate_back(site: Site) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_wrong_pin_keeps_our_certificate_back(site: Site, version: ssl.TLSVersion) -> None:
     shaken: list[ssl.SSLObject] = []
     context = server_context(site.folder, site.server, authority())
+    context.maximum_version = version
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         shaken.append(writer.get_extra_info("ssl_object"))
@@ -144,7 +146,7 @@ async def test_a_wrong_pin_keeps_our_certificate_back(site: Site) -> None:
     url = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
     mine = {"certificate_file": "client.pem", "key_file": "client.key"}
     home = await site.call(url, {"url": url, "ca_file": "ca.pem", "pins": ["00" * 32], **mine})
-    assert await first(home) == LINK
+    assert await first(home) in (LINK, NO_HANDSHAKE)
     server.close()
     assert not shaken  # the server's handshake never ended: neither our certificate nor our Finished came
 
@@ -213,6 +215,19 @@ async def test_http_carries_units_only_if_config_and_policy_let_it(site: Site, a
     assert bool(site.service.seen) == good
 
 
+async def test_a_service_that_config_lets_go_by_http_no_longer_loses_its_sessions(site: Site) -> None:
+    url = f"http://127.0.0.1:{await site.serve(tls=False)}/.well-known/atls"
+    home = await site.call(url, {"url": url, "allow_http": True, "poll": 0})
+    assert await first(home) == DELIVERED
+    asked = len(site.service.seen)
+    (session,) = home.services.status()["sessions"] and list(home.services._sessions)
+    assert home.services.adopt(home.make())
+    await until(lambda: home.far.of(Close, session))
+    assert home.far.of(Close, session)[0].reason is Reason.LINK
+    await asyncio.sleep(0.05)
+    assert len(site.service.seen) == asked, "not even a close goes there in clear"
+
+
 @pytest.mark.parametrize(
     ("address", "sort"),
     [
@@ -223,6 +238,7 @@ async def test_http_carries_units_only_if_config_and_policy_let_it(site: Site, a
         ("240.0.0.1", "special"), ("192.0.2.1", "special"), ("2001:db8::1", "special"),
         ("::ffff:127.0.0.1", "loopback"), ("::ffff:10.0.0.1", "private"),
         ("64:ff9b::7f00:1", "loopback"), ("2002:7f00:1::", "loopback"),
+        ("::7f00:1", "special"), ("fec0::1", "special"), ("64:ff9b:1::7f00:1", "special"), ("3fff::1", "special"),
     ],
 )  # fmt: skip
 def test_each_address_has_its_class(address: str, sort: str) -> None:

@@ -173,6 +173,19 @@ async def test_a_reload_goes_on_with_the_sessions_on_new_connections(start: Star
     assert not home.adapter.adopt(HttpAdapter(None, None))
 
 
+async def test_the_connections_of_an_earlier_config_end_with_the_adapter(start: Start) -> None:
+    service = NumberingService()
+    home = await start(service, poll=30)
+    await opened(home)
+    await until(lambda: service.waiting)  # a question stands on the old connections
+    before = home.services.client(home.url)
+    assert home.adapter.adopt(HttpAdapter(None, home.make({"url": home.url, "ca_file": "ca.pem", "poll": 20})))
+    await asyncio.sleep(0.01)
+    assert not before._session.closed
+    await home.services.close()
+    assert before._session.closed
+
+
 async def test_a_unit_is_acknowledged_to_the_service_only_when_the_gateway_is_done_with_it(start: Start) -> None:
     service = NumberingService()
     home = await start(service, poll=30)

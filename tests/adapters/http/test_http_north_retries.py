@@ -1,4 +1,5 @@
-"""Requests that are sent twice, and those that are not: what the service did is done once in each case."""
+"""Requests that are sent twice, and those that are not: what the service did is done once in each case; and how often
+we ask a service that would have us ask without end."""
 
 from __future__ import annotations
 
@@ -311,3 +312,51 @@ def test_the_answers_of_the_numbering_service_are_those_of_the_serving_side() ->
     """Its words are made and read by ``carriage.http.atls``, as a gateway's are."""
     request = atls.HttpRequest("POST", "/.well-known/atls", (("content-type", "application/atls"),), b"x")
     assert atls.parse(request) == atls.OpenSession(None, None, "atls", b"x")
+
+
+RARE = replace(QUICK, poll_pause=100.0, longest_poll_pause=100.0)
+SETTLES = 0.3
+"""Seconds in which a question without pauses would be asked a hundred times."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        atls.applied(atls.taken(), 50),
+        atls.unit(0, "atls-data", b"again"),
+        atls.applied(atls.unit(0, "atls-data", b"again"), 50),
+    ],
+    ids=["it claims to have waited", "a unit that we have", "a unit that we have, as if it had waited"],
+)
+async def test_a_question_that_brings_nothing_new_at_once_has_pauses(stage: Stage, answer: Any) -> None:
+    service = NumberingService()
+
+    async def wrap(seen: Seen) -> web.StreamResponse | None:
+        return None if seen.body else NumberingService.web(answer)
+
+    service.wrap = wrap
+    home = await stage.call(await stage.serve(service), RARE, poll=20)
+    session = home.far.open("cloud", DATA)
+    assert await outcome(home, session, 0) == DELIVERED
+    await until(service.questions)
+    await asyncio.sleep(SETTLES)
+    assert len(service.questions()) <= 3
+    assert len(home.far.of(Unit, session)) == 1, "the answer to our own unit"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(429, Reason.OVER_RATE), (503, Reason.BUSY)])
+async def test_a_service_that_says_again_at_once_is_asked_with_growing_pauses(
+    stage: Stage, status: int, reason: Reason
+) -> None:
+    service = NumberingService()
+
+    async def busy(seen: Seen) -> web.StreamResponse | None:
+        return web.Response(status=status, headers={"Retry-After": "0"})
+
+    service.wrap = busy
+    home = await stage.call(await stage.serve(service), replace(QUICK, patience=0.5))
+    session = home.far.open("cloud", DATA)
+    unit = home.far.unit(session, 0, record(), DATA)
+    await until(lambda: home.far.outcome(unit) is not None)
+    assert home.far.outcome(unit) == (Outcome.DROPPED, reason)
+    assert len(service.seen) <= 12  # 0.02, 0.04, 0.08, and then 0.1 s each

@@ -186,6 +186,8 @@ async def test_a_page_of_a_configured_origin_may_use_a_token(start: Start) -> No
     assert events.response.headers["Access-Control-Allow-Origin"] == PAGE
     refused = await nobody.ask("GET", "/atls/inbox", Origin=PAGE)
     assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, PAGE), "the page may see why"
+    long = await phone.ask("PUT", "/d/lamp", b"x" * 20_000, Origin=PAGE)
+    assert (long.status, long.headers["Access-Control-Allow-Origin"]) == (413, PAGE)
     for each in (asked, answer, refused):
         assert "Access-Control-Allow-Credentials" not in each.headers
 

@@ -50,6 +50,7 @@ class Wire:
 
 async def reason(wire: Wire) -> tuple[int, str]:
     status, fields, body = await wire.answer()
+    assert fields["server"] == "atls-gateway"
     assert fields["content-type"] == "application/problem+json" and fields["cache-control"] == "no-store"
     return status, json.loads(body)["reason"]
 
@@ -109,6 +110,23 @@ async def test_expectations(home: Home) -> None:
     wire = await Wire.to(home)
     assert (await wire.send(OPEN + b"Expect: miracles\r\nContent-Length: 3\r\n\r\nabc").answer())[0] == 417
     assert await wire.over()
+    wire.close()
+
+
+async def test_a_body_is_encoded_in_no_other_way_than_by_chunks(home: Home) -> None:
+    wire = await Wire.to(home)
+    wire.send(OPEN + b"Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    assert (await wire.answer())[0] == 501
+    assert await wire.over()
+    wire.close()
+    assert not home.far.orders
+
+
+async def test_a_client_of_http_1_0_is_sent_no_interim_answer(home: Home) -> None:
+    """RFC 9110, section 15.2."""
+    wire = await Wire.to(home)
+    wire.send(OPEN.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\nContent-Length: 53\r\n\r\n" + record())
+    assert (await wire.answer())[0] == 200
     wire.close()
 
 
@@ -266,6 +284,28 @@ async def test_a_client_that_reads_nothing_is_dropped(start: Start) -> None:
             await asyncio.sleep(0.01)
     await until(lambda: home.adapter.status()["streams"] == 0)
     await until(lambda: home.adapter.status()["connections"] == 0)
+    wire.writer.transport.abort()
+
+
+async def test_a_client_that_leaves_without_reading_is_no_error_in_the_log(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire = await Wire.to(home)
+    wire.send(b"GET /atls/inbox HTTP/1.1\r\nAccept: text/event-stream\r\n" + PHONE + b"\r\n")
+    await until(lambda: home.adapter.status()["streams"])
+    (watch,) = home.south._watches
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (connection,) = home.south._listener.connections()
+    size = 0
+    while size < 8_000_000 and not (connection.transport and connection.transport.get_write_buffer_size()):
+        watch.stream.put("x" * 60_000, key=0)
+        size += 60_000
+        await asyncio.sleep(0.001)
+    wire.writer.write_eof()  # its transport stays until the buffer is empty, which it never is
+    await asyncio.sleep(0.05)
+    watch.stream.put("y", key=1)
+    await until(lambda: home.adapter.status()["streams"] == 0)
+    assert not [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     wire.writer.transport.abort()
 
 

@@ -26,7 +26,7 @@ from gateway.api.model import (
 )
 from tests.harness.coap_devices import PROPERTIES, Device
 from tests.harness.gateway_in_loop import until
-from tests.harness.http_gateway import Answer, Client, Home
+from tests.harness.http_gateway import Answer, Client, Home, token_lines
 from tests.harness.interactions import wanted_of
 
 POLICY = """\
@@ -116,6 +116,16 @@ async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
     await asyncio.sleep(0.7)
     found = (await home.client("phone").ask("GET", "/d/lamp/temperature")).json
     assert (found["value"], found["stale"]) == (21.5, True) and found["age"] >= 0.5
+
+
+async def test_a_client_that_is_shut_out_while_it_waits_for_a_device_learns_nothing(home: Home, lamp: Device) -> None:
+    reading = asking(home.client("phone").ask("GET", "/d/lamp/level"))
+    command = await lamp.command()
+    home.write("tokens", token_lines("tablet"), 0o600)
+    assert home.adopted()
+    lamp.tell(level=7)
+    lamp.settle(command, Outcome.DELIVERED)
+    assert (await reading).status == 401
 
 
 async def test_a_value_that_was_never_reported_is_asked_for(home: Home, lamp: Device) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 
+from yarl import URL
+
 from gateway.api.model import Close, ContentKind, Open, Unit
 from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.http_gateway import TOKENS, Home
@@ -48,6 +50,14 @@ async def test_curl_sends_its_flights_and_gets_those_of_the_other_side(home: Hom
     assert len(home.far.of(Open)) == 1
     assert (await posted(home, tls_record(seed=6)))[0] == 200, "now it may open another one"
     assert len(home.far.of(Open)) == 2
+
+
+async def test_a_cookie_is_taken_back_however_the_alias_is_written(home: Home) -> None:
+    cookie = {"Cookie": f"__Host-atls-lamp={'0' * 32}"}
+    phone, url = home.client("phone"), URL(f"https://127.0.0.1:{home.port}/atls?to=l%61mp", encoded=True)
+    phone.http._base_url = None
+    answer = await phone.ask("POST", url, tls_record(), **DRAFT, **cookie)  # type: ignore[arg-type]
+    assert answer.status == 404 and answer.headers["Set-Cookie"].startswith("__Host-atls-lamp=;")
 
 
 async def test_over_http_a_cookie_is_neither_set_nor_read(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -11,9 +12,9 @@ import aiohttp
 import pytest
 from cryptography import x509
 
-from gateway.api.model import Close, Reset
+from gateway.api.model import Close, Open, Reset
 from tests.harness.gateway_in_loop import record, until
-from tests.harness.http_gateway import Home, Start, token_lines
+from tests.harness.http_gateway import TOKENS, Home, Start, token_lines
 from tests.harness.layer_pair import Authority
 
 
@@ -113,6 +114,46 @@ async def test_an_authority_more_drops_no_client(home: Home) -> None:
     assert home.adopted()
     assert (await keeper.read(session, 0)).status == 200
     assert not home.far.of(Close) and not home.far.of(Reset)
+
+
+async def test_a_client_with_a_good_token_stays_though_the_certificate_beside_it_is_out(start: Start) -> None:
+    home = await start(absence=30)
+    phone = home.client(home.keeper, token=TOKENS["phone"])
+    session = (await phone.opened("lamp")).session
+    await phone.http.close()
+    await until(lambda: home.adapter.status()["connections"] == 0)
+    home.write("ca.pem", Authority("other").pem)
+    assert home.adopted()
+    assert (await home.client("phone", plain=True).read(session, 0)).status == 200
+    assert not home.far.of(Close)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_client_below_an_intermediate_authority_stays_though_it_resumed_its_connection(
+    start: Start, version: ssl.TLSVersion
+) -> None:
+    """A ticket has the client's certificate only, and not what leads from it to what is trusted."""
+    home = await start(absence=30)
+    below = Authority("below", intermediate=True)
+    home.write("ca.pem", home.authority.pem + below.pem)
+    assert home.adopted()
+    porch = below.issue("porch", x509.DNSName("porch.example"))
+    context = home.tls(porch)
+    context.minimum_version = context.maximum_version = version
+
+    def ask(before: ssl.SSLSession | None) -> ssl.SSLSession | None:
+        plain = socket.create_connection(("127.0.0.1", home.port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1", session=before) as tls:
+            tls.sendall(b"POST /atls?to=lamp&nonce=abababababababab HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            tls.sendall(b"Content-Type: application/adtls\r\nContent-Length: 0\r\n\r\n")
+            assert b" 200 " in tls.recv(4096)
+            return tls.session
+
+    await asyncio.to_thread(ask, await asyncio.to_thread(ask, None))
+    home.write("ca.pem", below.pem + home.authority.pem + Authority("other").pem)
+    assert home.adopted()
+    await asyncio.sleep(0.05)
+    assert len(home.far.of(Open)) == 1 and not home.far.of(Close)
 
 
 async def test_another_certificate_of_the_gateway_is_shown_to_new_connections(home: Home) -> None:

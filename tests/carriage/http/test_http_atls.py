@@ -141,3 +141,18 @@ def test_a_place_on_another_origin_is_not_followed(place: str) -> None:
     answer = HttpResponse(200, (("location", place),))
     with pytest.raises(PeerError):
         atls_client.read_opened("https://gateway.example/atls", answer)
+
+
+def test_no_message_shows_its_secrets() -> None:
+    """Tokens, cookies, units."""
+    fields = (("authorization", "Bearer s3cret"), ("cookie", "a=s3cret"))
+    assert "s3cret" not in repr(HttpRequest("POST", "/atls", fields, b"s3cret"))
+    assert "s3cret" not in repr(HttpResponse(200, (("set-cookie", "a=s3cret"),), b"s3cret"))
+
+
+def test_what_a_client_does_not_want_at_all_is_not_what_it_accepts() -> None:
+    """RFC 9110, section 12.4.2."""
+    request = HttpRequest("GET", "/atls/inbox", (("accept", "text/event-stream;q=0, application/json; Q=0.5"),))
+    assert atls.parse(request) == atls.Inbox(watch=False)
+    refused = atls.parse(HttpRequest("GET", "/atls/inbox", (("accept", "application/json;q=0.000"),)))
+    assert isinstance(refused, HttpResponse) and refused.status == 406
