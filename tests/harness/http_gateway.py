@@ -47,11 +47,6 @@ rules:
 """
 
 
-def media_type(kind: str) -> str:
-    """The one of a kind; what is no kind is taken as its name below ``application/``."""
-    return {str(each): name for each, name in MEDIA_TYPES.items()}.get(kind, f"application/{kind}")
-
-
 def token_lines(*names: str, **tokens: str) -> bytes:
     """A file of tokens: those of ``TOKENS``, and others."""
     known = {name: TOKENS[name] for name in names} | tokens
