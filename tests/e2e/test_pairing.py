@@ -154,7 +154,7 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     left = (await request(home, "permit_join"))["data"]["time"]
     assert 0 < left <= 200
     await simulate(stack, "join", device="sensor")
-    await device(stack, SENSOR, lambda found: found and found["interviewed"])
+    await device(stack, SENSOR, lambda found: found and found["interviewed"] and not found["interviewing"])
     address = "0x" + SENSOR.replace(":", "")
     listed = (await request(home, "devices"))["data"]["devices"]
     (sensor,) = (each for each in listed if each["ieee_address"] == address)
