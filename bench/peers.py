@@ -81,6 +81,23 @@ def contenders(without: Sequence[str]) -> Iterator[list[Contender]]:
         yield [each for name, each in found.items() if name not in without]
 
 
+@contextlib.asynccontextmanager
+async def opened(
+    contender: Contender, directory: Path, name: str, broker: int, broker_pid: int, home: list[Device]
+) -> AsyncIterator[MeasuredHub]:
+    """A hub below ``directory / name``, at the Mosquitto on the port ``broker``; its processes end with it."""
+    site = Site(directory)
+    async with CheckoutStack(directory / name, checkout=contender.checkout) as stack:
+        node: dict[str, Any] = {"packages": installed(PACKAGES), "node": NODE}
+        more = node if contender.kind is Zigbee2mqtt else {}
+        hub = contender.kind(stack, site, broker, broker_pid, home, contender.name, **more)
+        try:
+            yield hub
+        finally:
+            await hub.close()
+            await site.stop()
+
+
 class Run:
     """One run: what was found, by row and hub, a figure set for each turn; and what failed."""
 
@@ -113,19 +130,10 @@ class Run:
                     await self._turn(turn, hubs)
                 self._memory("memory, after load", hubs)
 
-    @contextlib.asynccontextmanager
-    async def _opened(self, contender: Contender, name: str, home: list[Device]) -> AsyncIterator[MeasuredHub]:
-        """A hub below the folder ``name``; its processes end with it."""
-        site = Site(self._directory)
-        async with CheckoutStack(self._directory / name, checkout=contender.checkout) as stack:
-            node: dict[str, Any] = {"packages": installed(PACKAGES), "node": NODE}
-            more = node if contender.kind is Zigbee2mqtt else {}
-            hub = contender.kind(stack, site, self._port, self._broker_pid, home, contender.name, **more)
-            try:
-                yield hub
-            finally:
-                await hub.close()
-                await site.stop()
+    def _opened(
+        self, contender: Contender, name: str, home: list[Device]
+    ) -> contextlib.AbstractAsyncContextManager[MeasuredHub]:
+        return opened(contender, self._directory, name, self._port, self._broker_pid, home)
 
     async def _joining(self, turn: int, row: str, home: list[Device]) -> None:
         for number, contender in _in_turn(turn, list(enumerate(self._hubs))):

@@ -104,13 +104,6 @@ class House:
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[int]:
-    """The port of a Mosquitto that lets everybody in."""
-    with running_broker(folder) as (port, _):
-        yield port
-
-
-@contextmanager
 def running_broker(folder: Path) -> Iterator[tuple[int, int]]:
     """Port and process id of a Mosquitto that lets everybody in."""
     path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
