@@ -133,7 +133,7 @@ def starts(directory: Path, checkouts: Sequence[Checkout], repeats: int) -> list
     """For each checkout, what each of ``repeats`` starts took (``start`` and ``start_cpu``, seconds) and what memory
     (octets) the process then had."""
     with ExitStack() as stack:
-        port = stack.enter_context(broker(directory))
+        port, _ = stack.enter_context(running_broker(directory))
         houses = []
         for number, checkout in enumerate(checkouts):
             folder = directory / f"s{number}"
