@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.mqtt_client import LoadClient
-from bench.start import broker
+from bench.start import running_broker
 from bench.subscriber import BlockSubscriber, _bounds
 
 pytestmark = pytest.mark.process
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 @pytest.mark.parametrize("apart", [0.0, 0.005])
 async def test_every_publication_is_there_with_its_topic_in_order(tmp_path: Path, apart: float) -> None:
     sent = [b"%d" % number * (number % 90) for number in range(600)]
-    with broker(tmp_path) as port:
+    with running_broker(tmp_path) as (port, _):
         client = await LoadClient.connect(port, lambda *_: None)
         subscriber = await BlockSubscriber.connect(port, "home/+", apart)
         for number, payload in enumerate(sent):
