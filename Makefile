@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers test-compiled image-test boot-test test-debian13 lint coverage mutants
+.PHONY: help demo test test-peers test-pictures test-compiled image-test boot-test test-debian13 lint coverage mutants
 .PHONY: bench bench-peers counts schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
 	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS; zigbee2mqtt"
+	@echo "make test-pictures  run the pictures of docs/pictures/: nginx, HAProxy, Squid, mitmproxy, Chromium in between"
 	@echo "make test-compiled  compile the hot modules, then run the tests of gateway, carriages and adapters on that build"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
@@ -30,11 +31,15 @@ demo:
 test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@VENV="$(VENV)" sh scripts/check
-	@$(RUN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/peers --ignore=tests/image $(PYTEST_ARGS)
+	@$(RUN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/peers --ignore=tests/pictures --ignore=tests/image $(PYTEST_ARGS)
 
 # Real peers that take long to install or to run.
 test-peers:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-peers
+
+# The drafts' network pictures with real boxes in between.
+test-pictures:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-pictures
 
 # The same tests on the build that ATLS_GATEWAY_COMPILED=1 makes (hatch_build.py).
 test-compiled:

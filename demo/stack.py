@@ -81,7 +81,7 @@ class Stack:
         for process in reversed(self.processes):
             await process.stop()
 
-    async def _start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+    async def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         process = await Process.start(name, argv, self.directory, env)
         self.processes.append(process)
         return process
@@ -100,7 +100,7 @@ class Stack:
         if tcp and not self.dongle:
             self.dongle = f"socket://127.0.0.1:{free_port()}"
         self.dongle = self.dongle or str(self.directory / "dongle")
-        self.simulator = await self._start(
+        self.simulator = await self.start(
             "simulator",
             [
                 command("atls-simulator"),
@@ -148,8 +148,8 @@ class Stack:
             "set_tcp_nodelay true\npersistence false\nlog_type all\nmax_queued_messages 1000\n"
             + ("user root\n" if os.geteuid() == 0 else "")
         )
-        process = await self._start("mosquitto", [path, "-c", str(config)])
-        await _listening(port, process)
+        process = await self.start("mosquitto", [path, "-c", str(config)])
+        await listening(port, process)
         version = await _output(path, "-h")
         return Broker(version.split("\n", 1)[0], "5.0", port, passwords, process)
 
@@ -157,7 +157,7 @@ class Stack:
         del path
         port = free_port()
         passwords = self._passwords(users)
-        process = await self._start(
+        process = await self.start(
             "amqtt", [sys.executable, "-m", "demo.embedded_broker", str(port), str(self.directory)]
         )
         await process.expect(lambda line: line.get("text") == "ready", what="ready")
@@ -256,7 +256,7 @@ class Stack:
         self, env: Mapping[str, str] | None = None, *, program: Sequence[str] | None = None
     ) -> Process:
         """The daemon, up and serving on every adapter. ``program``: what to run instead of ``atls-gateway``."""
-        self.gateway = await self._start(
+        self.gateway = await self.start(
             "gateway",
             [*(program or [command("atls-gateway")]), "run", "-c", str(self.directory / "gateway.yaml")],
             env,
@@ -296,7 +296,7 @@ class Stack:
 
     async def start_device(self, name: str, eui64: str, policy: Path, *options: str, joined: bool = True) -> Process:
         """An ``atls-endpoint device``, joined."""
-        process = await self._start(
+        process = await self.start(
             name,
             [
                 command("atls-endpoint"),
@@ -332,7 +332,7 @@ class Stack:
         return await self._start_app(name, policy, [*link, *options])
 
     async def _start_app(self, name: str, policy: Path, options: Sequence[str]) -> Process:
-        process = await self._start(
+        process = await self.start(
             name,
             [
                 command("atls-endpoint"),
@@ -367,7 +367,7 @@ async def _output(*argv: str, check: bool = False) -> str:
     return (out or err).decode("utf-8", "replace")
 
 
-async def _listening(port: int, process: Process) -> None:
+async def listening(port: int, process: Process) -> None:
     for _ in range(100):
         if process.returncode is not None:
             break

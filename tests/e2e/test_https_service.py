@@ -111,7 +111,7 @@ async def installation(folder: Path) -> AsyncIterator[tuple[Stack, WebService]]:
         ):
             (folder / name).write_bytes(content)
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, upstream=upstream))
-        await stack._start("nginx", ["/usr/sbin/nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr"])
+        await stack.start("nginx", ["/usr/sbin/nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr"])
         url = f"https://localhost:{port}/.well-known/atls"
         stack.write_policy(POLICY.format(url=url))
         stack.write_config(

@@ -61,7 +61,7 @@ async def mixed_up(tmp_path: Path, formed: Path) -> AsyncIterator[Stack]:
 @pytest.mark.process
 async def test_a_foreign_dongle_is_refused_then_restored_and_the_devices_are_there(mixed_up: Stack) -> None:
     stack = mixed_up
-    gateway = await stack._start(
+    gateway = await stack.start(
         "gateway", [command("atls-gateway"), "run", "-c", str(stack.directory / "gateway.yaml")]
     )
     async with asyncio.timeout(30):

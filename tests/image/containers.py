@@ -33,7 +33,7 @@ def podman(*argv: str | Path, check: bool = True) -> str:
 class ContainerStack(Stack):
     """Everything that the stack starts runs in containers that share the host's network and the stack's folder."""
 
-    async def _start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+    async def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         assert env is None
         program = Path(argv[0]).name
         image = MOSQUITTO if program == "mosquitto" else IMAGE
@@ -43,7 +43,7 @@ class ContainerStack(Stack):
         wrapped = ["podman", "--runtime=runc", "run", "--rm", "--interactive", f"--name={self.container(name)}"]
         wrapped += ["--network=host", *CONFINED, *LIMITS, f"--user={USER}:{USER}"]
         wrapped += [f"--volume={self.directory}:{self.directory}", f"--entrypoint={program}", image, *argv[1:]]
-        return await super()._start(name, wrapped)
+        return await super().start(name, wrapped)
 
     def container(self, name: str) -> str:
         return f"atls-image-test-{name}"

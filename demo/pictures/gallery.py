@@ -1,0 +1,11 @@
+"""All pictures, by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from demo.pictures.picture import Picture
+
+_ALL: tuple[Picture, ...] = ()
+
+PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}
