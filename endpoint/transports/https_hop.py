@@ -113,6 +113,7 @@ class FirstHop:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"accept-encoding": "identity"},
+            skip_auto_headers=("Content-Type",),  # which a request without a body does not have
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_for),
             trust_env=False,
         )
