@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from demo.pictures import bootstrapping
 from demo.pictures.picture import Picture
 
-_ALL: tuple[Picture, ...] = ()
+_ALL: tuple[Picture, ...] = (bootstrapping.PICTURE,)
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}

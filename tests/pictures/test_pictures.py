@@ -8,17 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from demo.pictures.__main__ import drawn, missing
+from demo.pictures.__main__ import missing, ran
 from demo.pictures.gallery import PICTURES
-from demo.pictures.picture import PAGES, Picture
+from demo.pictures.picture import PAGES, Picture, Saw, leaks, page
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_a_run_is_as_its_page_says(picture: Picture, tmp_path: Path) -> None:
+def test_a_run_is_as_its_page_says_and_no_box_saw_a_secret(picture: Picture, tmp_path: Path) -> None:
     assert not missing(picture)
-    text = asyncio.run(drawn(picture, tmp_path / "s"))
-    page = (PAGES / f"{picture.name}.md").read_text()
-    assert steady(text) == steady(page), "if the new run is right: python -m demo.pictures NAME --write"
+    steps, sights = asyncio.run(ran(picture, tmp_path / "s"))  # which raises if a box saw one
+    assert picture.secrets
+    assert not [saw.box for saw in sights if not saw.clear], "nothing was looked through"
+    text, written = page(picture, steps, sights), (PAGES / f"{picture.name}.md").read_text()
+    assert steady(text) == steady(written), "if the new run is right: python -m demo.pictures NAME --write"
+
+
+async def _nothing(_: object) -> tuple[tuple[()], tuple[()]]:
+    return (), ()
+
+
+@pytest.mark.parametrize(
+    ("saw", "boxes"),
+    [
+        (Saw("nginx", "", ["POST /"], b"\x17\x03\x03 the key of the house"), ["nginx"]),
+        (Saw("nginx", "", ["the key of the house"], b"-"), ["nginx"]),
+        (Saw("nginx", "", ["POST /"], b"the key of the horse"), []),
+    ],
+)
+def test_a_secret_that_a_box_saw_is_found(saw: Saw, boxes: list[str]) -> None:
+    picture = Picture("x", "", "", "", "", _nothing, secrets=["the key of the house"])
+    assert leaks(picture, [saw]) == boxes
 
 
 def steady(page: str) -> str:
