@@ -79,7 +79,8 @@ class ServiceSession:
         self._nonce = nonce
         self._hop: int | None = None
         """The number of our next unit on this hop, which counts what the service took; None: that of the unit."""
-        self._saved = 0
+        self._brought: int | None = None
+        """The unit of the service that the last answer to ours had: our next one says that it has arrived."""
         self._queue: deque[Transmit] = deque()
         self._now: EnvelopeId | None = None
         """The transmit that is being sent; None as well if it was withdrawn."""
@@ -149,6 +150,9 @@ class ServiceSession:
         if self.over:
             self._settle(Outcome.DROPPED, Reason.CLOSED)
             return
+        if self._brought is not None and not await self.arrivals.settled(self._brought):
+            self._settle(Outcome.DROPPED, Reason.CLOSED)
+            return
         if not self.opened:
             if unit.n and (self.is_stream or self.arrivals.resumed):  # its beginning went with an earlier run
                 self._settle(Outcome.DROPPED, Reason.RESTARTED)
@@ -210,6 +214,7 @@ class ServiceSession:
         client.counters["units_out"] += 1
         self._hop = number + 1
         self._settle(Outcome.DELIVERED)
+        self._brought = None if found is None else found.n
         if found is not None:
             self.arrivals.take(found)
         self._questions.begin()
