@@ -25,8 +25,8 @@ from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
 MEMORY_OF = "gateway, report to mqtt"
-PARTS = ("floor", "ip", "house", "zigbee", "micro", "start")
-WITH_GATEWAY = {"ip", "house", "zigbee", "micro", "start"}
+PARTS = ("floor", "ip", "http", "house", "zigbee", "micro", "start")
+WITH_GATEWAY = {"ip", "http", "house", "zigbee", "micro", "start"}
 
 
 def options(argv: list[str]) -> argparse.Namespace:

@@ -12,6 +12,8 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("gateway, coaps to mqtt", ("mqtt publish, paho",)),
     ("gateway, coaps to mqtt", ("coaps server, ours", "mqtt publish, ours")),
     ("gateway, coaps to mqtt", ("udp echo, drain",)),
+    ("gateway, coaps to https", ("aiohttp post",)),
+    ("gateway, https to mqtt", ("aiohttp handler, paho",)),
     ("mqtt publish, ours", ("mqtt publish, paho",)),
     ("coaps server, ours", ("coap server, aiocoap",)),
     ("udp echo, protocol", ("udp echo, drain",)),

@@ -35,6 +35,7 @@ NAMES = {
         "coaps server, ours",
         "coap server, aiocoap",
     },
+    "http": {"gateway, coaps to https", "aiohttp post", "gateway, https to mqtt", "aiohttp handler, paho"},
     "zigbee": {"gateway, zigbee to coaps", "bellows"},
     "house": {
         "gateway, report to mqtt",
@@ -95,6 +96,17 @@ def _lines(path: Path, expected: int) -> int:
     while (found := len(path.read_text().split())) < expected and time.monotonic() < until:
         time.sleep(0.05)
     return found
+
+
+@pytest.mark.process
+async def test_rows_over_http_and_what_is_sent_to_the_broker_arrives(tmp_path: Path) -> None:
+    async with rows(tmp_path, ["http"], HERE) as found:
+        await _measure_each(found, "http")
+        units = next(row for row in found if row.name == "gateway, https to mqtt").load.events[-1]["units"]
+        handled = next(row for row in found if row.name == "aiohttp handler, paho").load.events[-1]["units"]
+        # one line for each unit, and one for each session that the gateway's clients opened
+        expected = units + handled + CLIENTS
+        assert _lines(tmp_path / "hs" / "received", expected) == expected
 
 
 @pytest.mark.process
