@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from demo.credentials import write_secret
-from demo.pictures.mitmproxy import Flow, authority_of, flows_of, start_mitmproxy
+from demo.pictures.mitmproxy import DumpedRequest, authority_of, flows_of, start_mitmproxy
 from demo.pictures.picture import Picture, Saw, Step
 from demo.pictures.web import WELL_KNOWN, flow_lines, policy_file, start_client, start_service
 from demo.process import Process, ProcessFailedError
@@ -120,7 +120,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
     ]
 
 
-def _parted(flows: Sequence[Flow]) -> tuple[list[Flow], list[Flow]]:
+def _parted(flows: Sequence[DumpedRequest]) -> tuple[list[DumpedRequest], list[DumpedRequest]]:
     """Before and after the device trusts the middlebox. ProcessFailedError: the token went elsewhere."""
     with_token = [b"authorization: Bearer " + SHOWN.encode() in flow.clear for flow in flows]
     first = with_token.index(True) if True in with_token else len(flows)

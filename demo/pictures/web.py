@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from demo.credentials import make_psk_file
-from demo.pictures.mitmproxy import Flow
+from demo.pictures.mitmproxy import DumpedRequest
 from demo.pictures.records import counted, records_of
 from demo.process import Process
 from demo.stack import Stack, command, free_port
@@ -59,7 +59,7 @@ async def start_client(stack: Stack, name: str, url: str, policy: Path, *options
     )
 
 
-def flow_lines(flows: Sequence[Flow]) -> list[str]:
+def flow_lines(flows: Sequence[DumpedRequest]) -> list[str]:
     """What a box that reads HTTP can know of one session. The handshake of layer 0 is in order, with its answers; then
     each kind of request and of answer once, since their number and order depend on time."""
     hellos = [flow for flow in flows if {"client_hello", "change_cipher_spec"} & set(_records(flow.fields, flow.body))]
