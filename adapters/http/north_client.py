@@ -159,7 +159,7 @@ class ServiceClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            skip_auto_headers=("Accept",),
+            skip_auto_headers=("Accept", "Content-Type"),  # a poll and a close have no body
             read_bufsize=MAX_BODY,
             proxy=None if proxy is None else proxy.url,
         )
