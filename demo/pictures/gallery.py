@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from demo.pictures import bootstrapping
+from demo.pictures import bootstrapping, proxies
 from demo.pictures.picture import Picture
 
-_ALL: tuple[Picture, ...] = (bootstrapping.PICTURE,)
+_ALL: tuple[Picture, ...] = (bootstrapping.PICTURE, proxies.PICTURE)
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from demo.credentials import make_psk_file
-from demo.pictures.mitmproxy import Flow
+from demo.pictures.mitmproxy import DumpedRequest
 from demo.pictures.records import counted, records_of
-from demo.process import Process
+from demo.process import Process, ProcessFailedError
 from demo.stack import Stack, command, free_port
 
 WELL_KNOWN: Final = "/.well-known/atls"
@@ -59,7 +59,18 @@ async def start_client(stack: Stack, name: str, url: str, policy: Path, *options
     )
 
 
-def flow_lines(flows: Sequence[Flow]) -> list[str]:
+async def ended(process: Process, status: int) -> None:
+    """Wait for its end. ProcessFailedError: with another exit status."""
+    if await process.ended() != status:
+        raise ProcessFailedError(f"{process.name} ended {process.ending}, expected {status}\n{process.tail()}")
+
+
+def last_logged(process: Process) -> str:
+    """The last line of its log."""
+    return process.log.read_text().strip().splitlines()[-1]
+
+
+def flow_lines(flows: Sequence[DumpedRequest]) -> list[str]:
     """What a box that reads HTTP can know of one session. The handshake of layer 0 is in order, with its answers; then
     each kind of request and of answer once, since their number and order depend on time."""
     hellos = [flow for flow in flows if {"client_hello", "change_cipher_spec"} & set(_records(flow.fields, flow.body))]
