@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from demo.pictures import gateway
 from demo.pictures.picture import Picture
 
-_ALL: tuple[Picture, ...] = ()
+_ALL: tuple[Picture, ...] = (gateway.PICTURE,)
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}
