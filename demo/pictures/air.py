@@ -1,4 +1,4 @@
-"""The air beside one virtual ZigBee device, as a sniffer with the network key hears it."""
+"""The air beside one virtual ZigBee device, as a sniffer with the network key sees it."""
 
 from __future__ import annotations
 

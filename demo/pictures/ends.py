@@ -35,7 +35,7 @@ def layer0_policies(stack: Stack, ends: Mapping[str, tuple[str, str]]) -> dict[s
 
 
 @dataclass(slots=True)
-class Service:
+class WebService:
     """A web service that mounts ATLS once for each policy, below ``/NAME``. ``heard``: from whom it read what."""
 
     port: int = 0
@@ -49,9 +49,9 @@ class Service:
 
 
 @asynccontextmanager
-async def web_service(policies: Mapping[str, Path]) -> AsyncIterator[Service]:
+async def web_service(policies: Mapping[str, Path]) -> AsyncIterator[WebService]:
     """The service, behind a TLS terminator, so that its clients use https."""
-    service, app = Service(), web.Application()
+    service, app = WebService(), web.Application()
     for name, policy in policies.items():
         app.add_subapp(f"/{name}", subapp(service.answer, policy=policy, secure=True))
     runner = web.AppRunner(app, access_log=None)

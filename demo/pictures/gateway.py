@@ -44,7 +44,7 @@ CONFIG: Final = """\
       - {{url: "{url}/readings/.well-known/atls", ca_file: link-ca.pem}}
 """
 TUNNEL: Final = 230
-OF_LAMP, OF_METER = "burning hours 1207, nobody at home", "kitchen 21.5 degrees, window open"
+OF_LAMP, OF_METER = "burning hours 1207, curtains drawn", "kitchen 21.5 degrees, window open"
 LAYER_0: Final = {
     "lamp-7.example": ("dtls1.2", "lights.example"),
     "lights.example": ("dtls1.2", "lamp-7.example"),
@@ -102,7 +102,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         sights = [
             Saw(
                 "The air beside the lamp",
-                "Who has the network key of ZigBee hears the Tunneling cluster, and the units of layer 0 in pieces.",
+                "Who has the network key of ZigBee sees the Tunneling cluster, and the units of layer 0 in pieces.",
                 air.lines("lamp7"),
                 air.heard(),
             ),
@@ -115,8 +115,8 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
             ),
             Saw(
                 "The gateway: each unit",
-                "Its log at `log_level: debug` has a line for each; here are the records in them, by sender. Their types are "
-                "all that it can read.",
+                "Its log at `log_level: debug` has a line for each; here are the records in them, by sender. Their "
+                "types are all that it can read.",
                 traced(stack),
                 log,
             ),

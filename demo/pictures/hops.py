@@ -30,7 +30,7 @@ def steady(text: str) -> str:
 
 
 def once(lines: Iterable[str]) -> list[str]:
-    """Each line once, in order of the first: how often somebody asked differs from run to run."""
+    """Each line once, in order of the first: how often a request came differs from run to run."""
     return list(dict.fromkeys(map(steady, lines)))
 
 
@@ -100,7 +100,11 @@ def messages(octets: bytes) -> list[Message]:
 
 def exchanges(crossings: Iterable[Crossing]) -> list[tuple[Message, Message]]:
     """Requests with their answers, connection by connection."""
-    return [pair for crossing in crossings for pair in zip(messages(crossing.of(True)), messages(crossing.of(False)))]
+    return [
+        pair
+        for crossing in crossings
+        for pair in zip(messages(crossing.of(True)), messages(crossing.of(False)), strict=False)
+    ]
 
 
 def told(crossings: Iterable[Crossing]) -> list[str]:

@@ -68,7 +68,7 @@ class Wire:
                 pumps.create_task(self._pump(reader, onward, crossing, True))
                 pumps.create_task(self._pump(answers, writer, crossing, False))
         except (OSError, asyncio.CancelledError):
-            pass  # asyncio reports the end of this task to nobody who would take a cancellation
+            pass  # the task is ours to end: asyncio would report its cancellation as a fault
         finally:
             for stream in (writer, onward):
                 if stream is not None:
