@@ -27,7 +27,9 @@ from adapters.http.north_config import NorthTimes, Service
 from adapters.http.north_tls import NO_TLS, link_of
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
+from carriage.http.connect_proxy import login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
+from carriage.http.tunnel_connector import TunnelConnector
 from common.printable import printable
 from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, LinkRequirement, LinkSecurity, Reason
@@ -84,12 +86,13 @@ _ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt")
 """The attempt for which aiohttp looks for a connection: each is made in the task that asks."""
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(TunnelConnector):
     """Judges each connection before a request is written to it, as ``LinkRequirement`` has it."""
 
     def __init__(self, service: Service, times: NorthTimes) -> None:
-        tls, self._proxy = service.tls, service.proxy
+        tls, proxy = service.tls, service.proxy
         super().__init__(
+            None if proxy is None or proxy.tls is None else proxy.tls.context,
             resolver=JudgedAddresses(service.table.addresses),
             use_dns_cache=False,
             ssl=True if tls is None else tls.context,
@@ -130,12 +133,6 @@ class _Connector(aiohttp.TCPConnector):
         _ATTEMPT.get().fresh = True
         return protocol
 
-    def _get_ssl_context(self, req: ClientRequest) -> Any:
-        """aiohttp gives the service's context to its https proxy too; the request to a proxy has none itself."""
-        if self._proxy is not None and self._proxy.tls is not None and req.proxy is None:
-            return self._proxy.tls.context
-        return super()._get_ssl_context(req)
-
 
 class ServiceClient:
     """All requests to one service, as it is configured now. Made in a running loop."""
@@ -152,7 +149,7 @@ class ServiceClient:
         proxy = service.proxy
         self._proxy_fields: dict[str, str] | None = None
         if proxy is not None and proxy.login is not None:
-            login = {"Proxy-Authorization": aiohttp.encode_basic_auth(*proxy.login)}
+            login = login_field(*proxy.login)
             if service.url.startswith("https:"):
                 self._proxy_fields = login
             else:  # then the request itself is the proxy's
@@ -301,8 +298,8 @@ class ServiceClient:
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             return Failed(Reason.LINK, _tls_trouble(error))
         except aiohttp.ClientHttpProxyError as error:
-            reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
-            return Failed(reason, f"the proxy says {error.status}")
+            reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
+            return Failed(reason, refusal(error.status))
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, ValueError) as error:
             if isinstance(error, aiohttp.ClientPayloadError) and attempt.connected:
                 return Failed(Reason.UNREACHABLE, "the answer was cut off", sent=True)

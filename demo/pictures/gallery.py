@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from demo.pictures import gateway
+from demo.pictures import bootstrapping, gateway
 from demo.pictures.picture import Picture
 
-_ALL: tuple[Picture, ...] = (gateway.PICTURE,)
+_ALL: tuple[Picture, ...] = (
+    bootstrapping.PICTURE,
+    gateway.PICTURE,
+)
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}

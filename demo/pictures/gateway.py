@@ -154,7 +154,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
 PICTURE: Final = Picture(
     name="gateway",
     title="Devices behind a gateway, a service behind a TLS terminator",
-    figure="Figures 3 and 7 of draft-friel-tls-atls-00.",
+    figure="draft-friel-tls-atls-00, figures 3 and 7",
     drawing=DRAWING,
     words=(
         "A lamp that speaks ZigBee and a meter that speaks CoAP over DTLS talk with a service on the web. The gateway "

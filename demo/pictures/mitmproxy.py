@@ -47,7 +47,7 @@ with open(sys.argv[1], "rb") as file:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class DumpedRequest:
     """A request that mitmproxy decrypted, and its answer (``status`` 0: none). Names of header fields in lower case."""
 
     request: str
@@ -97,11 +97,11 @@ def authority_of(stack: Stack, name: str) -> Path:
     return stack.directory / name / "mitmproxy-ca-cert.pem"
 
 
-def flows_of(stack: Stack, name: str) -> list[Flow]:
+def flows_of(stack: Stack, name: str) -> list[DumpedRequest]:
     """What a mitmproxy that has stopped saw, in order, from its own dump."""
     text = _run(str(_PYTHON), "-c", _READ, str(_dump(stack, name)))
     return [
-        Flow(
+        DumpedRequest(
             request=f"{each['method']} {each['path']}",
             status=each["status"],
             fields=[(str(key).lower(), str(value)) for key, value in each["fields"]],

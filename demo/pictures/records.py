@@ -38,4 +38,4 @@ def counted(records: list[str]) -> str:
     for record in records:
         count = runs.pop()[1] if runs and runs[-1][0] == record else 0
         runs.append((record, count + 1))
-    return ", ".join(record if count == 1 else f"{count} x {record}" for record, count in runs) or "nothing"
+    return ", ".join(record if count == 1 else f"{count} x {record}" for record, count in runs)
