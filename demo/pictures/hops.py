@@ -129,7 +129,7 @@ async def until_over(stack: Stack) -> None:
 
 def quoted(message: Message) -> list[str]:
     """Its header fields as they were, and how its body begins."""
-    shown = f"{message.body[:12].hex(' ')} ..." if message.body else ""
+    shown = f"{message.body[:11].hex(' ')} ..." if message.body else ""
     return [*map(steady, message.head.split("\r\n")), "", f"{shown} ({len(message.body)} octets)"]
 
 
