@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from demo.credentials import Authority
+from demo.credentials import Authority, write_secret
 from demo.process import Process
-from demo.stack import Stack
+from demo.stack import Stack, command
 from endpoint.http_service import Asked, subapp
 
 
@@ -63,6 +64,48 @@ async def web_service(policies: Mapping[str, Path]) -> AsyncIterator[WebService]
         yield service
     finally:
         await runner.cleanup()
+
+
+async def start_serve(stack: Stack, policy: Path, port: int) -> Process:
+    """``atls-endpoint serve`` behind a TLS terminator."""
+    service = await stack.start(
+        "service",
+        [
+            *(command("atls-endpoint"), "serve", "--listen", f"127.0.0.1:{port}", "--plain", "--tls-terminated"),
+            *("--policy", str(policy), "--control", "--json"),
+        ],
+    )
+    await service.expect_event("ready")
+    return service
+
+
+async def start_app(stack: Stack, name: str, port: int, policy: Path, *options: str) -> Process:
+    """``atls-endpoint app --https`` with its token file, at ``port`` behind a certificate of ``link-ca``."""
+    app = await stack.start(
+        name,
+        [
+            *(command("atls-endpoint"), "app", "--https", f"https://localhost:{port}"),
+            *(
+                "--ca-file",
+                str(stack.directory / "link-ca.pem"),
+                "--token-file",
+                str(stack.directory / f"{name}.token"),
+            ),
+            *("--policy", str(policy), "--control", "--json", *options),
+        ],
+    )
+    await app.expect_event("ready")
+    return app
+
+
+def tokens(stack: Stack, *names: str) -> dict[str, str]:
+    """A token file for each client, and the gateway's file ``tokens``; the tokens."""
+    made = {name: f"{name}-{secrets.token_hex(16)}" for name in names}
+    for name, token in made.items():
+        write_secret(stack.directory / f"{name}.token", token.encode())
+    lines = "".join(f"{name}:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in made.items())
+    write_secret(stack.directory / "tokens", lines.encode())
+    return made
 
 
 async def say(end: Process, text: str) -> str:

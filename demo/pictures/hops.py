@@ -18,7 +18,9 @@ _RANDOM: Final = (
     (re.compile(r"/atls/[0-9a-f]{32}"), "/atls/{session}"),
     (re.compile(r"nonce=[0-9a-f]+"), "nonce={nonce}"),
     (re.compile(r"session=[0-9a-f]{32}"), "session={session}"),
+    (re.compile(r"Python/\S+ aiohttp/\S+"), "Python aiohttp"),
 )
+_OPENS: Final = re.compile("opened |refused: .* action=open ")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -40,14 +42,9 @@ def gateway_log(stack: Stack) -> bytes:
 
 
 def audited(stack: Stack) -> list[str]:
-    """The decisions in the gateway's log, each kind once."""
-    return sorted(
-        once(
-            re.sub(r" envelope=\d+", "", line.partition("gateway.audit: ")[2])
-            for line in gateway_log(stack).decode().splitlines()
-            if "gateway.audit: " in line
-        )
-    )
+    """The decisions about opens in the gateway's log, each kind once. (When sessions end, lines cross.)"""
+    lines = (line.partition("gateway.audit: ")[2] for line in gateway_log(stack).decode().splitlines())
+    return sorted(once(re.sub(r" envelope=\d+", "", line) for line in lines if _OPENS.match(line)))
 
 
 def traced(stack: Stack) -> list[str]:
