@@ -49,18 +49,15 @@ def audited(stack: Stack) -> list[str]:
 
 def traced(stack: Stack) -> list[str]:
     """The units in the gateway's log, which are lines at ``log_level: debug``: from whom, their kind and all records in
-    them."""
-    found: dict[str, list[str]] = {}
+    them, one line for each direction of a session."""
+    found: dict[tuple[str, str], list[str]] = {}
     for line in gateway_log(stack).decode().splitlines():
         _, is_trace, facts = line.partition("gateway.trace: ")
-        unit = re.fullmatch(r"\S+ from (\S+) +n=\d+ +\d+ octets +(\S+): (.*)", facts)
+        unit = re.fullmatch(r"(\S+) from (\S+) +n=\d+ +\d+ octets +(\S+): (.*)", facts)
         if is_trace and unit is not None:
-            found.setdefault(f"{unit[1]} ({unit[2]})", []).extend(unit[3].split(", "))
-    return [
-        line
-        for sender, records in found.items()
-        for line in textwrap.wrap(f"{sender}: {counted(records)}", 110, subsequent_indent="    ")
-    ]
+            found.setdefault((unit[1], f"{unit[2]} ({unit[3]})"), []).extend(unit[4].split(", "))
+    lines = sorted(f"{sender}: {counted(records)}" for (_, sender), records in found.items())
+    return [part for line in lines for part in textwrap.wrap(line, 110, subsequent_indent="    ")]
 
 
 def octets_of(crossings: Iterable[Crossing]) -> bytes:
