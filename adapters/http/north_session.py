@@ -265,6 +265,13 @@ class ServiceSession:
             return
         _LOG.info("session %s with %s is over: %s", self.id[:8], self.url, why)
         self.end(reason)
+        self._delete()
+
+    def leave(self) -> None:
+        self._finish()
+        self._delete()
+
+    def _delete(self) -> None:
         if self.location is not None:
             self._home.spawn(self._notify(self.location))
 
@@ -274,7 +281,7 @@ class ServiceSession:
     def end(self, reason: Reason) -> None:
         if self.over:
             return
-        self.leave()
+        self._finish()
         context = self._home.context
         context.submit(
             Close(
@@ -283,7 +290,7 @@ class ServiceSession:
             )
         )  # fmt: skip
 
-    def leave(self) -> None:
+    def _finish(self) -> None:
         self.over = True
         self._home.forget(self)
         self.arrivals.stop()

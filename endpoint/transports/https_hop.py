@@ -267,9 +267,5 @@ def _facts(certificate: bytes, why: str) -> SeenCertificate:
     return SeenCertificate(subject[:MAX_SHOWN], issuer[:MAX_SHOWN], _spki(certificate), why)
 
 
-def _system(error: aiohttp.ClientConnectorError) -> str:
-    return error.os_error.strerror or str(error.os_error)
-
-
 def _reason(error: Exception) -> str:
     return str(getattr(error, "verify_message", "") or error.args[-1])
