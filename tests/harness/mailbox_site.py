@@ -30,7 +30,7 @@ from gateway.api.model import (
 from gateway.kit.mailbox import Mailboxes
 from gateway.kit.mailbox_state import Downlink, MailboxConnection, MailboxLimits
 from gateway.testing.recording_context import RecordingContext
-from tests.harness.skipping_loop import SkippingLoop
+from bench.skipping_loop import SkippingLoop
 
 ADTLS = ContentKind.ADTLS
 FAR = Peer(scheme="far", claims=("far:a",), link=LinkSecurity(protocol="none"))
