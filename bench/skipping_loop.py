@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 
-class _Skipper(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Skipper(selectors.DefaultSelector):
     """In the place of a wait it puts the clock forward. ``grace``: seconds that it does wait before, for what other
     processes, or the kernel, still have to bring."""
 

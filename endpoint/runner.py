@@ -52,7 +52,7 @@ class Runner:
                     if isinstance(event, Ended):
                         self._finish()
                     self._on_event(event)
-                units = [] if self._over else self.session.units_to_send()
+                units = self.session.units_to_send()
                 if not units:
                     break
                 self.carriage.send(units)
