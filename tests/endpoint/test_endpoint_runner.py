@@ -61,7 +61,7 @@ class Bound:
 
 
 @pytest.mark.parametrize(("protocol", "flights"), [("tls1.3", 4), ("dtls1.2", 6)])
-async def test_the_first_message_costs_no_unit_of_its_own_where_tls_lets_it_go_along(
+async def test_the_first_message_and_its_answer_cost_no_unit_more_over_tls(
     tmp_path: Path, protocol: str, flights: int
 ) -> None:
     """The client's in its last flight of TLS 1.3; the server's answer together with its tickets."""
