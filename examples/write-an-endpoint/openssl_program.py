@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-role, kind, certificate, key, trust, text = sys.argv[1:]
+role, kind, certificate, key, trust, peer, text = sys.argv[1:]
 stream = kind == "atls"
 transport = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
 
@@ -25,7 +25,17 @@ def listening() -> socket.socket:
 
 def start(*options: str) -> subprocess.Popen:
     version = ["-tls1_3"] if stream else ["-dtls1_2", "-mtu", "1152"]  # the gateway's limit
-    credentials = ["-cert", certificate, "-key", key, "-CAfile", trust, "-verify_return_error"]
+    credentials = [
+        "-cert",
+        certificate,
+        "-key",
+        key,
+        "-CAfile",
+        trust,
+        "-verify_return_error",
+        "-verify_hostname",
+        peer,
+    ]
     command = ["openssl", *options, *version, *credentials, "-brief"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
