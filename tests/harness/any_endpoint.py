@@ -6,13 +6,14 @@ Each role has a subject for each carriage: ``coap-client``, ``http-server`` and 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.credentials import Authority, make_psk_file, write_secret
+from demo.credentials import Authority, make_psk_file, write_psk_file, write_secret
 from demo.process import Process
 from demo.stack import ROOT, Stack, command, free_port, running
 from tests.harness.attackers import until
@@ -115,6 +116,10 @@ async def a_home(folder: Path) -> AsyncIterator[Home]:
             write_secret(folder / f"{role}.token", f"token-of-{role}\n".encode())
             tokens += f"{role}:{hashlib.sha256(f'token-of-{role}'.encode()).hexdigest()}\n"
         write_secret(folder / "tokens", tokens.encode())
+        keys = {identity: secrets.token_bytes(16) for identity in IDENTITIES.values()}  # tinydtls takes no longer ones
+        stack.link_psks = write_psk_file(folder / "link.psk", keys)
+        for identity, key in keys.items():
+            write_secret(folder / f"{identity}-link.psk", f"{identity}:{key.hex()}\n".encode())
         stack.write_policy(POLICY)
         await stack.start_broker(["gateway", *USERS.values()])
         port = free_port()
