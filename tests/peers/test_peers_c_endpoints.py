@@ -1,5 +1,5 @@
 """Endpoints in C on Mbed TLS, wolfSSL and GnuTLS through the real gateway: each with our endpoint and with one of
-another stack, as client and as server, behind a relay and with a carriage of their own.
+another stack, as client and as server, behind a relay and without one.
 
 The programs are those of examples/write-an-endpoint/c (docs/write-an-endpoint.md).
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.harness.any_endpoint import EXAMPLES, IDENTITIES, PEERS, Home, OurPeer, Peer, Talk, a_home, meet
+from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, meet
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 SOURCES = EXAMPLES / "c"
@@ -52,7 +52,7 @@ async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
 
 
 OWN = {"curl": "http"}
-"""Carriages that a program brings itself, and whose they are."""
+"""Carriages that a program has built in, and what the policy calls them."""
 
 
 @dataclass
