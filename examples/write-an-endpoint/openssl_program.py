@@ -41,11 +41,11 @@ def start(*options: str) -> subprocess.Popen:
 
 
 def speak(openssl: subprocess.Popen) -> None:
-    """What openssl decrypts goes to standard error; it ends with the session."""
-    openssl.stdin.write(text.encode())
+    """A line into openssl, and the other end's lines out of it; they end with the session."""
+    openssl.stdin.write(text.encode() + b"\n")
     openssl.stdin.flush()
-    while heard := openssl.stdout.read1():
-        print(f"heard: {heard.decode()}\n", end="", file=sys.stderr, flush=True)
+    for line in openssl.stdout:
+        print("heard: " + line.decode(), end="", file=sys.stderr, flush=True)
         if role == "client":
             openssl.stdin.close()  # openssl sends close_notify and ends
 

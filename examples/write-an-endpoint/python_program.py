@@ -77,12 +77,16 @@ names = tls.get_peer_certificate(as_cryptography=True).extensions.get_extension_
 if peer not in names.value.get_values_for_type(DNSName):
     sys.exit(f"the other end is {names.value}")
 print(f"established: {tls.get_protocol_version_name()}", file=sys.stderr)
-tls.send(text.encode())
+tls.sendall(text.encode() + b"\n")
+heard = b""
 try:
     while True:
-        print(f"heard: {until_done(tls.recv, 65536).decode()}", file=sys.stderr, flush=True)
-        if role == "client":
-            break
+        heard += until_done(tls.recv, 65536)
+        if b"\n" in heard:
+            line, _, heard = heard.partition(b"\n")
+            print(f"heard: {line.decode()}", file=sys.stderr, flush=True)
+            if role == "client":
+                break
 except SSL.ZeroReturnError:
     pass  # close_notify
 tls.shutdown()

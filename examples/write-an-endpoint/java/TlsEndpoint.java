@@ -25,7 +25,7 @@ public class TlsEndpoint {
     final boolean stream;
     final ByteBuffer plain = ByteBuffer.allocate(65536), out = ByteBuffer.allocate(65536);
     ByteBuffer in = EMPTY;
-    boolean established, said, closed;
+    boolean established, spoken, closed;
 
     TlsEndpoint(SSLEngine engine, Carriage carriage, boolean stream) {
         this.engine = engine;
@@ -57,11 +57,12 @@ public class TlsEndpoint {
         long silence = 2000;
         while (!closed) {
             drive();
-            if (established && !said) {
-                said = true;
+            if (established && !spoken) {
+                spoken = true;
                 if (!names().contains(peer)) throw new SSLException("the other end is " + names());
                 System.err.println("established: " + engine.getSession().getProtocol());
-                wrap(ByteBuffer.wrap(line.getBytes()));
+                ByteBuffer said = ByteBuffer.wrap((line + "\n").getBytes());
+                while (said.hasRemaining()) wrap(said);
             }
             byte[] unit = carriage.receive(established ? 60_000 : silence);
             if (unit == null) break;
@@ -70,8 +71,9 @@ public class TlsEndpoint {
                 wrap(EMPTY); // the last flight again: in DTLS that is ours to do
                 silence = Math.min(2 * silence, 60_000);
             }
-            if (plain.position() > 0) {
-                System.err.println("heard: " + new String(plain.array(), 0, plain.position()));
+            int end = new String(plain.array(), 0, plain.position()).indexOf("\n");
+            if (end >= 0) {
+                System.err.println("heard: " + new String(plain.array(), 0, end));
                 plain.clear();
                 if (client) break;
             }
