@@ -26,7 +26,7 @@ PROGRAMS = {
 }
 CARRIAGES = ("coap", "http", "mqtt")
 LENGTHS = {"adtls": 1000, "atls": 8000}
-"""Octets of a line that fills a datagram, or takes two units of a stream; s_client and s_server make records of at most 8192."""
+"""Octets of a line: it fills a datagram, or takes two units of a stream. openssl makes records of at most 8192."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
