@@ -23,6 +23,20 @@ static mbedtls_x509_crt own, authorities;
 static mbedtls_pk_context key;
 static mbedtls_timing_delay_context timer;
 
+/* By default a hello has up to 171 suites, which is long for a radio, and more than the 150 that wolfSSL reads. */
+static const int suites[] = {
+#if MBEDTLS_VERSION_MAJOR >= 3
+    MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+    MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
+#endif
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8,
+    MBEDTLS_TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_PSK_WITH_AES_128_CCM_8, /* the one that RFC 7252 asks for; not forward secret */
+    0,
+};
+
 static int give(void *unused, const unsigned char *octets, size_t length)
 {
     (void) unused;
@@ -96,6 +110,7 @@ const char *tls_start(const struct options *options)
                                                         : MBEDTLS_SSL_TRANSPORT_STREAM,
                                      MBEDTLS_SSL_PRESET_DEFAULT), "configuration");
     mbedtls_ssl_conf_rng(&config, mbedtls_ctr_drbg_random, &source);
+    mbedtls_ssl_conf_ciphersuites(&config, suites);
     mbedtls_ssl_conf_session_tickets(&config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED); /* nothing is resumed */
     if (options->identity[0])
         set_psk(options);
