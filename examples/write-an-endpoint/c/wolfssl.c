@@ -102,6 +102,7 @@ const char *tls_start(const struct options *options)
         set_psk();
     else
         set_certificate();
+    wolfSSL_CTX_no_ticket_TLSv13(context); /* nothing is resumed */
     wolfSSL_CTX_SetIOSend(context, give);
     wolfSSL_CTX_SetIORecv(context, take);
     ssl = wolfSSL_new(context);
