@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-role, kind, certificate, key, trust, text = sys.argv[1:]
+role, kind, certificate, key, trust, peer, text = sys.argv[1:]
 stream = kind == "atls"
 transport = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
 
@@ -25,17 +25,27 @@ def listening() -> socket.socket:
 
 def start(*options: str) -> subprocess.Popen:
     version = ["-tls1_3"] if stream else ["-dtls1_2", "-mtu", "1152"]  # the gateway's limit
-    credentials = ["-cert", certificate, "-key", key, "-CAfile", trust, "-verify_return_error"]
+    credentials = [
+        "-cert",
+        certificate,
+        "-key",
+        key,
+        "-CAfile",
+        trust,
+        "-verify_return_error",
+        "-verify_hostname",
+        peer,
+    ]
     command = ["openssl", *options, *version, *credentials, "-brief"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def speak(openssl: subprocess.Popen) -> None:
-    """What openssl decrypts goes to standard error; it ends with the session."""
-    openssl.stdin.write(text.encode())
+    """A line into openssl, and the other end's lines out of it; they end with the session."""
+    openssl.stdin.write(text.encode() + b"\n")
     openssl.stdin.flush()
-    while heard := openssl.stdout.read1():
-        print(f"heard: {heard.decode()}\n", end="", file=sys.stderr, flush=True)
+    for line in openssl.stdout:
+        print("heard: " + line.decode(), end="", file=sys.stderr, flush=True)
         if role == "client":
             openssl.stdin.close()  # openssl sends close_notify and ends
 
