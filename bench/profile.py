@@ -27,9 +27,9 @@ from typing import Any
 from bench import machine
 from bench.checkout import CheckoutStack
 from bench.cpu import usage
+from bench.http_scenarios import coaps_to_https, https_to_mqtt
 from bench.hubs import OurGateway, devices
 from bench.peers_measure import MEASURE, join, sets
-from bench.http_scenarios import coaps_to_https, https_to_mqtt
 from bench.scenario import Level, Scenario, Site, at, full
 from bench.scenarios import CLIENTS, coaps_to_mqtt, zigbee_to_coaps
 from bench.sensor_network_control import DRAIN
@@ -190,11 +190,11 @@ async def _ip(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
 
 @contextlib.asynccontextmanager
 async def _http(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
-    site, levels = Site(folder), (full(CLIENTS), at(100))
+    site, level = Site(folder), full(CLIENTS)
     async with CheckoutStack(folder / "n") as north, CheckoutStack(folder / "s") as south:
         try:
-            found = [await coaps_to_https(site, north, levels), await https_to_mqtt(site, south, levels)]
-            yield [_of(row, level) for row in found for level in levels]
+            found = [await coaps_to_https(site, north, (level,)), await https_to_mqtt(site, south, (level,))]
+            yield [_of(row, level) for row in found]
         finally:
             await site.stop()
 

@@ -39,30 +39,23 @@ SOON = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer. ``sent``: the service may have had the request. ``reason`` None: it was no longer wanted."""
+    """No answer. ``sent``: the service may have had the request. ``idle``: its connection had been idle. ``reason``
+    None: it was no longer wanted."""
 
     reason: Reason | None
     detail: str
     sent: bool = False
+    idle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer, and the protection of the connection on which it came."""
 
-    response: HttpResponse
-    link: LinkSecurity
+    __slots__ = ("link", "response")
 
-
-class _Attempt:
-    """One attempt at a request. ``connected``: there was a connection, so octets may have left. ``fresh``: it was made
-    for this attempt, else it had been idle."""
-
-    __slots__ = ("connected", "fresh")
-
-    def __init__(self) -> None:
-        self.connected = False
-        self.fresh = False
+    def __init__(self, response: HttpResponse, link: LinkSecurity) -> None:
+        self.response = response
+        self.link = link
 
 
 class ServiceClient:
@@ -72,6 +65,7 @@ class ServiceClient:
         self.service = service
         table = service.table
         self._times = times
+        self._loop = asyncio.get_running_loop()
         fields = {"host": urlsplit(service.url).netloc, "accept-encoding": "identity", "user-agent": "atls-gateway"}
         if service.token is not None:
             fields["authorization"] = f"Bearer {service.token}"
@@ -139,80 +133,62 @@ class ServiceClient:
         ``again``: it may be sent twice. ``wait``: seconds for which the service may hold the answer back. ``wanted`` is
         asked before each attempt.
         """
+        times, now = self._times, self._loop.time
+        end, pause, early = now() + times.patience, times.pause, False
+        failed = Failed(None, "")
         self._under_way += 1
         try:
-            return await self._ask(request, cookies, require, again, wait, wanted)
+            while wanted():
+                if self._busy_until and (left := self._busy_until - now()) > 0:  # it asked us all to come again later
+                    if now() + left > end:
+                        return self._refused(Failed(Reason.BUSY, f"again in {left:.0f} s"))
+                    await asyncio.sleep(left)
+                    continue
+                result = await self._once(request, cookies, require, wait)
+                if isinstance(result, Answered):
+                    if self.trouble:
+                        self._fine()
+                    if result.response.status < 300:
+                        return result
+                    delay = self._comes_again(result.response, early)
+                    early = early or result.response.status == 425
+                    if delay is None or now() + delay > end:
+                        return result
+                    if result.response.status != 425:  # a service may say "at once" for ever
+                        delay, pause = max(delay, pause), min(2 * pause, times.longest_pause)
+                else:
+                    failed = result
+                    delay = None
+                    if result.reason is Reason.UNREACHABLE and (not result.sent or again):
+                        delay = 0.0 if result.idle else pause  # of connections that had been idle several may be dead
+                    if delay is None or now() + delay > end:
+                        return self._refused(self._complain(failed))
+                    if delay:
+                        self._complain(failed)
+                        pause = min(2 * pause, times.longest_pause)
+                self.counters["retries"] += 1
+                await asyncio.sleep(delay)
+            return Failed(None, failed.detail, failed.sent)
         finally:
             self._under_way -= 1
             if self._idle is not None and not self._under_way:
                 self._idle.set()
 
-    async def _ask(
-        self,
-        request: HttpRequest,
-        cookies: SessionCookies,
-        require: LinkRequirement,
-        again: bool,
-        wait: int | None,
-        wanted: Callable[[], bool],
-    ) -> Answered | Failed:
-        times, loop = self._times, asyncio.get_running_loop()
-        end, pause, early = loop.time() + times.patience, times.pause, False
-        failed = Failed(None, "")
-        while wanted():
-            if self._busy_until and (left := self._busy_until - loop.time()) > 0:  # it asked us all to come again later
-                if loop.time() + left > end:
-                    return self._refused(Failed(Reason.BUSY, f"again in {left:.0f} s"))
-                await asyncio.sleep(left)
-                continue
-            attempt = _Attempt()
-            result = await self._once(request, cookies, require, attempt, wait)
-            if isinstance(result, Answered):
-                if self.trouble:
-                    self._fine()
-                if result.response.status < 300:
-                    return result
-                delay = self._comes_again(result.response, early)
-                early = early or result.response.status == 425
-                if delay is None or loop.time() + delay > end:
-                    return result
-                if result.response.status != 425:  # a service may say "at once" for ever
-                    delay, pause = max(delay, pause), min(2 * pause, times.longest_pause)
-            else:
-                failed = result
-                delay = None
-                if result.reason is Reason.UNREACHABLE and (not result.sent or again):
-                    # Of connections that had been idle several may be dead.
-                    delay = 0.0 if attempt.connected and not attempt.fresh else pause
-                if delay is None or loop.time() + delay > end:
-                    return self._refused(self._complain(failed))
-                if delay:
-                    self._complain(failed)
-                    pause = min(2 * pause, times.longest_pause)
-            self.counters["retries"] += 1
-            await asyncio.sleep(delay)
-        return Failed(None, failed.detail, failed.sent)
-
     async def _once(
-        self,
-        request: HttpRequest,
-        cookies: SessionCookies,
-        require: LinkRequirement,
-        attempt: _Attempt,
-        wait: int | None,
+        self, request: HttpRequest, cookies: SessionCookies, require: LinkRequirement, wait: int | None
     ) -> Answered | Failed:
         self.counters["requests" if wait is None else "polls"] += 1
         target, fields = request.target, request.fields
         if (cookie := cookies.field(target, time.time())) is not None:
             fields += (cookie,)
-        began = time.monotonic()
+        began, sent, idle = time.monotonic(), False, False
         try:
             message = message_of(request.method, self._origin + target, self._fixed, fields, request.body)
-            connection, link, attempt.fresh = await self._connector.get()
+            connection, link, idle = await self._connector.get()
             if require is not ANY_LINK and not meets(link, require):
                 connection.release()
                 return Failed(Reason.LINK, link.protocol)
-            attempt.connected = True
+            sent = True
             exchange, took = Exchange(connection), time.monotonic() - began
             if wait or took > SOON:
                 async with asyncio.timeout((wait or 0) + self._answer_within - took):
@@ -224,7 +200,7 @@ class ServiceClient:
                 finally:
                     self._answers.end(exchange)
         except StaleError:
-            return Failed(Reason.UNREACHABLE, "the connection was closed before a request")
+            return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
         except TooLargeError:
             return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
@@ -233,14 +209,13 @@ class ServiceClient:
             reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
             return Failed(reason, f"the proxy says {error.status}")
         except aiohttp.ClientPayloadError:
-            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent=True)
+            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
         except (aiohttp.ClientResponseError, HttpProcessingError, ValueError):
-            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent=attempt.connected)
+            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
         except TimeoutError:
-            return Failed(Reason.UNREACHABLE, "no answer in time" if attempt.connected else "no connection in time",
-                          sent=attempt.connected)  # fmt: skip
+            return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
         except (aiohttp.ClientError, OSError) as error:
-            return Failed(Reason.UNREACHABLE, _why(error), sent=attempt.connected)
+            return Failed(Reason.UNREACHABLE, _why(error), sent, idle)
         if response.fields:
             cookies.take(response.fields, target, time.time())
             if not self.numbers and field_values(response.fields, SEQ):
@@ -256,7 +231,7 @@ class ServiceClient:
         found = read_unit(response)
         wait = found.retry_after if isinstance(found, SessionRefused) else None
         if wait is not None and response.status == 503:
-            self._busy_until = asyncio.get_running_loop().time() + min(wait, 3600)
+            self._busy_until = self._loop.time() + min(wait, 3600)
         return None if wait is None else float(wait)
 
     def _refused(self, failed: Failed) -> Failed:
@@ -269,7 +244,7 @@ class ServiceClient:
         _LOG.info("%s answers again", self.service.url)
 
     def _complain(self, failed: Failed) -> Failed:
-        now, before = asyncio.get_running_loop().time(), self.trouble
+        now, before = self._loop.time(), self.trouble
         self.trouble = failed.detail
         if not before and now - self._complained >= self._times.complain:
             self._complained = now

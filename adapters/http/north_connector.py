@@ -62,15 +62,15 @@ class ServiceConnector(aiohttp.TCPConnector):
         return sum(protocol.is_connected() for protocol in self._links)
 
     async def get(self) -> tuple[Connection, LinkSecurity, bool]:
-        """A connection, its protection, and whether it was made for this request: else it had been idle. To be released
-        or closed. Raises what aiohttp does; TimeoutError."""
+        """A connection, its protection, and whether it had been idle, so that it may be dead; else it was made for this
+        request. To be released or closed. Raises what aiohttp does; TimeoutError."""
         connection = await self.connect(self._route, [], self._within)
         protocol = connection.protocol
         assert protocol is not None
-        fresh = protocol in self._unused
-        if fresh:
+        idle = protocol not in self._unused
+        if not idle:
             self._unused.discard(protocol)
-        return connection, self._links.get(protocol, NO_TLS), fresh
+        return connection, self._links.get(protocol, NO_TLS), idle
 
     async def _create_connection(
         self,
