@@ -1,8 +1,9 @@
 """What a gateway holds for HTTPS clients that wait in long polls, beside aiohttp that holds as many requests back; and
 how often either wakes up meanwhile.
 
-``python -m bench.long_polls PORT CA TOKENS TARGET`` is the load: each line of TOKENS (``NAME:TOKEN``) is a client on a
-connection of its own. With a TARGET each opens a session to it and asks for its next unit; with ``-`` it just asks.
+``python -m bench.long_polls PORT CA TOKENS TARGET`` is the load: each line of TOKENS (``NAME:TOKEN``) is a client
+with a separate connection. With a TARGET each opens a session to it and asks for its next unit; with ``-`` it just
+asks.
 """
 
 from __future__ import annotations

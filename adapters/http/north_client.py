@@ -21,7 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from adapters.http.north_config import NorthTimes, Service
 from adapters.http.north_connector import ServiceConnector
-from adapters.http.north_exchange import MAX_BODY, Exchange, StaleError, TooLargeError, message_of
+from adapters.http.north_exchange import MAX_BODY, ServiceExchange, StaleError, TooLargeError, message_of
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
 from carriage.http.atls_format import SEQ, field_values
@@ -78,7 +78,7 @@ class ServiceClient:
             tunnel_fields = {"Proxy-Authorization": login}
         self._fixed = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         self._connector = ServiceConnector(service, times, tunnel_fields)
-        self._answers: FixedTimeout[Exchange] = FixedTimeout(table.answer_within, Exchange.give_up)
+        self._answers: FixedTimeout[ServiceExchange] = FixedTimeout(table.answer_within, ServiceExchange.give_up)
         self._answer_within = table.answer_within
         self._busy_until = 0.0
         self._under_way = 0
@@ -189,7 +189,7 @@ class ServiceClient:
                 connection.release()
                 return Failed(Reason.LINK, link.protocol)
             sent = True
-            exchange, took = Exchange(connection), time.monotonic() - began
+            exchange, took = ServiceExchange(connection), time.monotonic() - began
             if wait or took > SOON:
                 async with asyncio.timeout((wait or 0) + self._answer_within - took):
                     response = await exchange.run(message)

@@ -43,7 +43,7 @@ def message_of(method: str, target: str, fixed: str, fields: Iterable[tuple[str,
     return text.encode() + b"\r\n\r\n" + body
 
 
-class Exchange:
+class ServiceExchange:
     """The connection is released afterwards if it can be used again, else closed."""
 
     __slots__ = ("_connection", "_payload")
