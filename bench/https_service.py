@@ -42,7 +42,7 @@ class HttpMessages:
         return found
 
 
-class ServiceConnection(asyncio.Protocol):
+class UnitTaker(asyncio.Protocol):
     """One connection; requests of a connection come one by one."""
 
     sessions = count()
@@ -79,7 +79,7 @@ async def main(certificate: str, key: str, size: int) -> None:
     context.load_cert_chain(certificate, key)
     unit = record(size)
     server = await asyncio.get_running_loop().create_server(
-        lambda: ServiceConnection(unit), "127.0.0.1", 0, ssl=context, backlog=1024
+        lambda: UnitTaker(unit), "127.0.0.1", 0, ssl=context, backlog=1024
     )
     say(event="ready", port=server.sockets[0].getsockname()[1])
     await server.serve_forever()

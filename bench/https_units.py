@@ -27,7 +27,7 @@ _LOCATION = re.compile(rb"\r\nlocation: *(\S+)")
 WAIT = 50
 
 
-class Connection(asyncio.Protocol):
+class LoadConnection(asyncio.Protocol):
     """One connection with one request under way."""
 
     def __init__(self) -> None:
@@ -60,17 +60,17 @@ class HttpsClient:
         self._port = port
         self._context = context
         self._host = f"Host: localhost:{port}\r\nAuthorization: Bearer {token}\r\n"
-        self._units: Connection
-        self._questions: Connection | None = None
+        self._units: LoadConnection
+        self._questions: LoadConnection | None = None
         self.place = "/unit"
         self.n = 0
 
     async def start(self) -> None:
         self._units = await self._connect()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> LoadConnection:
         _, protocol = await asyncio.get_running_loop().create_connection(
-            Connection, "127.0.0.1", self._port, ssl=self._context, server_hostname="localhost"
+            LoadConnection, "127.0.0.1", self._port, ssl=self._context, server_hostname="localhost"
         )
         return protocol
 

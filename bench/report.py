@@ -104,6 +104,13 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
         before, after = memory["idle"] / 2**20, memory["after"] / 2**20
         yield f"memory of the gateway: {before:.1f} MiB idle, {after:.1f} MiB after {memory['reports']:.0f} reports"
         yield ""
+    for name, held in report.get("long_polls", {}).items():
+        yield (
+            f"long polls, {name}: {held['octets'] / 1024:.0f} KiB for each client; {held['idle_sleeps']:.1f} wake-ups "
+            f"and {held['idle_cpu'] * 1e3:.2f} ms of CPU a second without clients, {held['sleeps']:.1f} and "
+            f"{held['cpu'] * 1e3:.2f} ms with them"
+        )
+        yield ""
     if "start" in report:
         start = {key: each["median"] for key, each in report["start"].items()}
         held = ", ".join(f"{name} {start[key] / 2**20:.1f} MiB" for key, name in (("pss", "PSS"), ("rss", "RSS")))
