@@ -61,8 +61,17 @@ def proxy_of(text: str, password: bytes | None, ca_file: Path | None) -> Forward
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """Of a client that trusts these authorities, or the system's. CredentialError."""
+    """Of a client that trusts these authorities, or the system's. CredentialError.
+
+    The default context of Python 3.13 would refuse what that of 3.11 takes: certificates without key identifiers, as
+    homemade authorities have them.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+        if ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cafile=str(ca_file))
     except (OSError, ssl.SSLError):
         raise CredentialError(str(ca_file), "holds no certificate in PEM that can be read") from None
+    return context

@@ -29,7 +29,8 @@ HEADINGS = (
 
 @cache
 def sources() -> dict[str, str]:
-    done = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]  # in a copy nothing is added
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     names = [name for name in done.stdout.split() if name.startswith(tuple(f"{room}/" for room in ROOMS))]
     return {name: (ROOT / name).read_text() for name in names if (ROOT / name).exists()}
 

@@ -8,6 +8,7 @@ import itertools
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -75,6 +76,13 @@ class Authority:
         return Identity(leaf.public_bytes(Encoding.PEM) + self._between, key, leaf)
 
 
+_MAY_SIGN: Final = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""Of a certificate authority: Python 3.13's default contexts ask for it, and for the two key identifiers."""
+
+
 def certificate(
     name: str,
     key: PrivateKey,
@@ -96,7 +104,13 @@ def certificate(
         .not_valid_before(NOW + datetime.timedelta(days=days[0]))
         .not_valid_after(NOW + datetime.timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer_key or key).public_key()), critical=False
+        )
     )
+    if ca:
+        builder = builder.add_extension(_MAY_SIGN, critical=True)
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
     if filler:
