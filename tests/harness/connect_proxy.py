@@ -33,7 +33,7 @@ class Proxy:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            for writer in self.tasks:
+            for writer in (each for each in self.tasks if not each.is_closing()):
                 writer.transport.abort()
             await asyncio.sleep(0.02)
 
