@@ -105,7 +105,7 @@ def _line(what: str, fields: Sequence[tuple[str, str]], records: str) -> str:
 
 
 def _columns(*words: str) -> str:
-    return f"{words[0]:38} {words[1]:24} {words[2]}"
+    return f"{words[0]:38} {words[1]:16} {words[2]}"
 
 
 def _is_atls(fields: Sequence[tuple[str, str]]) -> bool:

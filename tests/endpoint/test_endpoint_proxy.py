@@ -167,6 +167,23 @@ async def test_a_session_waits_for_a_proxy_that_comes_back(web: dict[str, WebCer
         assert not owner.ends
 
 
+async def test_a_session_ends_if_the_proxy_lets_it_through_no_longer(web: dict[str, WebCertificate]) -> None:
+    proxy = Proxy(LOGIN)
+    async with (
+        gateway_as(web, "gateway") as gateway,
+        proxy.running() as port,
+        running(link := link_by(f"http://127.0.0.1:{port}", web, gateway.port, login=LOGIN)),
+    ):
+        owner = Owner(await link.open("lamp7", "atls"))
+        proxy.login = "phone:another one"
+        for writer in list(proxy.tasks):
+            writer.transport.abort()
+        owner.session.send([unit(0)])
+        await until(lambda: owner.ends)
+        assert "the proxy says 407" in owner.ends[0]
+        assert not gateway.of(atls.SendUnit)
+
+
 @pytest.mark.parametrize("answer", IMPROPER)
 async def test_a_proxy_that_does_not_answer_properly_is_given_up(web: dict[str, WebCertificate], answer: Any) -> None:
     proxy = Proxy(answer=answer)

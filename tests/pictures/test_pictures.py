@@ -58,3 +58,10 @@ def test_a_status_is_compared_and_a_port_is_not() -> None:
 
 def test_every_picture_has_a_page_and_every_page_a_picture() -> None:
     assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(PICTURES)
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\.md\) \|", (PAGES / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted((name, name) for name in PICTURES)
+
+
+@pytest.mark.parametrize("path", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
+def test_a_page_is_no_wider_than_the_others(path: Path) -> None:
+    assert [line for line in path.read_text().splitlines() if len(line) > 112] == []
