@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from demo.pictures import bootstrapping, gateway, middlebox, two_transports
+from demo.pictures import bootstrapping, gateway, middlebox, order, two_transports
 from demo.pictures.picture import Picture
 
 _ALL: tuple[Picture, ...] = (
@@ -12,6 +12,7 @@ _ALL: tuple[Picture, ...] = (
     gateway.PICTURE,
     middlebox.PICTURE,
     two_transports.PICTURE,
+    order.PICTURE,
 )
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}
