@@ -69,6 +69,8 @@ def main() -> None:
       atls-endpoint serve --listen 0.0.0.0:8443 --certificate-file door.pem --key-file door.key \\
           --policy door-layer0.yaml
       atls-endpoint app --https https://door.example:8443/.well-known/atls --policy app-layer0.yaml --open door
+      atls-endpoint app --proxy http://lamp7@proxy.example:3128 --proxy-password-file proxy.password \\
+          --https https://door.example:8443/.well-known/atls --policy app-layer0.yaml --open door
 
     SIGTERM, SIGINT and the end of --control's input close every session in order; a second signal doesn't wait.
 
@@ -155,7 +157,7 @@ def device(attach: str, eui64: str, **common: Any) -> None:
 @click.option(
     "--lazy",
     is_flag=True,
-    help="Connect only when a session of --open has its hello ready; before, nobody can open a session to us.",
+    help="Connect only when a session of --open has its hello ready; before, no other end can open a session to us.",
 )
 @_OPEN
 @_common

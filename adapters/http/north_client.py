@@ -27,7 +27,7 @@ from adapters.http.north_config import NorthTimes, Service
 from adapters.http.north_tls import NO_TLS, link_of
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
-from carriage.http.connect_proxy import login_field, may_change, refusal
+from carriage.http.connect_proxy import is_at, login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
 from carriage.http.tunnel_connector import TunnelConnector
 from common.printable import printable
@@ -159,7 +159,7 @@ class ServiceClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            skip_auto_headers=("Accept",),
+            skip_auto_headers=("Accept", "Content-Type"),  # a poll and a close have no body
             read_bufsize=MAX_BODY,
             proxy=None if proxy is None else proxy.url,
         )
@@ -296,7 +296,7 @@ class ServiceClient:
         except _TooLargeError:
             return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            return Failed(Reason.LINK, _tls_trouble(error))
+            return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
         except aiohttp.ClientHttpProxyError as error:
             reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
             return Failed(reason, refusal(error.status))
@@ -308,7 +308,7 @@ class ServiceClient:
             return Failed(Reason.UNREACHABLE, "no answer in time" if attempt.connected else "no connection in time",
                           sent=attempt.connected)  # fmt: skip
         except (aiohttp.ClientError, OSError) as error:
-            return Failed(Reason.UNREACHABLE, _why(error), sent=attempt.connected)
+            return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent=attempt.connected)
         found = tuple((low, value) for name, value in answer.headers.items() if (low := name.lower()) in _READ)
         response = HttpResponse(answer.status, found, body)
         cookies.take(found, target, time.time())
@@ -327,6 +327,13 @@ class ServiceClient:
         if wait is not None and response.status == 503:
             self._busy_until = asyncio.get_running_loop().time() + min(wait, 3600)
         return None if wait is None else float(wait)
+
+    def _of_proxy(self, error: Exception) -> str:
+        """How a line about an error begins: with the proxy, if that had no connection for us."""
+        proxy = self.service.proxy
+        if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+            return "the proxy: " if is_at(proxy.url, error.host, error.port) else ""
+        return ""
 
     def _url(self, target: str) -> URL:
         url = self._urls.get(target)

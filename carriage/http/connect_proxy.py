@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from ipaddress import IPv6Address
 from typing import Final
+from urllib.parse import urlsplit
 
 _URL: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?/?")
 LOGIN: Final = re.compile(rb"[^:\x00-\x1f\x7f]{1,256}:[^\x00-\x1f\x7f]{0,256}")
@@ -26,7 +28,15 @@ def proxy_url(text: str) -> str:
     found = _URL.fullmatch(text.lower())
     if not found or (found[2] and not 0 < int(found[2][1:]) < 65536):
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT, without user and path")
+    if found[1].startswith("["):
+        IPv6Address(found[1][1:-1])
     return text.lower().rstrip("/")
+
+
+def is_at(proxy: str, host: str, port: int | None) -> bool:
+    """Whether that is the proxy with this URL, and not a place behind it."""
+    url = urlsplit(proxy)
+    return (url.hostname, url.port or (443 if url.scheme == "https" else 80)) == (host.lower(), port)
 
 
 def login_field(user: str, password: str) -> dict[str, str]:

@@ -7,10 +7,15 @@ proxies with and without TLS.
 from __future__ import annotations
 
 import ssl
-from typing import Any
+import sys
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
+
+_ENDS_TLS_IN_TLS: Final = sys.version_info >= (3, 12, 2) or (3, 11, 8) <= sys.version_info < (3, 12)
+"""Before, asyncio raises AttributeError or TypeError as it ends TLS in TLS whose handshake failed, so that its
+caller sees a time-out (issues 98539 and 113214 of CPython)."""
 
 
 class TunnelConnector(aiohttp.TCPConnector):
@@ -26,8 +31,17 @@ class TunnelConnector(aiohttp.TCPConnector):
         return super()._get_ssl_context(req)
 
     async def _start_tls_connection(self, underlying_transport: Any, *rest: Any, **options: Any) -> Any:
-        if self._proxy_context is not None:
-            # asyncio calls this with an exception if a handshake in TLS fails, and before CPython 3.11.8 and 3.12.2 it
-            # can't take one (issue 113214 of CPython): the failure would be a time-out.
-            underlying_transport._force_close = lambda _: underlying_transport.abort()
+        if self._proxy_context is not None and not _ENDS_TLS_IN_TLS:
+            _let_end(underlying_transport)
         return await super()._start_tls_connection(underlying_transport, *rest, **options)
+
+
+def _let_end(outer: Any) -> None:
+    """Have the transport of the outer TLS end however it is asked to, and however often."""
+    protocol = outer._ssl_protocol
+
+    def end(_: object = None) -> None:
+        outer._closed = True
+        protocol._abort()
+
+    outer.abort = outer._force_close = end

@@ -8,8 +8,8 @@ from typing import Final
 from demo.credentials import write_secret
 from demo.pictures.mitmproxy import DumpedRequest, authority_of, flows_of, start_mitmproxy
 from demo.pictures.picture import Picture, Saw, Step
-from demo.pictures.web import WELL_KNOWN, flow_lines, policy_file, start_client, start_service
-from demo.process import Process, ProcessFailedError
+from demo.pictures.web import WELL_KNOWN, ended, flow_lines, last_logged, policy_file, start_client, start_service
+from demo.process import ProcessFailedError
 from demo.stack import Stack, free_port
 
 FIRST_TEXT: Final = "the key of the house"
@@ -40,7 +40,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
 
     strict = policy_file(stack, "device")
     refused = await start_client(stack, "strict", url, strict, *token)
-    await _ended(refused, 69)
+    await ended(refused, 69)
     await box.expect(lambda line: "TLS handshake failed" in str(line.get("text")), what="a failed handshake")
     ignoring = policy_file(stack, "new", "first_hop_errors: ignore\n")
     new = await start_client(
@@ -50,13 +50,13 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
     found = await new.expect_event("learnt")
     await new.expect_event("sent", status="delivered")
     await service.expect_event("received", text=FIRST_TEXT)
-    await _ended(new, 0)
+    await ended(new, 0)
     verified = await start_client(
         stack, "verified", url, strict, *token, "--ca-file", str(learnt), "--send", SECOND_TEXT
     )
     await verified.expect_event("sent", status="delivered")
     await service.expect_event("received", text=SECOND_TEXT)
-    await _ended(verified, 0)
+    await ended(verified, 0)
     if learnt.read_bytes().strip() != authority.read_bytes().strip():
         raise ProcessFailedError("what was learnt is not mitmproxy's authority")
     if any(event["event"] == "first-hop" for event in verified.events):
@@ -72,7 +72,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         Step(
             "The device connects with a policy that refuses a first hop that does not verify. `atls-endpoint` ends "
             "with 69; mitmproxy's log has a TLS handshake that failed, its dump has no request. The device's log: "
-            f'"{_why(refused)}"'
+            f'"{last_logged(refused)}"'
         ),
         Step(
             "The device connects with `first_hop_errors: ignore` and `--learn-authorities`. It notes the certificate "
@@ -128,17 +128,6 @@ def _parted(flows: Sequence[DumpedRequest]) -> tuple[list[DumpedRequest], list[D
     if not before or not after or not all(with_token[first:]):
         raise ProcessFailedError("expected requests without the token, then requests with it")
     return before, after
-
-
-def _why(process: Process) -> str:
-    """The last line of its log."""
-    return process.log.read_text().strip().splitlines()[-1]
-
-
-async def _ended(process: Process, status: int) -> None:
-    found = await process.ended(seconds=30)
-    if found != status:
-        raise ProcessFailedError(f"{process.name} ended {process.ending}, expected {status}\n{process.tail()}")
 
 
 PICTURE: Final = Picture(

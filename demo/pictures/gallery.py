@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from demo.pictures import bootstrapping, gateway, middlebox, order, two_transports
+from demo.pictures import bootstrapping, gateway, middlebox, order, proxies, two_transports
 from demo.pictures.picture import Picture
 
 _ALL: tuple[Picture, ...] = (
     bootstrapping.PICTURE,
     gateway.PICTURE,
     middlebox.PICTURE,
+    proxies.PICTURE,
     two_transports.PICTURE,
     order.PICTURE,
 )

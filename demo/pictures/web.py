@@ -9,7 +9,7 @@ from typing import Final
 from demo.credentials import make_psk_file
 from demo.pictures.mitmproxy import DumpedRequest
 from demo.pictures.records import counted, records_of
-from demo.process import Process
+from demo.process import Process, ProcessFailedError
 from demo.stack import Stack, command, free_port
 
 WELL_KNOWN: Final = "/.well-known/atls"
@@ -59,6 +59,17 @@ async def start_client(stack: Stack, name: str, url: str, policy: Path, *options
     )
 
 
+async def ended(process: Process, status: int) -> None:
+    """Wait for its end. ProcessFailedError: with another exit status."""
+    if await process.ended() != status:
+        raise ProcessFailedError(f"{process.name} ended {process.ending}, expected {status}\n{process.tail()}")
+
+
+def last_logged(process: Process) -> str:
+    """The last line of its log."""
+    return process.log.read_text().strip().splitlines()[-1]
+
+
 def flow_lines(flows: Sequence[DumpedRequest]) -> list[str]:
     """What a box that reads HTTP can know of one session. The handshake of layer 0 is in order, with its answers; then
     each kind of request and of answer once, since their number and order depend on time."""
@@ -94,7 +105,7 @@ def _line(what: str, fields: Sequence[tuple[str, str]], records: str) -> str:
 
 
 def _columns(*words: str) -> str:
-    return f"{words[0]:38} {words[1]:24} {words[2]}"
+    return f"{words[0]:38} {words[1]:16} {words[2]}"
 
 
 def _is_atls(fields: Sequence[tuple[str, str]]) -> bool:

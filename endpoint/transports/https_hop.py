@@ -21,7 +21,7 @@ from yarl import URL
 
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import WELL_KNOWN, lower
-from carriage.http.connect_proxy import may_change, refusal
+from carriage.http.connect_proxy import is_at, may_change, refusal
 from carriage.http.tunnel_connector import TunnelConnector
 from endpoint.transports.https_proxy import ForwardProxy, trusting
 from layer.credentials import load_private_key, spki_sha256
@@ -120,14 +120,14 @@ class FirstHop:
         context: ssl.SSLContext | bool = False
         if place.is_https:
             context = self._anybody() if layer1 is None else _trusting(layer1)
-        self._proxy = proxy
+        self._proxy_url = None if proxy is None else proxy.url
         self._proxy_fields = None if proxy is None else proxy.fields()
         self._by = "" if proxy is None else f" through the proxy {proxy.url}"
         self._session = aiohttp.ClientSession(
             connector=TunnelConnector(None if proxy is None else proxy.context(), ssl=context, limit=most),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            proxy=None if proxy is None else proxy.url,
+            proxy=self._proxy_url,
             skip_auto_headers=("Content-Type",),  # which a request without a body does not have
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_for),
             trust_env=False,
@@ -169,9 +169,9 @@ class FirstHop:
                 return HttpResponse(response.status, lower(response.headers.items()), bytes(body))
         except aiohttp.ClientConnectorCertificateError as error:
             why = _reason(error.certificate_error)
-            if self._proxy is not None and self._proxy.is_at(error.host, error.port):
+            if self._is_proxy(error):
                 raise TransportError(
-                    f"the certificate of the proxy {self._proxy.url} is not trusted: {why}. Give its authority with "
+                    f"the certificate of the proxy {self._proxy_url} is not trusted: {why}. Give its authority with "
                     "--proxy-ca-file",
                     transient=False,
                 ) from None
@@ -183,10 +183,10 @@ class FirstHop:
             ) from None
         except TimeoutError:
             raise TransportError(f"no answer from {self._place.origin}{self._by}", transient=True) from None
-        except aiohttp.ClientProxyConnectionError as error:
-            raise TransportError(f"no way{self._by}: {_system(error)}", transient=True) from None
         except aiohttp.ClientConnectorError as error:
-            raise TransportError(f"no answer at {self._place.origin}: {_system(error)}", transient=True) from None
+            where = f"no way{self._by}" if self._is_proxy(error) else f"no answer at {self._place.origin}"
+            reason = error.os_error.strerror or str(error.os_error)
+            raise TransportError(f"{where}: {reason}", transient=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransportError(f"{self._place.origin}{self._by}: {type(error).__name__}", transient=True) from None
 
@@ -195,6 +195,10 @@ class FirstHop:
         self._is_retired = True
         if not self._under_way:
             await self._session.close()
+
+    def _is_proxy(self, error: aiohttp.ClientConnectorError) -> bool:
+        """Whether the connection to the proxy failed, and not one in the tunnel."""
+        return self._proxy_url is not None and is_at(self._proxy_url, error.host, error.port)
 
     def _anybody(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -261,10 +265,6 @@ def _facts(certificate: bytes, why: str) -> SeenCertificate:
     except Exception:  # as above
         subject = issuer = "(can't be read)"
     return SeenCertificate(subject[:MAX_SHOWN], issuer[:MAX_SHOWN], _spki(certificate), why)
-
-
-def _system(error: aiohttp.ClientConnectorError) -> str:
-    return error.os_error.strerror or str(error.os_error)
 
 
 def _reason(error: Exception) -> str:

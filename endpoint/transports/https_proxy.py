@@ -10,8 +10,6 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yarl import URL
-
 from carriage.http.connect_proxy import LOGIN, login_field, proxy_url
 from layer.errors import CredentialError, UsageError
 
@@ -36,11 +34,6 @@ class ForwardProxy:
             return None
         return trusting(self.ca_file)
 
-    def is_at(self, host: str, port: int | None) -> bool:
-        """Whether that is the proxy, and not what is behind it."""
-        url = URL(self.url)
-        return (url.host, url.port) == (host, port)
-
 
 def proxy_of(text: str, password: bytes | None, ca_file: Path | None) -> ForwardProxy:
     """What ``[USER@]`` in a proxy's URL and the options beside it say. ``password``: of its file, None: there is none.
@@ -60,7 +53,8 @@ def proxy_of(text: str, password: bytes | None, ca_file: Path | None) -> Forward
         raise UsageError("--proxy-password-file and USER@ in the URL of --proxy go together")
     if ca_file is not None and not url.startswith("https:"):
         raise UsageError("--proxy-ca-file goes with an https proxy")
-    if password is not None and not LOGIN.fullmatch(before.encode() + b":" + password):
+    login = before.encode(errors="replace") + b":" + (password or b"")
+    if password is not None and not LOGIN.fullmatch(login):
         raise UsageError("--proxy: expected a user and a password of at most 256 printable characters")
     user = before if password is not None else None
     return ForwardProxy(url=url, user=user, password=(password or b"").decode(), ca_file=ca_file)

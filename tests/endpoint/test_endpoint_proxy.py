@@ -126,20 +126,26 @@ async def test_a_refusal_is_said_and_nothing_goes_around_the_proxy(
         assert proxy.requests and not gateway.raw
 
 
-async def test_a_proxy_that_is_away_is_said() -> None:
-    port = free_port()
-    link = HttpsLink(
-        "https://localhost:1",
-        Layer1(),
-        ignores=False,
-        report=print,
-        limits=LIMITS,
-        proxy=ForwardProxy(url=f"http://127.0.0.1:{port}"),
-    )
+@pytest.mark.parametrize(
+    ("scheme", "host", "why"),
+    [("http", "127.0.0.1", "Connect"), ("http", "proxy.invalid", ""), ("https", "localhost", "Connect")],
+)
+async def test_a_proxy_that_is_away_is_said(scheme: str, host: str, why: str) -> None:
+    url = f"{scheme}://{host}:{free_port()}"
+    proxy = ForwardProxy(url=url)
+    link = HttpsLink("https://localhost:1", Layer1(), ignores=False, report=print, limits=LIMITS, proxy=proxy)
     with pytest.raises(ExceptionGroup) as caught:
         async with running(link):
             pass
-    assert caught.group_contains(TransportError, match=f"no way through the proxy http://127.0.0.1:{port}: Connect")
+    assert caught.group_contains(TransportError, match=f"^no way through the proxy {url}: {why}")
+
+
+async def test_a_proxy_without_tls_at_an_https_url_is_said(web: dict[str, WebCertificate]) -> None:
+    async with Proxy().running() as port:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with running(link_by(f"https://localhost:{port}", web, 1, connect_for=0.4)):
+                pass
+    assert caught.group_contains(TransportError, match=f"through the proxy https://localhost:{port}")
 
 
 async def test_a_session_waits_for_a_proxy_that_comes_back(web: dict[str, WebCertificate]) -> None:
@@ -159,6 +165,23 @@ async def test_a_session_waits_for_a_proxy_that_comes_back(web: dict[str, WebCer
         proxy.status = "200 OK"
         await until(lambda: gateway.of(atls.SendUnit))
         assert not owner.ends
+
+
+async def test_a_session_ends_if_the_proxy_lets_it_through_no_longer(web: dict[str, WebCertificate]) -> None:
+    proxy = Proxy(LOGIN)
+    async with (
+        gateway_as(web, "gateway") as gateway,
+        proxy.running() as port,
+        running(link := link_by(f"http://127.0.0.1:{port}", web, gateway.port, login=LOGIN)),
+    ):
+        owner = Owner(await link.open("lamp7", "atls"))
+        proxy.login = "phone:another one"
+        for writer in list(proxy.tasks):
+            writer.transport.abort()
+        owner.session.send([unit(0)])
+        await until(lambda: owner.ends)
+        assert "the proxy says 407" in owner.ends[0]
+        assert not gateway.of(atls.SendUnit)
 
 
 @pytest.mark.parametrize("answer", IMPROPER)
@@ -253,6 +276,20 @@ async def test_the_password_is_in_no_log_and_in_no_process_list(tmp_path: Path) 
     said = app.log.read_text() + repr(app.events) + listed.decode()
     assert "the proxy says 407" in said and "door.example" in listed.decode()
     assert "w0rd" not in said and login not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["http://[:::]:1", "http://p:0", "http://", "ftp://p:1", "http://a b:1", "//p:1", "http://@p:1", "\udcff"]
+)
+def test_what_is_no_proxy_is_a_mistake_of_usage(text: str) -> None:
+    with pytest.raises(UsageError):
+        proxy_of(text, None, None)
+
+
+def test_a_password_in_the_url_is_refused_and_an_ipv6_address_is_not() -> None:
+    with pytest.raises(UsageError, match="--proxy: no password"):
+        proxy_of("http://u:hunter2@p:1", b"x", None)
+    assert proxy_of("http://[::1]:1", None, None).url == "http://[::1]:1"
 
 
 def test_repr_has_no_password() -> None:

@@ -33,7 +33,7 @@ class Proxy:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            for writer in self.tasks:
+            for writer in (each for each in self.tasks if not each.is_closing()):
                 writer.transport.abort()
             await asyncio.sleep(0.02)
 
@@ -104,4 +104,23 @@ async def only_hundreds(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.05)
 
 
-IMPROPER = (silence, hang_up, no_http, endless_header, slow_header, only_hundreds)
+async def talk_on(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\nand this is not TLS")
+    await writer.drain()
+    await asyncio.sleep(30)
+
+
+async def redirect(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+
+
+async def long_refusal(writer: asyncio.StreamWriter) -> None:
+    """Ends only if the other side does."""
+    writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n")
+    while True:
+        writer.write(b"<p>no</p>" * 1000)
+        await writer.drain()
+
+
+IMPROPER = (talk_on, redirect, long_refusal, silence, hang_up, no_http, endless_header, slow_header, only_hundreds)

@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 
 from adapters.http.north_addresses import JudgedAddresses, class_of
+from demo.stack import free_port
 from gateway.api.model import Close, Outcome, Reason, Unit
 from layer.credentials import spki_sha256
 from tests.harness.connect_proxy import IMPROPER, Proxy
@@ -339,8 +340,17 @@ async def test_a_proxy_that_does_not_answer_properly_holds_nothing_up(site: Site
         home = NorthHome(site.folder, url, entry)
         async with home.running(home.adapter):
             outcome, reason = await first(home)
-            assert outcome is Outcome.DROPPED and reason in (Reason.UNREACHABLE, Reason.BROKEN)
+            assert outcome is Outcome.DROPPED and reason in (Reason.UNREACHABLE, Reason.BROKEN, Reason.LINK)
     assert proxy.requests and not site.service.seen
+
+
+async def test_a_proxy_that_is_away_is_named_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    url = f"https://localhost:{await site.serve()}/.well-known/atls"
+    entry = {"url": url, "ca_file": "ca.pem", "proxy": {"url": f"http://127.0.0.1:{free_port()}"}}
+    home = NorthHome(site.folder, url, entry)
+    async with home.running(home.adapter):
+        assert await first(home) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert "has no answer for us: the proxy: Connect" in caplog.text
 
 
 async def test_a_service_that_is_not_trusted_is_found_out_behind_an_https_proxy_too(site: Site) -> None:
