@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
@@ -39,6 +40,9 @@ from layer.config import Role
 from layer.errors import PeerError, TransportError, UsageError
 from layer.events import AssociationInfo
 
+if TYPE_CHECKING:
+    from endpoint.waiting_carriage import WaitingCarriage
+
 _LOG = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256
@@ -64,9 +68,10 @@ class _Live:
 class Application:
     """Runs sessions over one gateway link under one layer-0 policy until ``quit``.
 
-    ``max_sessions``: sessions and opens under way together. ``handler`` answers all requests inside layer 0, and takes
-    raw messages as requests without a path. ``authorities``: the answer to a peer that asks for them. ``learn``: the
-    file for those that the peer of a session names.
+    ``max_sessions``: sessions and opens under way together. ``lazy``: connect when the first session that we open has
+    its hello ready, in the place of at once; sessions can be opened to us only after that. ``handler`` answers all
+    requests inside layer 0, and takes raw messages as requests without a path. ``authorities``: the answer to a peer
+    that asks for them. ``learn``: the file for those that the peer of a session names.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Application:
         *,
         link_name: str,
         max_sessions: int = MAX_SESSIONS,
+        lazy: bool = False,
         handler: Handler | None = None,
         authorities: coap.Response | None = None,
         learn: Path | None = None,
@@ -86,6 +92,9 @@ class Application:
         self._link_name = link_name
         self._report = report
         self._max_sessions = max_sessions
+        self._lazy = lazy
+        self._is_connecting = False
+        self._connected = asyncio.Event()
         self._handler = HandlerCalls(handler, self._respond) if handler is not None else None
         self._authorities = authorities
         self._learn = learn
@@ -94,7 +103,6 @@ class Application:
         self._opening = 0
         self._random = random.SystemRandom()
         self._loop = asyncio.get_running_loop()
-        self._is_ready = False
         self._awake = asyncio.Event()
         self._done = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -118,10 +126,10 @@ class Application:
                 self._tasks = tasks
                 if self._handler is not None:
                     self._handler.tasks = tasks
-                tasks.create_task(self._link.run(self._on_ready, self._on_incoming), name="way")
-                await self._awake.wait()
-                if self._is_ready:
-                    self._report("ready", way=self._link_name)
+                if not self._lazy:
+                    self._connect()
+                    await self._awake.wait()
+                if self._lazy or self._connected.is_set():
                     if control:
                         tasks.create_task(self._obey(), name="control")
                     for to in opens:
@@ -134,15 +142,23 @@ class Application:
         finally:
             for live in list(self._live.values()):
                 live.runner.abort("the way to the gateway is gone")
-        return not (leave and (self._failed or self._opening > 0 or not self._is_ready))
+        return not (leave and (self._failed or self._opening > 0 or not self._connected.is_set()))
 
     def quit(self) -> None:
         """Close every session in order and leave."""
         self._done.set()
         self._awake.set()
 
+    def _connect(self) -> None:
+        """Make the link, once."""
+        if not self._is_connecting:
+            assert self._tasks is not None
+            self._is_connecting = True
+            self._tasks.create_task(self._link.run(self._on_ready, self._on_incoming), name="way")
+
     def _on_ready(self) -> None:
-        self._is_ready = True
+        self._report("ready", way=self._link_name)
+        self._connected.set()
         self._awake.set()
 
     async def _close_all(self) -> None:
@@ -161,6 +177,9 @@ class Application:
         if len(self._live) + self._opening >= self._max_sessions:
             self._refused(to, "too many sessions")
             return
+        if self._lazy:
+            self._open_lazily(to)
+            return
         self._opening += 1
         self._tasks.create_task(self._ask(to), name="open")
 
@@ -173,6 +192,33 @@ class Application:
             return
         self._opening -= 1
         self._begin(carriage, Role.CLIENT)
+
+    def _open_lazily(self, to: str) -> None:
+        """Begin the session at once, and ask for its carriage when its hello is there: layer 0 before layer 1."""
+        from endpoint.waiting_carriage import WaitingCarriage
+
+        assert self._tasks is not None
+        number, tasks = self._count, self._tasks
+
+        def needed(units: list[bytes]) -> None:
+            flight = b"".join(units)
+            digest = hashlib.sha256(flight).hexdigest()
+            self._report("hello", session=number, to=to, size=len(flight), sha256=digest, waiting=len(self._to_send))
+            self._connect()
+            tasks.create_task(self._ask_lazily(number, waiting), name="open")
+
+        waiting = WaitingCarriage(self._policy.kind, to, needed)
+        self._begin(waiting, Role.CLIENT)
+
+    async def _ask_lazily(self, number: int, waiting: WaitingCarriage) -> None:
+        await self._connected.wait()
+        try:
+            waiting.bind(await self._link.open(waiting.peer, self._policy.kind))
+        except TransportError as error:
+            live = self._live.pop(number, None)
+            if live is not None:
+                live.runner.abort(str(error))
+            self._refused(waiting.peer, str(error))
 
     def _refused(self, to: str, reason: str) -> None:
         self._failed = True

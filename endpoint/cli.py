@@ -154,6 +154,11 @@ def device(attach: str, eui64: str, **common: Any) -> None:
     metavar="FILE",
     help="Ask the other end of each session for the authorities of this network; keep them here, for --ca-file.",
 )
+@click.option(
+    "--lazy",
+    is_flag=True,
+    help="Connect only when a session of --open has its hello ready; before, no other end can open a session to us.",
+)
 @_OPEN
 @_common
 def app(
@@ -175,6 +180,7 @@ def app(
     mqtt_version: str,
     plain: bool,
     learn_authorities: Path | None,
+    lazy: bool,
     **common: Any,
 ) -> None:
     """Be an application or a phone, over coaps, HTTPS or MQTT. --open takes the alias of a resource of the gateway. At
@@ -263,7 +269,7 @@ def app(
             )
 
     name_of_link = f"coaps {coaps}" if coaps else f"mqtt {mqtt}" if mqtt else f"https {url}"
-    run(link, name_of_link, layer1_keys, learn=learn_authorities, **common)
+    run(link, name_of_link, layer1_keys, learn=learn_authorities, lazy=lazy, **common)
 
 
 @main.command()

@@ -43,6 +43,7 @@ def run(
     max_sessions: int = MAX_SESSIONS,
     authorities: Path | None = None,
     learn: Path | None = None,
+    lazy: bool = False,
 ) -> None:
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     report = reporter(as_json=as_json)
@@ -52,6 +53,8 @@ def run(
         _leave(EX_CONFIG, str(error))
     if policy.application == "raw" and (authorities is not None or learn is not None):
         raise click.UsageError("authorities are named over CoAP: the policy needs application: coap")
+    if lazy and not (opens or control):
+        raise click.UsageError("--lazy goes with --open or --control: without them nothing would make us connect")
     named = loaded(lambda: _authorities(authorities)) if authorities is not None else None
     messages = [_message(text.encode(), "--send") for text in texts] + [_file(path) for path in files]
 
@@ -64,6 +67,7 @@ def run(
             max_sessions=max_sessions,
             authorities=named,
             learn=learn,
+            lazy=lazy,
         )
         _leave_on_signals(application.quit)
         return await application.run(opens=opens, control=control, messages=messages, leave=leave)

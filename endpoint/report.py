@@ -1,6 +1,6 @@
 """The output of an endpoint process: one JSON object a line, or one line of text for a person.
 
-Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``learnt``,
+Events: ``ready``, ``hello``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``learnt``,
 ``first-hop``, ``error``. The text of a message is shown because this process is its rightful reader; nothing of it goes
 to the log.
 """
@@ -20,6 +20,7 @@ SHOWN = 200
 
 _TEXT: dict[str, str] = {
     "ready": "ready on {way}",
+    "hello": "session {session} to {to}: layer 0 has its hello, {size} octets; connecting",
     "session": "session {session} with {peer}: {protocol} {suite}, {kind}",
     "sent": "session {session}: sent {size} octets, {status} in {seconds} s, sha256 {sha256:.16}",
     "received": "session {session}: read {size} octets, sha256 {sha256:.16} {text}",

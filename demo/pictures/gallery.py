@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from demo.pictures import bootstrapping, gateway, middlebox, proxies, two_transports
+from demo.pictures import bootstrapping, gateway, middlebox, order, proxies, two_transports
 from demo.pictures.picture import Picture
 
 _ALL: tuple[Picture, ...] = (
@@ -13,6 +13,7 @@ _ALL: tuple[Picture, ...] = (
     middlebox.PICTURE,
     proxies.PICTURE,
     two_transports.PICTURE,
+    order.PICTURE,
 )
 
 PICTURES: Final[dict[str, Picture]] = {picture.name: picture for picture in _ALL}

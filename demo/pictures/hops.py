@@ -87,6 +87,8 @@ def messages(octets: bytes) -> list[Message]:
     while (end := octets.find(b"\r\n\r\n")) >= 0:
         length = _LENGTH.search(octets, 0, end + 2)
         size = int(length[1]) if length else 0
+        if len(octets) < end + 4 + size:
+            break
         found.append(Message(octets[:end].decode("latin-1"), octets[end + 4 : end + 4 + size]))
         octets = octets[end + 4 + size :]
     return found

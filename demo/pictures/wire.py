@@ -54,12 +54,15 @@ class Wire:
     async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self._to)
 
+    def _crossing(self) -> Crossing:
+        return Crossing()
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        crossing = Crossing()
+        crossing = self._crossing()
         self.crossings.append(crossing)
         onward: asyncio.StreamWriter | None = None
         try:

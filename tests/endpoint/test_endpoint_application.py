@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -39,8 +40,13 @@ class Cable(ReceivingEnd):
     other: Cable
     sent = 0
 
+    def __init__(self, kind: Kind, peer: str) -> None:
+        super().__init__(kind, peer)
+        self.carried: list[bytes] = []
+
     def send(self, units: Any) -> None:
         for octets in units:
+            self.carried.append(octets)
             asyncio.get_running_loop().call_soon(self.other.arrived, self.sent, octets)
             self.sent += 1
 
@@ -51,17 +57,28 @@ class Cable(ReceivingEnd):
 
 
 class CableWay:
-    """``to`` is the way of the other end; opens called ``nowhere`` are refused."""
+    """``to`` is the way of the other end; opens called ``nowhere`` are refused. ``held``: it is never ready. ``ear``:
+    is called when the link is made."""
 
     to: CableWay | None = None
     incoming: Callable[[CarriageSession], None] | None = None
     kind: Kind | None = None
     fault: asyncio.Future[None]
+    held = False
+    runs = 0
+    ear: Ear | None = None
+
+    def __init__(self) -> None:
+        self.opened: list[Cable] = []
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
+        self.runs += 1
+        if self.ear is not None:
+            self.ear("(the link is made)")
         self.fault = asyncio.get_running_loop().create_future()
         self.incoming = incoming
-        ready()
+        if not self.held:
+            ready()
         await self.fault
 
     async def open(self, to: str, kind: Kind) -> CarriageSession:
@@ -70,6 +87,7 @@ class CableWay:
             raise TransportError("denied", transient=False)
         ours, theirs = Cable(kind, to), Cable(self.kind or kind, "opener")
         ours.other, theirs.other = theirs, ours
+        self.opened.append(ours)
         if to != "silence":
             assert self.to is not None and self.to.incoming is not None
             self.to.incoming(theirs)
@@ -82,7 +100,9 @@ class CableWay:
 class Pair:
     """The two applications; ``start`` runs the answering one until the test's end."""
 
-    def __init__(self, folder: Path, extra: str, *, protocol: str = "dtls1.2", max_sessions: int = 256) -> None:
+    def __init__(
+        self, folder: Path, extra: str, *, protocol: str = "dtls1.2", max_sessions: int = 256, lazy: bool = False
+    ) -> None:
         make_psk_file(folder / "pair.psk", "lamp7")
         path = folder / "policy.yaml"
         path.write_text(
@@ -93,8 +113,8 @@ class Pair:
         self.ways[0].to, self.ways[1].to = self.ways[1], self.ways[0]
         self.ears = Ear(), Ear()
         self.opener, self.answerer = (
-            Application(self.policy, link, ear, link_name="cable", max_sessions=max_sessions)
-            for link, ear in zip(self.ways, self.ears, strict=True)
+            Application(self.policy, link, ear, link_name="cable", max_sessions=max_sessions, lazy=is_lazy)
+            for link, ear, is_lazy in zip(self.ways, self.ears, (lazy, False), strict=True)
         )
 
     async def run(self, *, opens: tuple[str, ...], messages: tuple[bytes, ...] = (), leave: bool = True) -> bool:
@@ -195,11 +215,12 @@ async def test_a_way_that_fails_ends_every_session(tmp_path: Path) -> None:
 
 
 async def _caught(application: Application) -> list[str]:
+    found: list[str] = []
     try:
         await application.run(opens=("lamp7",), control=False, messages=(), leave=False)
     except* TransportError as group:
-        found = group
-    return [str(error) for error in found.exceptions]
+        found = [str(error) for error in group.exceptions]
+    return found
 
 
 async def test_commands(tmp_path: Path) -> None:
@@ -256,3 +277,67 @@ async def test_messages_without_an_answer_fail_with_the_session(tmp_path: Path) 
         assert ours.reports[-1][0] == "ended"
         pair.opener.quit()
         pair.answerer.quit()
+
+
+@pytest.mark.parametrize("protocol", ["dtls1.2", "tls1.3"])
+async def test_lazy_has_the_hello_of_layer_0_before_it_connects(tmp_path: Path, protocol: str) -> None:
+    pair = Pair(tmp_path, "", protocol=protocol, lazy=True)
+    way, ear = pair.ways[0], pair.ears[0]
+    way.ear = ear
+    assert await pair.run(opens=("lamp7", "lamp7"), messages=(b"on", b"off"))
+    assert [name for name, _ in ear.reports][:4] == ["hello", "hello", "(the link is made)", "ready"]
+    hellos = ear.of("hello")
+    assert [(each["session"], each["to"], each["waiting"]) for each in hellos] == [(0, "lamp7", 2), (1, "lamp7", 2)]
+    assert [each["sha256"] for each in hellos] == [hashlib.sha256(cable.carried[0]).hexdigest() for cable in way.opened]
+    assert [facts["status"] for facts in ear.of("sent")] == ["delivered"] * 4
+    assert {facts["via"] for facts in ear.of("session")} == {"lamp7"}
+    assert ear.of("ended") == [{"session": n, "reason": "closed", "clean": True} for n in (0, 1)]
+
+
+async def test_lazy_and_refused_is_no_session(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "", lazy=True)
+    assert not await pair.run(opens=("nowhere",), messages=(b"on",))
+    assert [name for name, _ in pair.ears[0].reports] == ["hello", "ready", "refused"]
+    assert pair.ears[0].of("refused") == [{"to": "nowhere", "reason": "denied"}]
+
+
+async def test_lazy_does_not_connect_before_a_command_opens(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "", lazy=True)
+    way = pair.ways[0]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pair.answerer.run(opens=(), control=False, messages=(), leave=False))
+        tasks.create_task(pair.opener.run(opens=(), control=False, messages=(), leave=False))
+        await until(lambda: pair.ears[1].of("ready"))
+        await asyncio.sleep(0.05)
+        assert way.runs == 0 and not pair.ears[0].reports
+        pair.opener._command(OpenCommand("lamp7"))
+        await until(lambda: pair.ears[0].of("session"))
+        assert way.runs == 1
+        pair.opener.quit()
+        pair.answerer.quit()
+
+
+@pytest.mark.parametrize("how", ["quit", "closed", "unplugged", "timeout"])
+async def test_lazy_that_ends_while_it_connects_leaves_nothing_open(tmp_path: Path, how: str) -> None:
+    pair = Pair(tmp_path, "handshake_timeout: 1\n", lazy=True)
+    way, ours = pair.ways[0], pair.ears[0]
+    way.held = True
+    async with asyncio.TaskGroup() as tasks:
+        opening = tasks.create_task(_caught(pair.opener))
+        await until(lambda: way.runs)
+        if how == "quit":
+            pair.opener.quit()
+        elif how == "closed":
+            pair.opener._command(CloseCommand(0, clean=True))
+        elif how == "unplugged":
+            way.fault.set_exception(TransportError("unplugged", transient=True))
+        await until(lambda: ours.of("ended"))
+        if how in ("closed", "timeout"):  # then the link comes, and with it a carriage that no session waits for
+            pair.opener._on_ready()
+            pair.ways[1].incoming = lambda carriage: None
+            await until(lambda: way.opened and way.opened[0].over)
+            assert way.opened[0].carried == []
+            pair.opener.quit()
+        assert await opening == (["unplugged"] if how == "unplugged" else [])
+    (ended,) = ours.of("ended")
+    assert not ended["clean"]

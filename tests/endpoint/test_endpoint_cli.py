@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -91,6 +92,8 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "certificate in clear": ((*MQTT, *POLICY, "--certificate-file", "phone.pem"), 2, "--ca-file"),
     "no EUI64": (("device", "--attach", "x", "--eui64", "lamp", *POLICY), 2, "EUI64"),
     "no protocol id": ((*DEVICE, *POLICY, "--open", "phone"), 2, "a protocol id from 200 to 254"),
+    "lazy without a reason to connect": ((*COAPS, *LINK, *POLICY, "--lazy"), 2, "--lazy goes with --open or --control"),
+    "lazy and no gateway": ((*COAPS, *LINK, *POLICY, "--lazy", "--open", "lamp"), 69, "no answer at 127.0.0.1 port 1"),
     "message too long": ((*COAPS, *LINK, *POLICY, "--send-file", "large"), 2, "at most 131072 octets"),
     "the gateway's policy": ((*COAPS, *LINK, "--policy", "gateway.yaml"), 78, "gateway.yaml:1: layer: expected 0"),
     "no such policy": ((*COAPS, *LINK, "--policy", "none.yaml"), 78, "none.yaml:0: (file): expected a readable file"),
@@ -303,15 +306,19 @@ async def test_commands_from_a_file(files: Path, gateway: Gateway, lines: bytes)
     assert ("error" in names) == bool(lines)
 
 
-async def test_leave_fails_if_nothing_is_delivered(files: Path, gateway: Gateway) -> None:
+@pytest.mark.parametrize("lazy", [False, True])
+async def test_leave_fails_if_nothing_is_delivered(files: Path, gateway: Gateway, lazy: bool) -> None:
     gateway.scripts[atls.OpenSession] = lambda asked: atls.refusal("denied")
     coaps = f"127.0.0.1:{gateway.port}"
     process = await asyncio.create_subprocess_exec(
         *(PROGRAM, "app", "--coaps", coaps, "--psk-file", "link.psk", *POLICY),
-        *("--open", "lamp7", "--send", "on", "--leave"),
+        *("--open", "lamp7", "--send", "on", "--leave", *(["--lazy"] if lazy else [])),
         cwd=files,
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 1
-    assert out.decode().splitlines() == [f"ready on coaps {coaps}", "the gateway refused lamp7: denied"]
+    lines = out.decode().splitlines()
+    hello = re.compile(r"session 0 to lamp7: layer 0 has its hello, \d+ octets; connecting")
+    assert not lazy or hello.fullmatch(lines.pop(0))
+    assert lines == [f"ready on coaps {coaps}", "the gateway refused lamp7: denied"]
