@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -135,7 +135,8 @@ def _admission(table: HttpTable, base: Path, tls: ServerTls | None) -> ClientAdm
         known = frozenset(names)
     if not known:
         raise ConfigError("names", "expected the host names that clients call us by: no certificate says one")
-    return ClientAdmission(known, frozenset(table.origins), tokens)
+    networks = tuple(map(ip_network, table.early_data_from))
+    return ClientAdmission(known, frozenset(table.origins), tokens, networks)
 
 
 @contextmanager

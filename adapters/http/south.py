@@ -27,7 +27,9 @@ from gateway.api.ports import AdapterContext
 LISTEN_AGAIN: Final = 5.0
 """Seconds after which an address that can't be had is tried again."""
 
-_IN_PLACE: Final = ("names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins", "services")
+_IN_PLACE: Final = (
+    "names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins", "early_data_from", "services",
+)  # fmt: skip
 """Keys whose change needs no restart of this half: of services the other half judges; TLS may not begin or end."""
 
 

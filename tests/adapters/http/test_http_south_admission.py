@@ -1,4 +1,4 @@
-"""Who is let in over HTTP and who is not: tokens, certificates, the Host, pages in browsers, early data."""
+"""Who is let in over HTTP and who is not: tokens, certificates, the Host, pages in browsers."""
 
 from __future__ import annotations
 
@@ -141,13 +141,6 @@ async def test_names_may_have_a_wildcard(start: Start) -> None:
     found = {host: (await phone.ask("GET", "/d", Host=host)).status for host in ("a.example", "a.b.example", "[::1]:9")}
     assert found == {"a.example": 200, "a.b.example": 421, "[::1]:9": 200}
     assert (await phone.ask("GET", "/d", Host="localhost")).status == 421
-
-
-@pytest.mark.parametrize("value", ["1", "0", "nonsense"])
-async def test_what_may_be_early_data_is_put_off(home: Home, value: str) -> None:
-    answer = await home.client("phone").ask("POST", "/atls?to=lamp&nonce=" + "ab" * 8, record(), Early_Data=value)
-    assert (answer.status, answer.reason) == (425, "too-early")
-    assert not home.far.orders
 
 
 @pytest.mark.parametrize(
