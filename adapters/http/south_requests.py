@@ -7,6 +7,7 @@ that its client doesn't read. A client that goes cancels what it asked.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -169,8 +170,8 @@ class Requests:
         if response.status == 400:
             self.counters["malformed_requests"] += 1
             if self._refusals.permits(self._now()):
-                who = printable(client.identity.claims[0], 200)
-                _LOG.warning("request of %s refused (%d so far)", who, self.counters["malformed_requests"])
+                who, count = printable(client.identity.claims[0], 200), self.counters["malformed_requests"]
+                _LOG.warning("request of %s refused: %s (%d so far)", who, _why(response), count)
         return response
 
     async def _body(self, request: web.BaseRequest, fields: Fields) -> bytes:
@@ -223,8 +224,14 @@ class Requests:
     def _refused(self, request: web.BaseRequest, response: HttpResponse, shared: Fields) -> web.StreamResponse:
         """Before it is known who asks; the body is not read."""
         if response.status >= 400 and self._refusals.permits(self._now()):
-            _LOG.info("request of %s refused: %d", request.remote, response.status)
+            _LOG.info("request of %s refused: %s", request.remote, _why(response))
         return _response(response, shared)
+
+
+def _why(response: HttpResponse) -> str:
+    """Status, reason and detail of a refusal that we made."""
+    problem = json.loads(response.body) if response.body else {}
+    return ", ".join(filter(None, (f"{response.status} {problem.get('reason', '')}", problem.get("detail"))))
 
 
 def _forgotten(message: HttpRequest, answer: HttpResponse) -> HttpResponse:

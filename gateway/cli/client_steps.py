@@ -146,7 +146,7 @@ def key_lines(key: NewKey, url: str, code: Iterable[str] = ()) -> Iterator[str]:
 
 def _port(source: Source) -> str:
     """``:PORT`` of the listener, if it isn't the default of coaps."""
-    listen = str(_coap(source).get("listen", ""))
+    listen = str(_table(source, "coap").get("listen", ""))
     port = listen.rpartition(":")[2]
     return f":{port}" if port.isdigit() and port != "5684" and not listen.endswith("]") else ""
 
@@ -208,19 +208,20 @@ def _here(config: str | None, file: str | None) -> _Here:
     path = config_path(config, os.environ)
     try:
         source = read_config(path, os.environ, credentials=False)
-        copied = str(_coap(source).get("psk_file", "")).startswith(CREDENTIALS)
+        copied = str(_table(source, "coap").get("psk_file", "")).startswith(CREDENTIALS)
         place = CredentialPlace(Path(file), copied) if file else locate(source, _KEY, os.environ)
     except ConfigError as error:
         fail(BAD_CONFIG, error)
     if place is None:
-        fail(BAD_CONFIG, source.mistake(_KEY, "expected a file for clients' keys, such as keys/coap-keys"))
+        others = "; clients over HTTP have tokens: docs/http.md" if _table(source, "http") else ""
+        fail(BAD_CONFIG, source.mistake(_KEY, f"expected a file for clients' keys, such as keys/coap-keys{others}"))
     return _Here(admin_socket(config), source, place)
 
 
-def _coap(source: Source) -> dict[str, Any]:
-    """The table of the adapter as it stands in the file, whatever that is."""
+def _table(source: Source, scheme: str) -> dict[str, Any]:
+    """The table of an adapter as it stands in the file, whatever that is."""
     adapters = source.data.get("adapters")
-    found = adapters.get("coap") if isinstance(adapters, dict) else None
+    found = adapters.get(scheme) if isinstance(adapters, dict) else None
     return found if isinstance(found, dict) else {}
 
 

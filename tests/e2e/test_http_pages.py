@@ -101,6 +101,7 @@ async def reader(stack: Stack) -> AsyncIterator[Reader]:
     (folder / "gateway.yaml").write_text(CONFIG.format(stack=stack.directory))
     (folder / "policy.yaml").write_text(POLICY)
     reader.add(HTTP, "http-config", "gateway.yaml")
+    reader.add(HTTP, "http-origins", "gateway.yaml")
     reader.add(HTTP, "http-policy", "policy.yaml")
     text = (folder / "policy.yaml").read_text()
     (folder / "policy.yaml").write_text(

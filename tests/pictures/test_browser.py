@@ -58,8 +58,8 @@ HTTP = """\
     key_file: gateway.example.key
     trust_file: link-ca.pem
     tokens_file: tokens
-    origins: ["http://localhost:{pages}"]
 """
+ORIGINS = DOCS.block("yaml", "http-origins").removeprefix("adapters:\n  http:\n")
 LAYER_0 = "layer: 0\npolicy-version: 1\nprotocol: dtls1.2\ncredentials: {psk_file: pair.psk}\napplication: raw\n"
 FORM = f"""\
 <form method="post" enctype="text/plain" action="{GATEWAY}/d/lamp/toggle"><button>Win</button></form>
@@ -123,7 +123,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         stack.write_policy(POLICY)
         await stack.start_simulator("--seed", "1", "--network", str(folder / "network.yaml"))
         https, http, pages = (free_port() for _ in range(3))
-        stack.write_config(mqtt=False, extra=HTTP.format(https=https, http=http, pages=pages))
+        stack.write_config(mqtt=False, extra=HTTP.format(https=https, http=http) + ORIGINS.replace("8000", str(pages)))
         await stack.start_gateway()
         await stack.ask("permit-join", "--seconds", "254")
         pair = make_psk_file(folder / "pair.psk", "pair")

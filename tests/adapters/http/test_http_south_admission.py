@@ -221,6 +221,17 @@ async def test_the_link_is_judged_by_the_policy(start: Start) -> None:
     assert (answer.status, answer.reason) == (502, "link")
 
 
+async def test_the_log_says_why_a_request_was_refused(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    phone = home.client("phone")
+    session = (await phone.opened("lamp")).session
+    assert (await phone.ask("POST", f"/atls/{session}", record(), Content_Type="application/adtls")).status == 400
+    assert "request of bearer:phone refused: 400 bad-request, ATLS-Seq is missing (1 so far)" in caplog.text
+    assert (await phone.ask("GET", "/d", Host="evil.example")).status == 421
+    named = "421 misdirected, this gateway is not called so: see names in its config"
+    assert f"request of 127.0.0.1 refused: {named}" in caplog.text
+
+
 async def test_no_token_shows_in_the_log_or_the_status(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     secrets = [TOKENS["phone"], "wrong-token"]

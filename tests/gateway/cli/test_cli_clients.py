@@ -217,6 +217,9 @@ def test_a_refused_command_says_what_to_do_and_changes_nothing(home: Home) -> No
     home.config.write_text(home.config.read_text().replace("psk_file: keys/coap-keys", "certificate_file: c"))
     answer = home.clients("list")
     assert (answer.exit_code, "adapters.coap.psk_file: expected a file" in answer.output) == (78, True)
+    assert "HTTP" not in answer.output
+    home.config.write_text(re.sub("  coap: .*", "  http: {tokens_file: tokens}", home.config.read_text()))
+    assert "; clients over HTTP have tokens: docs/http.md" in home.clients("list").output
 
 
 @pytest.mark.process
