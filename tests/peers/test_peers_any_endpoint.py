@@ -121,6 +121,29 @@ async def test_two_of_other_makes_get_each_others_units_octet_for_octet(
     assert heard == sent[: len(heard)] and len(heard) >= max(3, len(sent) - 1)
 
 
+@pytest.mark.parametrize("program", ["python", "java"])
+async def test_a_session_that_is_cut_off_is_no_end_in_good_order(home: Home, program: str) -> None:
+    home.runs += 1
+    opened, opener = (end(home, "atls", *which)() for which in (("server", f"{program}-http"), ("client", "ours-coap")))
+    await opened.start(None)
+    await opener.start("http-server")
+    for each in (opened, opener):
+        await each.heard(each.talk.says[PEERS[each.role]][0])
+    opener.process.tell(do="abort", session=0)
+    await until(lambda: opened.process.returncode is not None, 20)
+    assert opened.process.returncode != 0 and "cut off without close_notify" in opened.log
+    await opener.process.stop()
+
+
+@pytest.mark.parametrize("carriage", CARRIAGES)
+async def test_a_relay_says_why_its_open_is_refused(home: Home, carriage: str) -> None:
+    home.runs += 1
+    opener = end(home, "adtls", "client", f"python-{carriage}")()
+    await opener.start("nothing-of-that-name")
+    await until(lambda: opener.process.returncode is not None, 20)
+    assert opener.process.returncode == 1 and "denied" in opener.log.splitlines()[-1]
+
+
 async def test_the_commands_of_the_page(home: Home) -> None:
     """Two of its blocks, with the hosts and the names of files that there are here."""
     page = read("write-an-endpoint.md")
