@@ -29,6 +29,7 @@ from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
 from carriage.http.cookies import SessionCookies
 from common.printable import printable
+from common.release import release
 from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, LinkRequirement, LinkSecurity, Reason
 
@@ -294,24 +295,10 @@ class ServiceClient:
                 timeout=timeout,
             ) as answer:
                 body = await _body(answer)
-        except _LinkError:
-            return Failed(Reason.LINK, attempt.link.protocol)
-        except _TooLargeError:
-            return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            return Failed(Reason.LINK, _tls_trouble(error))
-        except aiohttp.ClientHttpProxyError as error:
-            reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
-            return Failed(reason, f"the proxy says {error.status}")
-        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, ValueError) as error:
-            if isinstance(error, aiohttp.ClientPayloadError) and attempt.connected:
-                return Failed(Reason.UNREACHABLE, "the answer was cut off", sent=True)
-            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent=attempt.connected)
-        except TimeoutError:
-            return Failed(Reason.UNREACHABLE, "no answer in time" if attempt.connected else "no connection in time",
-                          sent=attempt.connected)  # fmt: skip
-        except (aiohttp.ClientError, OSError) as error:
-            return Failed(Reason.UNREACHABLE, _why(error), sent=attempt.connected)
+        except (_LinkError, _TooLargeError, aiohttp.ClientError, ValueError, OSError) as error:  # TimeoutError too
+            failed = _failed(error, attempt)
+            release(error)
+            return failed
         found = tuple((low, value) for name, value in answer.headers.items() if (low := name.lower()) in _READ)
         response = HttpResponse(answer.status, found, body)
         cookies.take(found, target, time.time())
@@ -356,6 +343,29 @@ class ServiceClient:
             self._complained = now
             _LOG.warning("%s has no answer for us: %s", self.service.url, failed.detail)
         return failed
+
+
+def _failed(error: Exception, attempt: _Attempt) -> Failed:
+    """What a request's end without an answer means."""
+    match error:
+        case _LinkError():
+            return Failed(Reason.LINK, attempt.link.protocol)
+        case _TooLargeError():
+            return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return Failed(Reason.LINK, _tls_trouble(error))
+        case aiohttp.ClientHttpProxyError():
+            reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
+            return Failed(reason, f"the proxy says {error.status}")
+        case aiohttp.ClientPayloadError() if attempt.connected:
+            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent=True)
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() | ValueError():
+            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent=attempt.connected)
+        case TimeoutError():
+            what = "no answer in time" if attempt.connected else "no connection in time"
+            return Failed(Reason.UNREACHABLE, what, sent=attempt.connected)
+        case _:
+            return Failed(Reason.UNREACHABLE, _why(error), sent=attempt.connected)
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
