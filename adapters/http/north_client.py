@@ -28,6 +28,7 @@ from carriage.http.atls_format import SEQ, field_values
 from carriage.http.connect_proxy import is_at, login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
 from common.printable import printable
+from common.release import release
 from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, LinkRequirement, LinkSecurity, Reason
 from gateway.kit.fixed_timeout import FixedTimeout
@@ -200,23 +201,10 @@ class ServiceClient:
                     response = await exchange.run(message)
                 finally:
                     self._answers.end(exchange)
-        except StaleError:
-            return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
-        except TooLargeError:
-            return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
-        except aiohttp.ClientHttpProxyError as error:
-            reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
-            return Failed(reason, refusal(error.status))
-        except aiohttp.ClientPayloadError:
-            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
-        except (aiohttp.ClientResponseError, HttpProcessingError, ValueError):
-            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
-        except TimeoutError:
-            return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
-        except (aiohttp.ClientError, OSError) as error:
-            return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
+        except (StaleError, TooLargeError, aiohttp.ClientError, HttpProcessingError, ValueError, OSError) as error:
+            failed = self._failed(error, sent, idle)
+            release(error)
+            return failed
         if response.fields:
             cookies.take(response.fields, target, time.time())
             if not self.numbers and field_values(response.fields, SEQ):
@@ -234,6 +222,27 @@ class ServiceClient:
         if wait is not None and response.status == 503:
             self._busy_until = self._loop.time() + min(wait, 3600)
         return None if wait is None else float(wait)
+
+    def _failed(self, error: Exception, sent: bool, idle: bool) -> Failed:
+        """What the end of a request without an answer means."""
+        match error:
+            case StaleError():
+                return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
+            case TooLargeError():
+                return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
+            case aiohttp.ClientHttpProxyError():
+                reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
+                return Failed(reason, refusal(error.status))
+            case aiohttp.ClientPayloadError():
+                return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
+            case aiohttp.ClientResponseError() | HttpProcessingError() | ValueError():
+                return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
+            case TimeoutError():
+                return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
+            case _:
+                return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
 
     def _of_proxy(self, error: Exception) -> str:
         """How a line about an error begins: with the proxy, if that had no connection for us."""

@@ -25,6 +25,7 @@ from adapters.http.south_tls import ClientTls, ServerTls, facts
 from carriage.http import atls
 from common.log_rate import LogRate
 from common.printable import printable
+from common.release import release
 from gateway.api.errors import TransportError
 from layer.hosts import host_of
 
@@ -123,6 +124,8 @@ class HttpConnection(web.RequestHandler):
             refused = atls.refusal("fields-too-large", detail="a line of the request, or the number of them")
         else:
             refused = atls.refusal("bad-request", detail="no request of HTTP/1.1")
+        if exc is not None:
+            release(exc)
         response = web.Response(status=refused.status, headers=dict((SERVER, *refused.fields)), body=refused.body)
         response.force_close()
         return response
@@ -238,6 +241,7 @@ class HttpListener:
                 slot.connection.cut()
         except OSError as error:  # ssl.SSLError and TimeoutError too
             self._refused(address, error)
+            release(error)
         finally:
             slot.task = None
             if slot.connection is None:

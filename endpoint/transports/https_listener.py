@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from common.release import release
 from layer.credentials import load_private_key
 from layer.errors import CredentialError, TransportError
 
@@ -71,6 +72,18 @@ class ServiceConnection(web.RequestHandler):
     def _impatient(self) -> None:
         if not self.served:
             self.cut()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = super().handle_error(request, status, exc, message)
+        if exc is not None:
+            release(exc)
+        return response
 
     def cut(self) -> None:
         """End it now."""
@@ -193,6 +206,7 @@ class ServiceListener(web.Server):
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted, **tls)
         except OSError as error:  # ssl.SSLError and TimeoutError too
             _LOG.debug("a handshake came to nothing: %s", error)
+            release(error)
         finally:
             connection.handshake = None
             if connection.transport is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.http_house import POLICY, Talk, http_house, talk
+from tests.harness.http_house import POLICY, Talk, http_house, talk
 
 MESSAGES = 80
 WIDTH = 900

@@ -11,7 +11,7 @@ import pytest
 
 from demo.process import Process
 from demo.stack import LAMP
-from tests.e2e.http_house import TO_DOOR, TO_TABLET, HttpHouse, Protocol, http_house, meet, say, session_of
+from tests.harness.http_house import TO_DOOR, TO_TABLET, HttpHouse, Protocol, http_house, meet, say, session_of
 
 SIZES = (1, 1024, 16_385, 65_536)
 PAIRS = (

@@ -4,6 +4,7 @@ memory and time are bounded, and no line of the log holds what is secret."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +26,7 @@ from tests.harness.http_services import (
     server_context,
     serving,
 )
-from tests.harness.layer_pair import authority
+from tests.harness.layer_pair import Authority, authority
 
 Answer = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -317,6 +318,41 @@ async def test_numbers_behind_which_none_follows_end_the_session(
         await until(lambda: home.far.of(Close, session))
         assert home.far.of(Close, session)[0].reason is Reason.BROKEN
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("way", ["no TLS", "no handshake", "a stranger's certificate", "no HTTP"])
+async def test_an_attempt_that_fails_leaves_nothing_for_the_garbage_collector(tmp_path: Path, way: str) -> None:
+    """asyncio has 256 KiB for each connection with TLS, and the collector doesn't count octets."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write({"no TLS": b"SSH-2.0-x\r\n", "no HTTP": b"SSH-2.0-x\r\n\r\n"}.get(way, b""))
+        writer.close()
+
+    (tmp_path / "ca.pem").write_bytes(authority().pem)
+    issuer = Authority("stranger") if "stranger" in way else authority()
+    context = None if way in ("no TLS", "no handshake") else server_context(tmp_path, localhost(issuer))
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/.well-known/atls"
+    home = NorthHome(tmp_path, url, {"url": url, "ca_file": "ca.pem", "poll": 0})
+    async with home.running(home.adapter):
+        gc.collect()
+        gc.disable()
+        try:
+            before = connections()
+            for _ in range(5):
+                await outcome_of_first(home)
+            await asyncio.sleep(0.1)
+            assert connections() - before <= 1, "that one is the loop's last"
+        finally:
+            gc.enable()
+    server.close()
+
+
+def connections() -> int:
+    """Those of clients, with TLS."""
+    found = [each for each in gc.get_objects() if isinstance(each, asyncio.sslproto.SSLProtocol)]
+    return sum(not each._server_side for each in found)
 
 
 async def test_no_line_of_the_log_holds_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import ssl
 from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from adapters.http.plugin import HttpPlugin
 from adapters.http.south_events import MAX_WAITING
@@ -102,6 +106,61 @@ async def test_a_crowd_that_connects_leaves_the_loop_its_turns(start: Start) -> 
     assert max(after - before for before, after in pairwise(counts)) == 1
     for each in crowd:
         each.close()
+
+
+@pytest.mark.parametrize("way", ["leaves", "resets", "is no TLS", "is evicted", "is too slow"])
+async def test_a_handshake_that_fails_leaves_nothing_for_the_garbage_collector(start: Start, way: str) -> None:
+    """asyncio has 256 KiB for each, and the collector doesn't count octets."""
+    home = await start(handshake_within=1.0, max_connections_per_host=30)
+    gc.collect()
+    gc.disable()
+    try:
+        before = handshakes()
+        crowd = [socket.create_connection(("127.0.0.1", home.port)) for _ in range(60 if way == "is evicted" else 20)]
+        if way == "is evicted":
+            await until(lambda: home.adapter.status()["connections_evicted"] == 30)
+        else:
+            await until(lambda: home.adapter.status()["connections"] == 20)
+        await asyncio.sleep(0.05)
+        for each in crowd:
+            if way == "resets":
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, *bytes(7))))
+            if way == "is no TLS":
+                each.send(b"GET / HTTP/1.1\r\n\r\n")
+            if way != "is too slow":
+                each.close()
+        await until(lambda: home.adapter.status()["connections"] == 0)
+        await asyncio.sleep(0.1)
+        assert handshakes() - before <= 1, "that one is the loop's last"
+    finally:
+        gc.enable()
+    for each in crowd:
+        each.close()
+
+
+async def test_what_is_no_http_leaves_nothing_for_the_garbage_collector(home: Home) -> None:
+    trust = ssl.create_default_context(cadata=home.authority.pem.decode())
+    gc.collect()
+    gc.disable()
+    try:
+        before = handshakes()
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", home.port, ssl=trust, server_hostname="gateway.example"
+            )
+            writer.write(b"NO HTTP AT ALL\r\n\r\n")
+            assert b" 400 " in await reader.read()
+            writer.close()
+            del reader, writer
+        await until(lambda: home.adapter.status()["connections"] == 0)
+        await asyncio.sleep(0.1)
+        assert handshakes() - before <= 2, "the loop's last, of either side"
+    finally:
+        gc.enable()
+
+
+def handshakes() -> int:
+    return sum(isinstance(each, asyncio.sslproto.SSLProtocol) for each in gc.get_objects())
 
 
 async def test_a_full_table_of_clients_forgets_the_silent_one(start: Start) -> None:

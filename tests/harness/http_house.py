@@ -18,7 +18,6 @@ from demo.credentials import make_psk_file, write_secret
 from demo.process import Process
 from demo.stack import LAMP, Stack, command, free_port, running
 from endpoint.control import made_octets
-from tests.e2e.shared_hub import STATE
 from tests.harness.tcp_forwarder import Forwarder
 
 Protocol = Literal["dtls1.2", "tls1.3"]
@@ -134,7 +133,7 @@ async def http_house(
             place = house.north.port
         house.url = f"https://localhost:{place}/.well-known/atls"
         if formed is not None:
-            for name in STATE:
+            for name in ("simulator", "state"):
                 shutil.copytree(formed / name, stack.directory / name)
             await stack.start_simulator("--seed", "1")
         assert stack.authority is not None
