@@ -26,6 +26,7 @@ from adapters.http.north_exchange import MAX_BODY, ServiceExchange, StaleError, 
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
 from carriage.http.atls_format import SEQ, field_values
+from carriage.http.connect_proxy import is_at, login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
 from common.printable import printable
 from common.within import within
@@ -72,12 +73,12 @@ class ServiceClient:
         if service.token is not None:
             fields["authorization"] = f"Bearer {service.token}"
         proxy, tunnel_fields, self._origin = service.proxy, None, ""
-        login = None if proxy is None or proxy.login is None else aiohttp.encode_basic_auth(*proxy.login)
+        login = {} if proxy is None or proxy.login is None else login_field(*proxy.login)
         if proxy is not None and service.url.startswith("http:"):  # then the request itself is the proxy's
             self._origin = service.url.removesuffix(service.path)
-            fields |= {} if login is None else {"proxy-authorization": login}
-        elif login is not None:
-            tunnel_fields = {"Proxy-Authorization": login}
+            fields |= login
+        elif login:
+            tunnel_fields = login
         self._fixed = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         self._connector = ServiceConnector(service, times, tunnel_fields)
         self._answers: FixedTimeout[ServiceExchange] = FixedTimeout(table.answer_within, ServiceExchange.give_up)
@@ -203,10 +204,10 @@ class ServiceClient:
         except TooLargeError:
             return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            return Failed(Reason.LINK, _tls_trouble(error))
+            return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
         except aiohttp.ClientHttpProxyError as error:
-            reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
-            return Failed(reason, f"the proxy says {error.status}")
+            reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
+            return Failed(reason, refusal(error.status))
         except aiohttp.ClientPayloadError:
             return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
         except (aiohttp.ClientResponseError, HttpProcessingError, ValueError):
@@ -214,7 +215,7 @@ class ServiceClient:
         except TimeoutError:
             return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
         except (aiohttp.ClientError, OSError) as error:
-            return Failed(Reason.UNREACHABLE, _why(error), sent, idle)
+            return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
         if response.fields:
             cookies.take(response.fields, target, time.time())
             if not self.numbers and field_values(response.fields, SEQ):
@@ -232,6 +233,13 @@ class ServiceClient:
         if wait is not None and response.status == 503:
             self._busy_until = self._loop.time() + min(wait, 3600)
         return None if wait is None else float(wait)
+
+    def _of_proxy(self, error: Exception) -> str:
+        """How a line about an error begins: with the proxy, if that had no connection for us."""
+        proxy = self.service.proxy
+        if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+            return "the proxy: " if is_at(proxy.url, error.host, error.port) else ""
+        return ""
 
     def _refused(self, failed: Failed) -> Failed:
         if failed.reason is not None:

@@ -15,6 +15,7 @@ from yarl import URL
 from adapters.http.north_addresses import JudgedAddresses
 from adapters.http.north_config import NorthTimes, Service
 from adapters.http.north_tls import NO_TLS, link_of
+from carriage.http.tunnel_connector import TunnelConnector
 from gateway.api.model import LinkSecurity
 
 
@@ -35,12 +36,13 @@ class _Route(ClientRequest):
         return self._key
 
 
-class ServiceConnector(aiohttp.TCPConnector):
+class ServiceConnector(TunnelConnector):
     """``proxy_fields``: header fields for the proxy that a tunnel is asked of."""
 
     def __init__(self, service: Service, times: NorthTimes, proxy_fields: Mapping[str, str] | None) -> None:
-        tls, self._proxy = service.tls, service.proxy
+        tls, proxy = service.tls, service.proxy
         super().__init__(
+            None if proxy is None or proxy.tls is None else proxy.tls.context,
             resolver=JudgedAddresses(service.table.addresses),
             use_dns_cache=False,
             ssl=True if tls is None else tls.context,
@@ -84,9 +86,3 @@ class ServiceConnector(aiohttp.TCPConnector):
         self._unused = {each for each in self._unused if each in self._links} | {protocol}
         self.made += 1
         return protocol
-
-    def _get_ssl_context(self, req: ClientRequest) -> Any:
-        """aiohttp gives the service's context to its https proxy too; the request to a proxy has none itself."""
-        if self._proxy is not None and self._proxy.tls is not None and req.proxy is None:
-            return self._proxy.tls.context
-        return super()._get_ssl_context(req)

@@ -79,7 +79,8 @@ class ServiceSession:
         self._nonce = nonce
         self._hop: int | None = None
         """The number of our next unit on this hop, which counts what the service took; None: that of the unit."""
-        self._saved = 0
+        self._brought: int | None = None
+        """The unit of the service that the last answer to ours had: our next one says that it has arrived."""
         self._queue: deque[Transmit] = deque()
         self._now: EnvelopeId | None = None
         """The transmit that is being sent; None as well if it was withdrawn."""
@@ -164,6 +165,9 @@ class ServiceSession:
         if self.over:
             self._settle(Outcome.DROPPED, Reason.CLOSED)
             return
+        if self._brought is not None and not await self.arrivals.settled(self._brought):
+            self._settle(Outcome.DROPPED, Reason.CLOSED)
+            return
         if not self.opened:
             if unit.n and (self.is_stream or self.arrivals.resumed):  # its beginning went with an earlier run
                 self._settle(Outcome.DROPPED, Reason.RESTARTED)
@@ -225,6 +229,7 @@ class ServiceSession:
         client.counters["units_out"] += 1
         self._hop = number + 1
         self._settle(Outcome.DELIVERED)
+        self._brought = None if found is None else found.n
         if found is not None:
             self.arrivals.take(found)
         self._questions.begin()
@@ -275,6 +280,13 @@ class ServiceSession:
             return
         _LOG.info("session %s with %s is over: %s", self.id[:8], self.url, why)
         self.end(reason)
+        self._delete()
+
+    def leave(self) -> None:
+        self._finish()
+        self._delete()
+
+    def _delete(self) -> None:
         if self.location is not None:
             self._home.spawn(self._notify(self.location))
 
@@ -284,7 +296,7 @@ class ServiceSession:
     def end(self, reason: Reason) -> None:
         if self.over:
             return
-        self.leave()
+        self._finish()
         context = self._home.context
         context.submit(
             Close(
@@ -293,7 +305,7 @@ class ServiceSession:
             )
         )  # fmt: skip
 
-    def leave(self) -> None:
+    def _finish(self) -> None:
         self.over = True
         self._home.forget(self)
         self.arrivals.stop()
