@@ -67,7 +67,7 @@ MODULES = (
     "gateway/engine/visible.py",
     "gateway/engine/write_behind.py",
     "common/timers.py",
-    "gateway/kit/fixed_timeout.py",  # a subclass of common.timers
+    "gateway/kit/fixed_timeout.py",
     # Headers of (D)TLS records, of each unit.
     "layer/records.py",
     # CoAP without I/O: each datagram in and out.

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from carriage.http.connect_proxy import is_at, login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
 from common.printable import printable
 from common.release import release
+from common.within import within
 from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, LinkRequirement, LinkSecurity, Reason
 from gateway.kit.fixed_timeout import FixedTimeout
@@ -84,8 +86,8 @@ class ServiceClient:
         self._answer_within = table.answer_within
         self._busy_until = 0.0
         self._under_way = 0
-        self._idle: asyncio.Event | None = None
-        """Set when nothing is under way; ``retire`` makes it."""
+        self._idle: asyncio.Future[None] | None = None
+        """Done when nothing is under way; ``retire`` makes it."""
         self._complained = float("-inf")
         self.trouble = ""
         """Why the last request had no answer; empty: it had one."""
@@ -104,21 +106,18 @@ class ServiceClient:
             **({"trouble": self.trouble} if self.trouble else {}),
         }
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         self._answers.close()
         await self._connector.close()
 
-    async def retire(self, within: float) -> None:
-        """Close when the requests that are under way have their answers, ``within`` seconds at most."""
-        self._idle = asyncio.Event()
-        try:
-            if self._under_way:
-                async with asyncio.timeout(within):
-                    await self._idle.wait()
-        except TimeoutError:
-            pass
-        finally:
-            await self.close()
+    async def retire(self, seconds: float) -> None:
+        """Close when the requests that are under way have their answers, after so many seconds at the latest."""
+        await within(aclosing(self), lambda _: self._answered(seconds))
+
+    async def _answered(self, seconds: float) -> None:
+        if self._under_way:
+            idle = self._idle = self._loop.create_future()
+            await asyncio.wait({idle}, timeout=seconds)
 
     async def ask(
         self,
@@ -173,8 +172,8 @@ class ServiceClient:
             return Failed(None, failed.detail, failed.sent)
         finally:
             self._under_way -= 1
-            if self._idle is not None and not self._under_way:
-                self._idle.set()
+            if self._idle is not None and not self._under_way and not self._idle.done():
+                self._idle.set_result(None)
 
     async def _once(
         self, request: HttpRequest, cookies: SessionCookies, require: LinkRequirement, wait: int | None
@@ -193,8 +192,8 @@ class ServiceClient:
             sent = True
             exchange, took = ServiceExchange(connection), time.monotonic() - began
             if wait or took > SOON:
-                async with asyncio.timeout((wait or 0) + self._answer_within - took):
-                    response = await exchange.run(message)
+                most = asyncio.timeout((wait or 0) + self._answer_within - took)
+                response = await within(most, lambda _: exchange.run(message))
             else:
                 self._answers.begin(exchange)
                 try:

@@ -76,7 +76,10 @@ class ServiceExchange:
             self._payload = payload
             if int(head.headers.get("Content-Length", 0)) > MAX_BODY:
                 raise TooLargeError
-            body = payload.read_nowait() if payload.is_eof() else await _whole(payload)
+            if not payload.is_eof():
+                body = await _whole(payload)
+            else:  # reading nothing would have the connection go on reading, which it does
+                body = payload.read_nowait() if payload.total_bytes else b""
             if len(body) > MAX_BODY:
                 raise TooLargeError
         except BaseException:

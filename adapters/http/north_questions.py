@@ -47,9 +47,11 @@ class Questions:
 
     def begin(self) -> None:
         """Ask from now on, if the config has it so; or once, if a unit is missing."""
+        if self._task is not None:
+            return
         end = self._end
         wanted = self._home.client(end.url).service.table.poll or (self._arrivals.ahead and end.numbers)
-        if wanted and self._task is None and end.opened and not end.over:
+        if wanted and end.opened and not end.over:
             self._task = self._home.spawn(self._run())
 
     def stop(self) -> None:

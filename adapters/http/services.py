@@ -147,7 +147,7 @@ class Services:
         if self._tasks:
             await asyncio.wait(self._tasks)
         for client in self._clients.values():
-            await client.close()
+            await client.aclose()
 
     def adopt(self, fresh: object) -> bool:
         """Go on with the config of ``fresh``: sessions stay, changed services are called on new connections.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
+import aiohttp
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
@@ -28,6 +29,7 @@ from carriage.http.atls import HttpRequest, HttpResponse, refusal
 from carriage.http.atls_format import EVENT_STREAM, Fields, field_values, lower, no_store
 from common.log_rate import LogRate
 from common.printable import printable
+from common.within import within
 
 _LOG = logging.getLogger(__name__)
 
@@ -195,9 +197,7 @@ class Requests:
             if content.is_eof():  # it came with its head, as a unit does
                 parts += content.read_nowait()
             else:
-                async with asyncio.timeout(self._body_within):
-                    while not content.at_eof() and len(parts) <= self._max_body:
-                        parts += await content.readany()
+                await within(asyncio.timeout(self._body_within), lambda _: self._rest(content, parts))
             if len(parts) > self._max_body:
                 raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
         except TimeoutError:
@@ -205,6 +205,10 @@ class Requests:
         except (web.PayloadAccessError, web.RequestPayloadError):
             raise _BodyError(refusal("bad-request", detail="the body is not what its header fields say")) from None
         return bytes(parts)
+
+    async def _rest(self, content: aiohttp.StreamReader, parts: bytearray) -> None:
+        while not content.at_eof() and len(parts) <= self._max_body:
+            parts += await content.readany()
 
     async def _stream(self, request: web.BaseRequest, watch: Watch, shared: Fields) -> web.StreamResponse:
         fields: Fields = (("content-type", EVENT_STREAM), no_store(), ("x-accel-buffering", "no"))

@@ -25,6 +25,7 @@ from adapters.http.south_standing import Places, Poll, Watch
 from carriage.http import atls
 from carriage.http.atls import HttpResponse
 from carriage.http.atls_format import KINDS, Kind
+from common.within import within
 from gateway.api.model import (
     Close,
     ContentKind,
@@ -274,22 +275,24 @@ class ClientSessions:
             watch.stream.put(atls.listed(self._entries(client)), key=INBOX_KEY)
             return watch
         granted = None if operation.wait is None else min(operation.wait, int(self._longest_wait))
-        answer = atls.inbox(self._entries(client))
-        if granted and self._has(operation, answer):
+        if granted and self._has(operation, atls.inbox(self._entries(client))):
             poll = Poll(client)
             self.polls.enter(poll)
             try:
-                async with asyncio.timeout(granted):
-                    while self._has(operation, answer) and not poll.evicted:
-                        await poll.changed.wait()
-                        poll.changed.clear()
-                        answer = atls.inbox(self._entries(client))
+                await within(asyncio.timeout(granted), lambda _: self._news(operation, poll))
             except TimeoutError:
                 pass
             finally:
                 self.polls.leave(poll)
+        answer = atls.inbox(self._entries(client))
         known = atls.is_known(answer, operation.known)
         return atls.applied(atls.not_modified(answer) if known else answer, granted)
+
+    async def _news(self, operation: atls.Inbox, poll: Poll) -> None:
+        """Wait until the list is another one than the client has, or another poll needs the place."""
+        while self._has(operation, atls.inbox(self._entries(poll.client))) and not poll.evicted:
+            await poll.changed.wait()
+            poll.changed.clear()
 
     def _has(self, operation: atls.Inbox, answer: HttpResponse) -> bool:
         """Whether the list is no news: it is the client's own, or, if it has none, empty."""

@@ -115,12 +115,12 @@ class Datagrams:
             self._keep(data, address)
             self._loop.add_writer(self._sock, self._writable)
 
-    def _try(self, data: bytes, address: Address | None) -> bool:
+    def _try(self, data: bytes, address: Any) -> bool:
         try:
             if address is None:
                 self._sock.send(data)
             else:
-                self._sock.sendto(data, cast("tuple[Any, ...]", address))
+                self._sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:

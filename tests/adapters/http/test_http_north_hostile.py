@@ -134,6 +134,25 @@ async def test_each_bad_answer_to_an_open_ends_in_one_receipt(tmp_path: Path) ->
         assert [target.partition("?")[0] for target in raw.targets] == ["/.well-known/atls"] * len(BAD)
 
 
+async def test_an_answer_to_no_request_is_not_taken_for_that_to_the_next_one(tmp_path: Path) -> None:
+    """Sessions share connections: what one answer too many says would count for another session."""
+    more = asyncio.Event()
+
+    async def answer(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(""))
+        await writer.drain()
+        await more.wait()
+        writer.write(whole("", b"no", "403 Forbidden"))
+
+    async with beside_a_good_one(tmp_path, answer, poll=0) as (home, raw):
+        _, found = await outcome_of_first(home)
+        assert found == DELIVERED
+        more.set()
+        await asyncio.sleep(0.1)  # it is on its way
+        _, found = await outcome_of_first(home)
+        assert found == DELIVERED and len(raw.targets) == 2
+
+
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     elsewhere: list[bytes] = []
 
