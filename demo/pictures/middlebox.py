@@ -192,8 +192,10 @@ async def _talk(stack: Stack, service: Process, port: int, policy: Path, number:
 
 
 def _printed(box: Process) -> list[str]:
-    """Its log, without the connection by which we saw that it listens."""
+    """Its log, without the connection by which we saw that it listens, and without what the inbox, asked again after
+    10 s, was answered."""
     lines = [str(event["text"]) for event in box.events if "text" in event]
+    lines = [re.sub(r"^(GET /atls/inbox .*) -> \d+$", r"\1", line) for line in lines]
     return [line for line in lines if "during SSL handshake" not in line and "name=- " not in line]
 
 

@@ -48,7 +48,7 @@ DRAWING: Final = """
 """
 
 
-class Trace:
+class OrderTrace:
     """What the endpoint reported and what crossed the two wires, in one order: all of it happens in one loop."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Trace:
 class _Traced(Crossing):
     """A connection that is traced as it goes."""
 
-    def __init__(self, trace: Trace, *, is_tls: bool) -> None:
+    def __init__(self, trace: OrderTrace, *, is_tls: bool) -> None:
         super().__init__()
         self._trace = trace
         self._is_tls = is_tls
@@ -123,7 +123,7 @@ class TracedWire(Wire):
     def __init__(self, to_port: int, *, is_tls: bool) -> None:
         super().__init__(to_port)
         self._is_tls = is_tls
-        self.trace = Trace()
+        self.trace = OrderTrace()
 
     def _crossing(self) -> Crossing:
         return _Traced(self.trace, is_tls=self._is_tls)
@@ -148,7 +148,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         for lazy in (True, False):
             wire_1 = await parts.enter_async_context(TracedWire(https, is_tls=True))
             wire_2.crossings.clear()
-            trace = wire_1.trace = wire_2.trace = Trace()
+            trace = wire_1.trace = wire_2.trace = OrderTrace()
             trace.wires = [wire_1, wire_2]
             layer1 = Layer1(ca_file=stack.directory / "link-ca.pem", token=token)
             link = HttpsLink(f"https://localhost:{wire_1.port}", layer1, ignores=False, report=trace.report)
