@@ -244,8 +244,8 @@ def sample(policy: bool, simple: bool, without: tuple[str, ...], as_json: bool) 
     """Print a commented config, or a policy, to start from.
 
     Change the path of the dongle, and it passes check-config once its keys are there: `clients add` makes a client's,
-    `broker-setup` those of the MQTT side (the simple one needs none). Give the same options for the config and for its
-    policy.
+    `broker-setup` those of the MQTT side (the simple one needs none). Clients over HTTP are commented out in both;
+    docs/http.md makes their files. Give the same options for the config and for its policy.
 
     \b
     Devices, a phone, and Home Assistant by way of Mosquitto on this machine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,6 +25,7 @@ from carriage.coap.client import CoapsClient
 from carriage.coap.exchange import Request
 from demo.stack import free_port
 from layer.credentials import Credentials, Psk, load_psk_file
+from tests.harness.docs_page import read
 from tests.image.containers import IMAGE, MOSQUITTO, USER, podman, run
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +108,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     for name in ("docker", "config"):
         shutil.copytree(ROOT / name, folder / name)
     (folder / "home").mkdir()
-    ports = {"MQTT_PORT": str(free_port()), "COAPS_PORT": str(free_port())}
+    ports = {name: str(free_port()) for name in ("MQTT_PORT", "COAPS_PORT", "HTTPS_PORT")}
     house = House(folder, ports)
     house.compose("run", "--rm", "prepare")
     try:
@@ -259,6 +261,30 @@ def test_a_backup_is_put_back_by_compose(house: House) -> None:
     podman("start", house.container("gateway"))
     until("ready again", house.ready)
     assert house.named() == named
+
+
+def test_a_client_comes_in_over_https_by_the_steps_of_the_pages(house: House) -> None:
+    """docs/docker.md with the commands of docs/http.md, in the order in which a user comes to them."""
+    gateway, elsewhere = house.folder / "home" / "gateway", house.folder / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("gateway.yaml", "policy.yaml"):
+        commented = re.compile(r"^  # (?:http:|dashboard:|- id: dashboard).*\n(?:  #   .*\n)*", re.MULTILINE)
+        text = (gateway / name).read_text()
+        (gateway / name).write_text(commented.sub(lambda each: re.sub("(?m)^  # ", "  ", each[0]), text))
+    steps = [read("http.md").block("sh", f"http-{name}") for name in ("certificate", "token", "curl")]
+    run("env", "-C", gateway, "sh", "-euc", "".join(steps).replace("atls-gateway check-config\n", ""))
+    files, check = read("docker.md").block("sh", "docker-https-files").split("docker compose ")
+    run("env", "-C", house.folder, "sh", "-euc", files.replace("/root/", f"{elsewhere}/"))
+    assert {each.name for each in elsewhere.iterdir()} == {"authority.key", "dashboard.token"}
+    ask = check.replace("--rm", "--rm -T").split()  # a terminal of podman's does not fit the mounted /dev
+    assert "good (adapters: zigbee, coap, mqtt, http; " in house.compose(*ask)
+    (house.folder / "compose.override.yaml").write_text(read("docker.md").block("yaml", "docker-https"))
+    house.compose("-f", "compose.override.yaml", "up", "--detach", "gateway")
+    until("ready again", house.ready)
+    place = ("--connect-to", f"gateway.example:8443:127.0.0.1:{house.ports['HTTPS_PORT']}")
+    asked = ("curl", "--silent", "--show-error", "--config", "dashboard.curl", *place)
+    answer = json.loads(run("env", "-C", gateway, *asked, "https://gateway.example:8443/d/desk/state"))
+    assert answer["value"] in (False, True)
 
 
 def test_it_stops_in_order(house: House) -> None:
