@@ -25,8 +25,9 @@ LIBRARIES = {
     "gnutls": ["-lgnutls"],
     "pipe": [],
     "curl": ["-lcurl"],
+    "libcoap": ["-lcoap-3-openssl"],
 }
-FILES = {"curl": "http"}
+FILES = {"curl": "http", "libcoap": "coap"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
         yield found
 
 
-OWN = {"curl": "http"}
+OWN = FILES
 """Carriages that a program has built in, and what the policy calls them."""
 
 
@@ -75,6 +76,9 @@ class CPeer(Peer):
         opens = [to] if to else []
         if self.way == "curl":
             return [str(self.build(self.stack, "curl")), *options, home.url, "link-ca.pem", f"{role}.token", *opens]
+        if self.way == "libcoap":
+            address, (_, key) = home.hop("coap", role)
+            return [str(self.build(self.stack, "libcoap")), *options, *address.split(":"), key, *opens]
         program = [str(self.build(self.stack, "pipe")), *options]
         opening = ["--open", to] if to else []
         return [*home.relay(self.carriage, role), "--kind", talk.kind, *opening, "--", *program]
@@ -172,6 +176,12 @@ async def test_c_endpoints_of_two_makes(
     ("kind", "names"),
     [
         ("adtls", "mbedtls-curl ours-mqtt"),
+        ("adtls", "mbedtls-libcoap ours-mqtt"),
+        ("adtls", "ours-http mbedtls-libcoap"),
+        ("adtls", "gnutls-libcoap ours-http"),
+        ("adtls", "ours-http wolfssl-libcoap"),
+        ("atls", "wolfssl-libcoap ours-http"),
+        ("atls", "ours-mqtt gnutls-libcoap"),
         ("adtls", "ours-http mbedtls-curl"),
         ("adtls", "wolfssl-curl ours-coap"),
         ("adtls", "ours-coap wolfssl-curl"),

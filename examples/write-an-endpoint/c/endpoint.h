@@ -45,6 +45,9 @@ void units_write(const void *octets, size_t length);           /* a datagram, or
 int units_read(void *octets, size_t size, int milliseconds);   /* a datagram, or the next octets of the stream;
                                                                   0: the session is over; TIMED_OUT: nothing in time */
 void units_flush(void);                                        /* TLS: what was gathered goes out */
+void keep_unit(const unsigned char *unit, size_t length);      /* for a carriage: one that came before its time */
+bool unit_is_kept(void);
+int kept_unit(unsigned char *unit, size_t size);               /* takes the oldest; 0: there is none */
 #define TIMED_OUT (-1)
 #define FOR_EVER (-1)
 

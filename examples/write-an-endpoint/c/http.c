@@ -38,13 +38,6 @@ static const char *authority;
 static unsigned long long next_sent, next_heard;
 static bool over;
 
-/* Units that came and were not read yet. */
-static struct unit {
-    struct unit *next;
-    size_t length;
-    unsigned char octets[];
-} *first, **last = &first;
-
 static size_t on_field(char *line, size_t size, size_t count, void *of)
 {
     struct request *request = of;
@@ -155,10 +148,7 @@ static void take_unit(struct request *request)
 {
     if (request->status != 200 || request->length == 0 || request->seq != (long long) next_heard)
         return;
-    struct unit *unit = malloc(sizeof *unit + request->length);
-    *unit = (struct unit) {.length = request->length};
-    memcpy(unit->octets, request->body, request->length);
-    *last = unit, last = &unit->next;
+    keep_unit(request->body, request->length);
     next_heard++;
 }
 
@@ -260,7 +250,7 @@ void carriage_send(const unsigned char *unit, size_t length)
 int carriage_receive(unsigned char *unit, size_t size, int milliseconds)
 {
     long long deadline = milliseconds == FOR_EVER ? NEVER : now() + milliseconds;
-    while (first == NULL && !over) {
+    while (!unit_is_kept() && !over) {
         if (!finished(&polling, deadline))
             return TIMED_OUT;
         take_unit(&polling);
@@ -271,17 +261,7 @@ int carriage_receive(unsigned char *unit, size_t size, int milliseconds)
         else
             fail("no unit: %ld %.*s", polling.status, (int) polling.length, polling.body);
     }
-    if (first == NULL)
-        return 0;
-    struct unit *taken = first;
-    if (taken->length > size)
-        fail("a unit of %zu octets", taken->length);
-    int length = (int) taken->length;
-    memcpy(unit, taken->octets, taken->length);
-    first = taken->next;
-    last = first == NULL ? &first : last;
-    free(taken);
-    return length;
+    return kept_unit(unit, size);
 }
 
 void carriage_close(void)

@@ -2,6 +2,7 @@
    the stack wants to read, so that a flight goes as one unit, and are handed to the stack in the bits that it asks for. */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "endpoint.h"
@@ -72,4 +73,40 @@ int units_read(void *octets, size_t size, int milliseconds)
     memcpy(octets, in + from, part);
     from = datagrams ? until : from + part; /* what does not fit of a datagram is lost */
     return (int) part;
+}
+
+static struct kept {
+    struct kept *next;
+    size_t length;
+    unsigned char octets[];
+} *first, **last = &first;
+
+void keep_unit(const unsigned char *unit, size_t length)
+{
+    struct kept *kept = malloc(sizeof *kept + length);
+    if (kept == NULL)
+        fail("out of memory");
+    *kept = (struct kept) {.length = length};
+    memcpy(kept->octets, unit, length);
+    *last = kept, last = &kept->next;
+}
+
+bool unit_is_kept(void)
+{
+    return first != NULL;
+}
+
+int kept_unit(unsigned char *unit, size_t size)
+{
+    struct kept *kept = first;
+    if (kept == NULL)
+        return 0;
+    if (kept->length > size)
+        fail("a unit of %zu octets", kept->length);
+    int length = (int) kept->length;
+    memcpy(unit, kept->octets, kept->length);
+    first = kept->next;
+    last = first == NULL ? &first : last;
+    free(kept);
+    return length;
 }
