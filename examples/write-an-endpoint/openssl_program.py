@@ -1,7 +1,8 @@
 """`openssl s_client` or `s_server` as the program behind a relay.
 
 Arguments: client or server, atls (TLS 1.3 over TCP) or adtls (DTLS 1.2 over UDP), our certificate, its key, the
-certificate that the other end's must come from, what to say. The client closes when it has heard an answer.
+certificate that the other end's must come from, the other end's name in its certificate, what to say; more is for
+openssl. The client closes after an answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 
-role, kind, certificate, key, trust, peer, text = sys.argv[1:]
+role, kind, certificate, key, trust, peer, text, *more = sys.argv[1:]
 stream = kind == "atls"
 transport = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
 
@@ -36,7 +37,7 @@ def start(*options: str) -> subprocess.Popen:
         "-verify_hostname",
         peer,
     ]
-    command = ["openssl", *options, *version, *credentials, "-brief"]
+    command = ["openssl", *options, *version, *credentials, "-brief", *more]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 

@@ -29,6 +29,7 @@ async def main() -> int:
         uri = f"{base}/atls?to={options.open}&nonce={secrets.token_hex(16)}"
         answer = await context.request(Message(code=POST, uri=uri, content_format=content_format)).response
         if not answer.code.is_successful():
+            await context.shutdown()
             sys.exit(f"refused: {answer.code} {answer.payload.decode()}")
         place = "/".join((base, *answer.opt.location_path))
     else:

@@ -65,9 +65,8 @@ def main() -> int:
         print("waiting", file=sys.stderr, flush=True)
         while place is None:
             _, body = sending.ask("GET", "/atls/inbox", Accept="application/json", Prefer="wait=20")
-            place = next(
-                (f"/atls/{each['session']}" for each in json.loads(body) if each["kind"] == options.kind), None
-            )
+            sessions = [each["session"] for each in json.loads(body) if each["kind"] == options.kind]
+            place = f"/atls/{sessions[0]}" if sessions else None
     program = TlsProgram(options)
 
     came, lock = 0, threading.Lock()

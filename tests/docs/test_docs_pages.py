@@ -57,6 +57,7 @@ SOURCES = (
     "bench",
     "systemd",
     "config",
+    "examples",
 )
 WIDTH = 112
 

@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from demo.process import Process
 from tests.harness.any_endpoint import EXAMPLES, PEERS, PROTOCOLS, Home, OurPeer, Peer, Talk, a_home, meet
+from tests.harness.attackers import until
+from tests.harness.docs_page import read
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 PROGRAMS = {
@@ -116,3 +119,56 @@ async def test_two_of_other_makes_get_each_others_units_octet_for_octet(
     sent, heard = opened.units("sent"), opener.units("heard")
     # What goes towards an end that closes is dropped (docs/carriage.md, Close): here the answer to close_notify.
     assert heard == sent[: len(heard)] and len(heard) >= max(3, len(sent) - 1)
+
+
+@pytest.mark.parametrize("program", ["python", "java"])
+async def test_a_session_that_is_cut_off_is_no_end_in_good_order(home: Home, program: str) -> None:
+    home.runs += 1
+    opened, opener = (end(home, "atls", *which)() for which in (("server", f"{program}-http"), ("client", "ours-coap")))
+    await opened.start(None)
+    await opener.start("http-server")
+    for each in (opened, opener):
+        await each.heard(each.talk.says[PEERS[each.role]][0])
+    opener.process.tell(do="abort", session=0)
+    await until(lambda: opened.process.returncode is not None, 20)
+    assert opened.process.returncode != 0 and "cut off without close_notify" in opened.log
+    await opener.process.stop()
+
+
+@pytest.mark.parametrize("carriage", CARRIAGES)
+async def test_a_relay_says_why_its_open_is_refused(home: Home, carriage: str) -> None:
+    home.runs += 1
+    opener = end(home, "adtls", "client", f"python-{carriage}")()
+    await opener.start("nothing-of-that-name")
+    await until(lambda: opener.process.returncode is not None, 20)
+    assert opener.process.returncode == 1 and "denied" in opener.log.splitlines()[-1]
+
+
+async def test_the_commands_of_the_page(home: Home) -> None:
+    """Two of its blocks, with the hosts and the names of files that there are here."""
+    page = read("write-an-endpoint.md")
+    here = {
+        "https://gateway.example:8443": home.url,
+        "gateway.example:5684": f"127.0.0.1:{home.stack.coaps_port}",
+        "gateway-ca.pem": "link-ca.pem",
+        "client.psk": "phone-link.psk",
+        "--open server": "--open http-server",
+        "-d classes java": f"-d classes {EXAMPLES}/java",
+        **{f" {name}.py": f" {EXAMPLES}/{name}.py" for name in ("relay_http", "relay_coap", "python_program")},
+        **{
+            f" {name}": f" layer0/{name}" for name in ("client.pem", "client.key", "server.pem", "server.key", "ca.pem")
+        },
+    }
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    ends = []
+    for label in ("any-server", "any-client"):
+        text = page.block("sh", label)
+        for name, found in here.items():
+            text = text.replace(name, found)
+        argv = ["env", "-C", str(home.folder), f"PATH={path}", "sh", "-euc", text]
+        ends.append(await Process.start(label, argv, home.folder))
+        if label == "any-server":
+            await until(lambda: "waiting" in ends[0].log.read_text())
+    for end, line in zip(ends, ("this is the client", "this is the server"), strict=True):
+        await until(lambda end=end: end.returncode is not None)
+        assert end.returncode == 0 and f"heard: {line}\n" in end.log.read_text(), end.tail()

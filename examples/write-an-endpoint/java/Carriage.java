@@ -16,7 +16,7 @@ interface Carriage {
     void close() throws Exception;
 
     /** Standard input and output, each unit after its length in four octets; length 0 is the end. */
-    class Pipe implements Carriage {
+    final class Pipe implements Carriage {
         private final BlockingQueue<byte[]> came = new LinkedBlockingQueue<>();
         private final DataOutputStream out = new DataOutputStream(new BufferedOutputStream(System.out));
         private boolean over;

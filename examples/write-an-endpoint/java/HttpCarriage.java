@@ -11,7 +11,7 @@ import java.util.concurrent.*;
 import java.util.regex.*;
 import javax.net.ssl.SSLContext;
 
-class HttpCarriage implements Carriage {
+final class HttpCarriage implements Carriage {
     private final HttpClient client;
     private final String gateway, token, mediaType;
     private final URI place;

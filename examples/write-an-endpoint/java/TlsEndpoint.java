@@ -20,6 +20,9 @@ public class TlsEndpoint {
     static final int LONGEST = 1152; // the gateway's limit for datagrams
     static final int PIECE = 4096; // and for pieces of a stream
 
+    /** Milliseconds to the first repetition in DTLS: each hop repeats what gets lost, and may be slow. */
+    static final long PATIENCE = 9000;
+
     final SSLEngine engine;
     final Carriage carriage;
     final boolean stream;
@@ -54,7 +57,7 @@ public class TlsEndpoint {
 
     void run(String peer, String line, boolean client) throws Exception {
         engine.beginHandshake();
-        long silence = 2000;
+        long silence = PATIENCE;
         while (!closed) {
             drive();
             if (established && !spoken) {

@@ -219,3 +219,26 @@ async def test_a_piece_of_a_stream_that_was_refused_can_come_again(start: Start)
     assert (gap.status, gap.json["expected"]) == (409, n)
     await asyncio.sleep(int(answer.headers["Retry-After"]))
     assert (await phone.sent(session, n, tls_record(seed=n), "atls")).status == 200
+
+
+async def test_a_poll_that_waits_is_answered_with_the_reason_of_the_end(home: Home) -> None:
+    phone, tablet = home.client("phone"), home.client("tablet")
+    listening = asyncio.get_running_loop().create_task(tablet.inbox(Prefer="wait=20"))
+    session = (await phone.opened("tablet")).session
+    await listening
+    reading = asyncio.get_running_loop().create_task(phone.read(session, 0, wait=20))
+    await until(lambda: home.adapter.status()["polls"])
+    assert (await tablet.closed(session)).status == 204
+    answer = await reading
+    assert (answer.status, answer.reason) == (404, "closed")
+
+
+async def test_a_datagram_that_was_refused_has_used_its_number(home: Home) -> None:
+    """It may come again under it, or never: DTLS sends what it lost in another record."""
+    phone = home.client("phone")
+    session = (await phone.opened("lamp")).session
+    assert (await phone.sent(session, 0, record(1153))).reason == "too-large"
+    sending = asyncio.get_running_loop().create_task(phone.sent(session, 1, record()))
+    await until(lambda: home.far.of(Unit))
+    assert [unit.n for unit in home.far.of(Unit)] == [1]
+    assert (await sending).status == 200
