@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,15 @@ from demo.stack import ROOT, Stack, command, free_port, running
 from tests.harness.attackers import until
 
 EXAMPLES = ROOT / "examples" / "write-an-endpoint"
+LIBRARIES = {
+    "mbedtls": ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"],
+    "wolfssl": ["-lwolfssl"],
+    "gnutls": ["-lgnutls"],
+    "pipe": [],
+    "http": ["-lcurl"],
+    "coap": ["-lcoap-3-openssl"],
+}
+"""Of the stacks and of the carriages."""
 POLICY = """\
 layer: 1
 policy-version: 1
@@ -59,6 +69,17 @@ PROTOCOLS = {"atls": "tls1.3", "adtls": "dtls1.2"}
 PEERS = {"client": "server", "server": "client"}
 USERS = {"client": "app", "server": "other"}
 IDENTITIES = {"client": "phone", "server": "tablet"}
+
+
+def build_c(folder: Path, stack: str, carriage: str, *options: str) -> Path:
+    """The program of ``examples/write-an-endpoint/c`` with these two, built without a warning, once."""
+    program = folder / "-".join((stack, carriage, *options))
+    if not program.exists():
+        files = ["endpoint.c", "units.c", f"{stack}.c", f"{carriage}.c"]
+        flags = ["-Wall", "-Wextra", "-Werror", "-O1", *options, "-o", str(program)]
+        libraries = [*LIBRARIES[stack], *LIBRARIES[carriage]]
+        subprocess.run(["gcc", *flags, *files, *libraries], cwd=EXAMPLES / "c", check=True)
+    return program
 
 
 @dataclass

@@ -6,7 +6,6 @@ The programs are those of examples/write-an-endpoint/c (docs/write-an-endpoint.m
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,35 +14,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, meet
+from tests.harness.any_endpoint import PEERS, Home, OurPeer, Peer, Talk, a_home, build_c, meet
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
-SOURCES = EXAMPLES / "c"
-LIBRARIES = {
-    "mbedtls": ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"],
-    "wolfssl": ["-lwolfssl"],
-    "gnutls": ["-lgnutls"],
-    "pipe": [],
-    "curl": ["-lcurl"],
-    "libcoap": ["-lcoap-3-openssl"],
-}
-FILES = {"curl": "http", "libcoap": "coap"}
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """The program of a stack and a carriage, built without a warning."""
-    folder = tmp_path_factory.mktemp("c")
-
-    def built(stack: str, carriage: str) -> Path:
-        program = folder / f"{stack}-{carriage}"
-        if not program.exists():
-            parts = [f"{name}.c" for name in ("endpoint", "units", stack, FILES.get(carriage, carriage))]
-            options = ["-Wall", "-Wextra", "-Werror", "-O1", "-o", str(program)]
-            subprocess.run(["gcc", *options, *parts, *LIBRARIES[stack], *LIBRARIES[carriage]], cwd=SOURCES, check=True)
-        return program
-
-    return built
+    return partial(build_c, tmp_path_factory.mktemp("c"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,7 +30,7 @@ async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
         yield found
 
 
-OWN = FILES
+OWN = {"curl": "http", "libcoap": "coap"}
 """Carriages that a program has built in, and what the policy calls them."""
 
 
@@ -75,10 +53,10 @@ class CPeer(Peer):
         options += ["-e", str(len(talk.says[PEERS[role]])), "-r", str(self.record)]
         opens = [to] if to else []
         if self.way == "curl":
-            return [str(self.build(self.stack, "curl")), *options, home.url, "link-ca.pem", f"{role}.token", *opens]
+            return [str(self.build(self.stack, "http")), *options, home.url, "link-ca.pem", f"{role}.token", *opens]
         if self.way == "libcoap":
             address, (_, key) = home.hop("coap", role)
-            return [str(self.build(self.stack, "libcoap")), *options, *address.split(":"), key, *opens]
+            return [str(self.build(self.stack, "coap")), *options, *address.split(":"), key, *opens]
         program = [str(self.build(self.stack, "pipe")), *options]
         opening = ["--open", to] if to else []
         return [*home.relay(self.carriage, role), "--kind", talk.kind, *opening, "--", *program]
