@@ -6,6 +6,8 @@ The programs are those of examples/write-an-endpoint/c (docs/write-an-endpoint.m
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.harness.any_endpoint import PEERS, Home, OurPeer, Peer, Talk, a_home, build_c, meet
+from demo.process import Process
+from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, build_c, meet
+from tests.harness.attackers import until
+from tests.harness.docs_page import read
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -175,3 +180,34 @@ async def test_a_c_endpoint_that_needs_no_relay_and_ours(
     home: Home, build: Callable[[str, str], Path], kind: str, names: str
 ) -> None:
     await met(home, build, names, kind)
+
+
+async def test_the_commands_of_the_page(home: Home) -> None:
+    """They build a server and a client, and run them, with the hosts and the names of files that there are here."""
+    page = read("write-an-endpoint.md")
+    shutil.copytree(EXAMPLES / "c", home.folder / "c")
+    host, port = home.hop("coap", "client")[0].split(":")
+    here = {
+        "https://gateway.example:8443": home.url,
+        "gateway.example 5684": f"{host} {port}",
+        "gateway-ca.pem": "link-ca.pem",
+        "client.psk server": "phone-link.psk http-server",
+        "apt-get": ": apt-get",
+        **{f" {role}.{end}": f" layer0/{role}.{end}" for role in PEERS for end in ("pem", "key")},
+        " ca.pem": " layer0/ca.pem",
+    }
+
+    def argv(label: str) -> list[str]:
+        text = page.block("sh", label)
+        for name, found in here.items():
+            text = text.replace(name, found)
+        return ["env", "-C", str(home.folder), "sh", "-euc", text]
+
+    subprocess.run(argv("c-build"), check=True)
+    server = await Process.start("c-server", argv("c-server"), home.folder)
+    await until(lambda: "waiting" in server.log.read_text())
+    client = await Process.start("c-client", argv("c-client"), home.folder)
+    for end, line in ((server, "this is the client"), (client, "this is the server")):
+        await until(lambda end=end: end.returncode is not None, 20)  # type: ignore[misc]
+        assert end.returncode == 0, end.tail()
+        assert f"heard: {line}\nended in order\n" in end.log.read_text()
