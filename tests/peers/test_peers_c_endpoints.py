@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography.x509 import DNSName
 
 from demo.process import Process
 from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, build_c, meet
 from tests.harness.attackers import until
 from tests.harness.docs_page import read
+from tests.harness.layer_pair import authority
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -211,3 +213,18 @@ async def test_the_commands_of_the_page(home: Home) -> None:
         await until(lambda end=end: end.returncode is not None, 20)  # type: ignore[misc]
         assert end.returncode == 0, end.tail()
         assert f"heard: {line}\nended in order\n" in end.log.read_text()
+
+
+async def test_wolfssl_with_a_long_certificate_and_a_gateway_that_takes_its_datagrams(
+    tmp_path: Path, build: Callable[[str, str], Path]
+) -> None:
+    """Debian's wolfSSL makes datagrams of 1400 octets; nothing but the gateway's limit can change."""
+    async with a_home(tmp_path / "s", "limits: {max_datagram: 1400}\n") as home:
+        (home.folder / "layer0" / "ca.pem").write_bytes(authority().pem)
+        for role in PEERS:
+            identity = authority().issue(role, DNSName(role), filler=1500)
+            (home.folder / "layer0" / f"{role}.pem").write_bytes(identity.chain)
+            (home.folder / "layer0" / f"{role}.key").write_bytes(identity.key_pem)
+        client, _ = await met(home, build, "wolfssl-curl ours-mqtt", "adtls")
+        assert isinstance(client, CPeer)
+        assert max(len(unit) // 2 for unit in client.units("sent")) == 1400
