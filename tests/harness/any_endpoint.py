@@ -122,7 +122,8 @@ class Home:
 
 
 @asynccontextmanager
-async def a_home(folder: Path) -> AsyncIterator[Home]:
+async def a_home(folder: Path, config: str = "") -> AsyncIterator[Home]:
+    """``config``: more tables of the gateway's config."""
     async with running(folder) as stack:
         (folder / "layer0").mkdir(mode=0o700)
         authority = Authority.make(folder / "layer0")
@@ -144,7 +145,7 @@ async def a_home(folder: Path) -> AsyncIterator[Home]:
         stack.write_policy(POLICY)
         await stack.start_broker(["gateway", *USERS.values()])
         port = free_port()
-        stack.write_config(zigbee=False, extra=HTTP.format(port=port))
+        stack.write_config(zigbee=False, extra=HTTP.format(port=port) + config)
         await stack.start_gateway()
         yield Home(stack, port)
 

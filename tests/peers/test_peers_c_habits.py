@@ -151,6 +151,21 @@ def test_gnutls_gives_each_handshake_message_a_datagram(files: Path, program: Bu
     assert all(max(len(records(unit)) for unit in units) > 1 for units in talk.units.values())
 
 
+def test_mbed_tls_makes_its_datagrams_smaller_when_a_flight_was_lost_twice(files: Path, program: Built) -> None:
+    lost = [f"client {number}" for number in range(1, 20)]
+    talk = Talk(files, program("mbedtls"), program("gnutls"), "-d", lost=lost)
+    assert not talk.done
+    assert max(map(len, talk.units["client"])) > 1000
+    assert len(talk.units["client"][-1]) <= 508 and len(talk.units["client"][-2]) <= 508
+
+
+def test_a_client_of_gnutls_sends_no_change_cipher_spec_in_tls_1_3(files: Path, program: Built) -> None:
+    """It would, in a unit by itself."""
+    talk = Talk(files, program("gnutls"), program("wolfssl"))
+    assert talk.done
+    assert LAST_FLIGHT not in [unit[0] for unit in talk.units["client"]]
+
+
 @pytest.mark.parametrize("stack", STACKS)
 def test_only_a_server_of_wolfssl_asks_for_a_cookie(files: Path, program: Built, stack: str) -> None:
     talk = Talk(files, program("gnutls"), program(stack), "-d")
