@@ -26,18 +26,8 @@ def listening() -> socket.socket:
 
 def start(*options: str) -> subprocess.Popen:
     version = ["-tls1_3"] if stream else ["-dtls1_2", "-mtu", "1152"]  # the gateway's limit
-    credentials = [
-        "-cert",
-        certificate,
-        "-key",
-        key,
-        "-CAfile",
-        trust,
-        "-verify_return_error",
-        "-verify_hostname",
-        peer,
-    ]
-    command = ["openssl", *options, *version, *credentials, "-brief", *more]
+    ours, theirs = ["-cert", certificate, "-key", key], ["-CAfile", trust, "-verify_hostname", peer]
+    command = ["openssl", *options, *version, *ours, *theirs, "-verify_return_error", "-brief", *more]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 

@@ -6,6 +6,7 @@ must come from, the other end's name in its certificate, what to say. The client
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
@@ -33,9 +34,17 @@ if not stream:
 came: queue.Queue[bytes] = queue.Queue()
 
 
+def exactly(size: int) -> bytes:
+    """So many octets of standard input, fewer at its end; without a buffer, which a thread may not leave locked."""
+    octets = b""
+    while len(octets) < size and (more := os.read(0, size - len(octets))):
+        octets += more
+    return octets
+
+
 def read() -> None:
-    while size := int.from_bytes(sys.stdin.buffer.read(4), "big"):
-        came.put(sys.stdin.buffer.read(size))
+    while size := int.from_bytes(exactly(4), "big"):
+        came.put(exactly(size))
     came.put(b"")
 
 
@@ -77,7 +86,7 @@ def until_done(step, *arguments):
             tls.bio_write(unit)
 
 
-threading.Thread(target=read, daemon=False).start()
+threading.Thread(target=read, daemon=True).start()
 until_done(tls.do_handshake)
 names = tls.get_peer_certificate(as_cryptography=True).extensions.get_extension_for_class(SubjectAlternativeName)
 if peer not in names.value.get_values_for_type(DNSName):

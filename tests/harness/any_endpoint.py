@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,15 @@ from demo.stack import ROOT, Stack, command, free_port, running
 from tests.harness.attackers import until
 
 EXAMPLES = ROOT / "examples" / "write-an-endpoint"
+LIBRARIES = {
+    "mbedtls": ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"],
+    "wolfssl": ["-lwolfssl"],
+    "gnutls": ["-lgnutls"],
+    "pipe": [],
+    "http": ["-lcurl"],
+    "coap": ["-lcoap-3-openssl"],
+}
+"""Of the stacks and of the carriages."""
 POLICY = """\
 layer: 1
 policy-version: 1
@@ -61,6 +71,17 @@ USERS = {"client": "app", "server": "other"}
 IDENTITIES = {"client": "phone", "server": "tablet"}
 
 
+def build_c(folder: Path, stack: str, carriage: str, *options: str) -> Path:
+    """The program of ``examples/write-an-endpoint/c`` with these two, built without a warning, once."""
+    program = folder / "-".join((stack, carriage, *options))
+    if not program.exists():
+        files = ["endpoint.c", "units.c", f"{stack}.c", f"{carriage}.c"]
+        flags = ["-Wall", "-Wextra", "-Werror", "-O1", *options, "-o", str(program)]
+        libraries = [*LIBRARIES[stack], *LIBRARIES[carriage]]
+        subprocess.run(["gcc", *flags, *files, *libraries], cwd=EXAMPLES / "c", check=True)
+    return program
+
+
 @dataclass
 class Home:
     """The gateway and its surroundings."""
@@ -101,7 +122,8 @@ class Home:
 
 
 @asynccontextmanager
-async def a_home(folder: Path) -> AsyncIterator[Home]:
+async def a_home(folder: Path, config: str = "") -> AsyncIterator[Home]:
+    """``config``: more tables of the gateway's config."""
     async with running(folder) as stack:
         (folder / "layer0").mkdir(mode=0o700)
         authority = Authority.make(folder / "layer0")
@@ -123,7 +145,7 @@ async def a_home(folder: Path) -> AsyncIterator[Home]:
         stack.write_policy(POLICY)
         await stack.start_broker(["gateway", *USERS.values()])
         port = free_port()
-        stack.write_config(zigbee=False, extra=HTTP.format(port=port))
+        stack.write_config(zigbee=False, extra=HTTP.format(port=port) + config)
         await stack.start_gateway()
         yield Home(stack, port)
 
@@ -160,17 +182,17 @@ class Peer:
 
     async def is_up(self, to: str | None) -> None:
         if to is None:
-            await until(lambda: "waiting\n" in self.log, 20)
+            await until(lambda: "waiting\n" in self.log, 60)
 
     async def heard(self, text: str) -> None:
-        await until(lambda: f"heard: {text}\n" in self.log, 20)
+        await until(lambda: f"heard: {text}\n" in self.log, 60)
 
     async def closes(self) -> None:
         """A client of another make does so when it has heard all."""
 
     async def ends(self) -> None:
         """In good order, with the other end's close_notify if that closed."""
-        await until(lambda: self.process.returncode is not None, 20)
+        await until(lambda: self.process.returncode is not None, 60)
         assert self.process.returncode == 0, self.log
 
     @property

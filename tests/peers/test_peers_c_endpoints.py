@@ -6,6 +6,7 @@ The programs are those of examples/write-an-endpoint/c (docs/write-an-endpoint.m
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -14,36 +15,20 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography.x509 import DNSName
 
-from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, meet
+from demo.process import Process
+from tests.harness.any_endpoint import EXAMPLES, PEERS, Home, OurPeer, Peer, Talk, a_home, build_c, meet
+from tests.harness.attackers import until
+from tests.harness.docs_page import read
+from tests.harness.layer_pair import authority
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
-SOURCES = EXAMPLES / "c"
-LIBRARIES = {
-    "mbedtls": ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"],
-    "wolfssl": ["-lwolfssl"],
-    "gnutls": ["-lgnutls"],
-    "pipe": [],
-    "curl": ["-lcurl"],
-    "libcoap": ["-lcoap-3-openssl"],
-}
-FILES = {"curl": "http", "libcoap": "coap"}
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """The program of a stack and a carriage, built without a warning."""
-    folder = tmp_path_factory.mktemp("c")
-
-    def built(stack: str, carriage: str) -> Path:
-        program = folder / f"{stack}-{carriage}"
-        if not program.exists():
-            parts = [f"{name}.c" for name in ("endpoint", "units", stack, FILES.get(carriage, carriage))]
-            options = ["-Wall", "-Wextra", "-Werror", "-O1", "-o", str(program)]
-            subprocess.run(["gcc", *options, *parts, *LIBRARIES[stack], *LIBRARIES[carriage]], cwd=SOURCES, check=True)
-        return program
-
-    return built
+    return partial(build_c, tmp_path_factory.mktemp("c"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,7 +37,7 @@ async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
         yield found
 
 
-OWN = FILES
+OWN = {"curl": "http", "libcoap": "coap"}
 """Carriages that a program has built in, and what the policy calls them."""
 
 
@@ -75,10 +60,10 @@ class CPeer(Peer):
         options += ["-e", str(len(talk.says[PEERS[role]])), "-r", str(self.record)]
         opens = [to] if to else []
         if self.way == "curl":
-            return [str(self.build(self.stack, "curl")), *options, home.url, "link-ca.pem", f"{role}.token", *opens]
+            return [str(self.build(self.stack, "http")), *options, home.url, "link-ca.pem", f"{role}.token", *opens]
         if self.way == "libcoap":
             address, (_, key) = home.hop("coap", role)
-            return [str(self.build(self.stack, "libcoap")), *options, *address.split(":"), key, *opens]
+            return [str(self.build(self.stack, "coap")), *options, *address.split(":"), key, *opens]
         program = [str(self.build(self.stack, "pipe")), *options]
         opening = ["--open", to] if to else []
         return [*home.relay(self.carriage, role), "--kind", talk.kind, *opening, "--", *program]
@@ -197,3 +182,49 @@ async def test_a_c_endpoint_that_needs_no_relay_and_ours(
     home: Home, build: Callable[[str, str], Path], kind: str, names: str
 ) -> None:
     await met(home, build, names, kind)
+
+
+async def test_the_commands_of_the_page(home: Home) -> None:
+    """They build a server and a client, and run them, with the hosts and the names of files that there are here."""
+    page = read("write-an-endpoint.md")
+    shutil.copytree(EXAMPLES / "c", home.folder / "c")
+    host, port = home.hop("coap", "client")[0].split(":")
+    here = {
+        "https://gateway.example:8443": home.url,
+        "gateway.example 5684": f"{host} {port}",
+        "gateway-ca.pem": "link-ca.pem",
+        "client.psk server": "phone-link.psk http-server",
+        "apt-get": ": apt-get",
+        **{f" {role}.{end}": f" layer0/{role}.{end}" for role in PEERS for end in ("pem", "key")},
+        " ca.pem": " layer0/ca.pem",
+    }
+
+    def argv(label: str) -> list[str]:
+        text = page.block("sh", label)
+        for name, found in here.items():
+            text = text.replace(name, found)
+        return ["env", "-C", str(home.folder), "sh", "-euc", text]
+
+    subprocess.run(argv("c-build"), check=True)
+    server = await Process.start("c-server", argv("c-server"), home.folder)
+    await until(lambda: "waiting" in server.log.read_text())
+    client = await Process.start("c-client", argv("c-client"), home.folder)
+    for end, line in ((server, "this is the client"), (client, "this is the server")):
+        await until(lambda end=end: end.returncode is not None, 20)  # type: ignore[misc]
+        assert end.returncode == 0, end.tail()
+        assert f"heard: {line}\nended in order\n" in end.log.read_text()
+
+
+async def test_wolfssl_with_a_long_certificate_and_a_gateway_that_takes_its_datagrams(
+    tmp_path: Path, build: Callable[[str, str], Path]
+) -> None:
+    """Debian's wolfSSL makes datagrams of 1400 octets; nothing but the gateway's limit can change."""
+    async with a_home(tmp_path / "s", "limits: {max_datagram: 1400}\n") as home:
+        (home.folder / "layer0" / "ca.pem").write_bytes(authority().pem)
+        for role in PEERS:
+            identity = authority().issue(role, DNSName(role), filler=1500)
+            (home.folder / "layer0" / f"{role}.pem").write_bytes(identity.chain)
+            (home.folder / "layer0" / f"{role}.key").write_bytes(identity.key_pem)
+        client, _ = await met(home, build, "wolfssl-curl ours-mqtt", "adtls")
+        assert isinstance(client, CPeer)
+        assert max(len(unit) // 2 for unit in client.units("sent")) == 1400

@@ -13,9 +13,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifndef LONGEST_DATAGRAM
 #define LONGEST_DATAGRAM 1152 /* octets of a DTLS unit that every gateway takes (docs/carriage.md) */
+#endif
 #define LONGEST_PIECE 4096    /* the same of a piece of a TLS stream */
+#ifndef FIRST_TIMEOUT
 #define FIRST_TIMEOUT 9       /* seconds to the first retransmission of a DTLS flight, doubled each time (RFC 7925, 11) */
+#endif
 #define LAST_TIMEOUT 60
 
 struct options {

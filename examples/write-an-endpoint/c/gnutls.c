@@ -7,6 +7,8 @@
 
 #include "endpoint.h"
 
+#define PRIORITIES "NORMAL:%DISABLE_TLS13_COMPAT_MODE" /* no ChangeCipherSpec, which would be a unit by itself */
+
 static gnutls_session_t session;
 static const struct options *ours;
 
@@ -97,8 +99,8 @@ const char *tls_start(const struct options *options)
 
     ours = options;
     must(gnutls_init(&session, flags | GNUTLS_NO_TICKETS), "init"); /* nothing is resumed */
-    must(gnutls_priority_set_direct(session, options->identity[0] ? "NORMAL:-KX-ALL:+ECDHE-PSK:+DHE-PSK"
-                                                                  : "NORMAL:-RSA", NULL), "priorities");
+    must(gnutls_priority_set_direct(session, options->identity[0] ? PRIORITIES ":-KX-ALL:+ECDHE-PSK:+DHE-PSK"
+                                                                  : PRIORITIES ":-RSA", NULL), "priorities");
     if (options->identity[0])
         set_psk();
     else

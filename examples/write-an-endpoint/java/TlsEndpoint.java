@@ -58,7 +58,7 @@ public class TlsEndpoint {
     void run(String peer, String line, boolean client) throws Exception {
         engine.beginHandshake();
         long silence = PATIENCE;
-        while (!closed) {
+        while (true) {
             drive();
             if (established && !spoken) {
                 spoken = true;
@@ -67,18 +67,19 @@ public class TlsEndpoint {
                 ByteBuffer said = ByteBuffer.wrap((line + "\n").getBytes());
                 while (said.hasRemaining()) wrap(said);
             }
+            int end = new String(plain.array(), 0, plain.position()).indexOf("\n");
+            if (end >= 0) {
+                System.err.println("heard: " + new String(plain.array(), 0, end));
+                plain.clear();
+                if (client) break;
+            }
+            if (closed) break;
             byte[] unit = carriage.receive(established ? 60_000 : silence);
             if (unit == null) break;
             if (unit.length > 0) unwrap(unit);
             else if (!stream && !established) {
                 wrap(EMPTY); // the last flight again: in DTLS that is ours to do
                 silence = Math.min(2 * silence, 60_000);
-            }
-            int end = new String(plain.array(), 0, plain.position()).indexOf("\n");
-            if (end >= 0) {
-                System.err.println("heard: " + new String(plain.array(), 0, end));
-                plain.clear();
-                if (client) break;
             }
         }
         if (!client && !closed) throw new SSLException("cut off without close_notify");
