@@ -47,24 +47,34 @@ class Gateway(Protocol):
 class CoapsSession(ReceivingEnd):
     """One session resource of the gateway. ``closing``: our close waits behind units.
 
-    ``retry_for``: seconds after its first refusal in which a unit is still offered again.
+    ``retry_for``: seconds after its first refusal in which a unit is still offered again. ``first``: the number of our
+    first unit here; 1 if the gateway took unit 0 along with the open.
     """
 
-    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float) -> None:
+    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float, first: int = 0) -> None:
         super().__init__(kind, peer)
         self._link = link
         self._name = name
         self._retry_for = retry_for
+        self._first = first
         self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._watching = False
+        self._may_watch = asyncio.Event()
+        self._is_proven = False
         self.closing = False
 
-    def start(self) -> None:
-        """Begin to observe and to send."""
-        self._link.spawn(self.watch())
+    def start(self, unit: atls.ReceivedUnit | None = None) -> None:
+        """Begin to send, and to observe. ``unit`` came with the answer to the open. As long as the handshake goes on
+        so, each answer with a unit, we don't observe: the unit would come again as the first notification, since only
+        our next one acknowledges it."""
+        if unit is None:
+            self._may_watch.set()
         self._worker = self._link.spawn(self._work())
+        self._link.spawn(self.watch())
+        if unit is not None:
+            self.received(unit)
 
     def send(self, units: Iterable[bytes]) -> None:
         if self.over or self.closing:
@@ -78,6 +88,9 @@ class CoapsSession(ReceivingEnd):
         if not self.over:
             self.closing = True
             self._wake.set()
+
+    def proven(self) -> None:
+        self._is_proven = True
 
     # Ends
 
@@ -113,6 +126,7 @@ class CoapsSession(ReceivingEnd):
         if self._watching:
             return
         self._watching = True
+        await self._may_watch.wait()
         try:
             while not self.over:
                 pause = await self._observe()
@@ -154,14 +168,15 @@ class CoapsSession(ReceivingEnd):
             if answer.reason not in LATER:  # else the observation is over, and taken up again
                 self._refused(answer.reason)
         elif answer is not None:
-            self._received(answer)
+            self.received(answer)
 
     def _unobserved(self, reason: FailureReason) -> None:
         _LOG.debug("observation ended: %s", reason.value)
         if reason is not FailureReason.CLOSED and not self.over:  # a new association observes by itself
             self._link.spawn(self.watch())
 
-    def _received(self, unit: atls.ReceivedUnit) -> None:
+    def received(self, unit: atls.ReceivedUnit) -> None:
+        """A unit of the other side came, by notification or in an answer."""
         if unit.kind != self._kind:
             _LOG.warning("a unit of another kind than its session")
             return
@@ -173,20 +188,40 @@ class CoapsSession(ReceivingEnd):
 
     async def _work(self) -> None:
         """Send what waits, one unit at a time so that order holds, then the close behind it."""
-        n = 0
+        n = self._first
         while not self.over:
             if self._waiting:
-                await self._send_unit(n, self._waiting.popleft())
+                was_proven = self._is_proven
+                brought = await self._send_unit(n, self._waiting.popleft())
                 n += 1
+                if was_proven or not brought:
+                    self._may_watch.set()
             elif self.closing:
                 self._link.close_soon(self._name)
                 self.over = True
                 self._stop()
+            elif not self._may_watch.is_set():
+                if not await self._fetch():
+                    self._may_watch.set()
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def _send_unit(self, n: int, unit: bytes) -> None:
+    async def _fetch(self) -> bool:
+        """The next unit of a flight of which a part came in an answer; asking for it acknowledges that part. Whether it
+        was there; what else the answer may say, the observation finds out."""
+        try:
+            answer = atls.read_unit(await self._link.request(atls.read_request(self._name, self._order.expected)))
+        except (TransportError, PeerError):
+            return False
+        if not isinstance(answer, atls.ReceivedUnit):
+            return False
+        expected = self._order.expected
+        self.received(answer)
+        return self._order.expected > expected
+
+    async def _send_unit(self, n: int, unit: bytes) -> bool:
+        """Whether a unit of the other side came in the answer."""
         request = atls.send_request(self._name, n, self._kind, unit)
         loop = asyncio.get_running_loop()
         deadline: float | None = None
@@ -195,11 +230,11 @@ class CoapsSession(ReceivingEnd):
                 answer = atls.read_unit(await self._link.request(request))
             except (TransportError, PeerError) as error:
                 self._lost(n, str(error))
-                return
+                return False
             if not isinstance(answer, atls.SessionRefused):
                 if answer is not None:
-                    self._received(answer)
-                return
+                    self.received(answer)
+                return answer is not None
             if answer.reason in LATER:
                 deadline = deadline or loop.time() + self._retry_for
                 pause = float(answer.retry_after or RETRY_PAUSE)
@@ -208,9 +243,10 @@ class CoapsSession(ReceivingEnd):
                     continue
             elif answer.reason not in LOST:
                 self._refused(answer.reason)
-                return
+                return False
             self._lost(n, answer.reason)
-            return
+            return False
+        return False
 
     def _lost(self, n: int, reason: str) -> None:
         self.report_loss(n, reason)

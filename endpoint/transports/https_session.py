@@ -62,7 +62,8 @@ class Server(Protocol):
 class HttpsSession(ReceivingEnd):
     """``place``: where units go: the session's own if ``is_open``, else the service's. ``ours``: we opened it, and
     speak first. ``trusted``: how the first hop was judged when it began. ``retry_for``: seconds after its first refusal
-    in which a unit is still offered again, and the longest pause between polls, whatever the server asks for."""
+    in which a unit is still offered again, and the longest pause between polls, whatever the server asks for.
+    ``first``: the number of our first unit here; 1 if the gateway took unit 0 along with the open."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class HttpsSession(ReceivingEnd):
         ours: bool,
         trusted: bool,
         retry_for: float,
+        first: int = 0,
     ) -> None:
         super().__init__(kind, peer)
         self.place = place
@@ -84,7 +86,7 @@ class HttpsSession(ReceivingEnd):
         self._retry_for = retry_for
         self._is_open = is_open
         self._ours = ours
-        self._n = 0
+        self._n = first
         self._has_place = is_open
         self._nonce = secrets.token_hex(16)
         self._cookie: str | None = None
@@ -171,11 +173,13 @@ class HttpsSession(ReceivingEnd):
                 await asyncio.sleep(min(answer.retry_after or RETRY_PAUSE, self._retry_for))
                 continue
             if answer is not None:
-                self._received(answer)
+                self.received(answer)
+                await asyncio.sleep(0)  # what we say to it goes first, on the connection that is free now
             if n == self._order.expected and loop.time() < began + SOON:
                 await asyncio.sleep(RETRY_PAUSE)
 
-    def _received(self, unit: atls.ReceivedUnit) -> None:
+    def received(self, unit: atls.ReceivedUnit) -> None:
+        """A unit of the other side came in an answer."""
         if unit.kind != self._kind:
             self.broken("a unit of another kind than its session")
             return
@@ -228,7 +232,7 @@ class HttpsSession(ReceivingEnd):
                 self._posting = False
             if not isinstance(answer, atls.SessionRefused):
                 if answer is not None:
-                    self._received(answer)
+                    self.received(answer)
                 return
             if answer.reason in LATER:
                 deadline = deadline or loop.time() + self._retry_for
