@@ -70,14 +70,14 @@ class Authority:
         return cls(directory, path, key, subject)
 
     def issue(self, name: str, more: Sequence[str] = ()) -> Leaf:
-        """A certificate with its key for these DNS names; for ``gateway`` also for localhost and loopback."""
+        """A certificate with its key for these DNS names; of gateway and service also for localhost."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [
             *(x509.DNSName(each) for each in (name, *more)),
             *(
                 [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-                if name == "gateway"
+                if name in ("gateway", "service")
                 else []
             ),
         ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adapters.http.south_listener import ListenAddress
     from adapters.http.south_tls import ServerTls
 
+_FIRST_CERTIFICATE = "docs/http.md says how to make a certificate"
 _FIRST_TOKEN = "docs/http.md says how to make a token"  # noqa: S105 - no token
 
 
@@ -145,4 +146,5 @@ def _at(key: str, files: dict[str, Path]) -> Iterator[None]:
         yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
-        raise ConfigError(named, str(error)) from None
+        remedied = named in ("certificate_file", "key_file")
+        raise ConfigError(named, with_remedy(error, _FIRST_CERTIFICATE) if remedied else str(error)) from None

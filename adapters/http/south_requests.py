@@ -86,7 +86,7 @@ class Requests:
             return _closing(refusal("internal"))
         finally:
             connection.at_work -= 1
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = self._now()
 
     async def _handle(self, request: web.BaseRequest, connection: HttpConnection) -> web.StreamResponse:
         fields = lower(request.headers.items())
@@ -188,13 +188,17 @@ class Requests:
                 raise _BodyError(HttpResponse(417, (no_store(),)))
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0
+        content = request.content
         parts = bytearray()
         try:
-            async with asyncio.timeout(self._body_within):
-                async for part in request.content.iter_any():
-                    parts += part
-                    if len(parts) > self._max_body:
-                        raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
+            if content.is_eof():  # it came with its head, as a unit does
+                parts += content.read_nowait()
+            else:
+                async with asyncio.timeout(self._body_within):
+                    while not content.at_eof() and len(parts) <= self._max_body:
+                        parts += await content.readany()
+            if len(parts) > self._max_body:
+                raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
         except TimeoutError:
             raise _BodyError(HttpResponse(408, (no_store(),))) from None
         except (web.PayloadAccessError, web.RequestPayloadError):

@@ -1,25 +1,21 @@
 """One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource.
 
-States: *live* from ``start`` on; ``close`` moves it to *closing*, in which the queued units still go; when they are
-through, the close goes to the gateway and moves it to *over*. The gateway's word that it has no such session
-(``ended``), and a fault after which the session can't go on (``broken``, which closes it at the gateway), move it to
-*over* at once, with one ``Callbacks.ended``. A lost association moves nothing: the link connects again, then ``watch``
-observes the session again and requests are repeated.
+States: those of ``sending_end``. A lost association moves nothing: the link connects again, then ``watch`` observes the
+session again and requests are repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from carriage.coap import atls_client as atls
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.observation import Observation
-from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_PAUSE, Kind
-from endpoint.transports.receiving_end import ReceivingEnd
+from endpoint.transports.gateway_link import LATER, LOST, RETRY_PAUSE, Kind
+from endpoint.transports.sending_end import SendingEnd
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -44,80 +40,48 @@ class Gateway(Protocol):
     def forget(self, name: str) -> None: ...
 
 
-class CoapsSession(ReceivingEnd):
-    """One session resource of the gateway. ``closing``: our close waits behind units.
+class CoapsSession(SendingEnd):
+    """One session resource of the gateway.
 
-    ``retry_for``: seconds after its first refusal in which a unit is still offered again. ``first``: the number of our
-    first unit here; 1 if the gateway took unit 0 along with the open.
+    It is observed at once, unless the answer to the open brought a unit. As long as the handshake goes on so, each
+    answer with a unit, an observation would only bring that unit again, since our next one acknowledges it.
     """
 
     def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float, first: int = 0) -> None:
-        super().__init__(kind, peer)
+        super().__init__(kind, peer, "gateway", retry_for, first)
         self._link = link
         self._name = name
-        self._retry_for = retry_for
-        self._first = first
-        self._waiting: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
         self._watching = False
-        self._may_watch = asyncio.Event()
+        self._may_watch = True
         self._is_proven = False
-        self.closing = False
+        self._pause = asyncio.Event()
+        """What holds the observation back is to be looked at."""
 
     def start(self, unit: atls.ReceivedUnit | None = None) -> None:
-        """Begin to send, and to observe. ``unit`` came with the answer to the open. As long as the handshake goes on
-        so, each answer with a unit, we don't observe: the unit would come again as the first notification, since only
-        our next one acknowledges it."""
-        if unit is None:
-            self._may_watch.set()
-        self._worker = self._link.spawn(self._work())
+        """Begin to send and to observe. ``unit`` came with the answer to the open."""
+        self._may_watch = unit is None
+        self._tasks.append(self._link.spawn(self._work()))
         self._link.spawn(self.watch())
         if unit is not None:
             self.received(unit)
 
-    def send(self, units: Iterable[bytes]) -> None:
-        if self.over or self.closing:
-            return
-        self._waiting.extend(units)
-        if len(self._waiting) > MAX_QUEUED_UNITS:
-            self.broken("too many units wait for the gateway")
-        self._wake.set()
-
-    def close(self) -> None:
-        if not self.over:
-            self.closing = True
-            self._wake.set()
-
     def proven(self) -> None:
         self._is_proven = True
 
-    # Ends
+    def _will_send(self) -> None:
+        if not self._waiting:
+            self._pause.set()
 
-    def ended(self, reason: str) -> None:
-        """The gateway has no such session any longer."""
-        self._stop()
-        self.report_end(reason)
+    def _leave(self) -> None:
+        self._link.close_soon(self._name)
 
-    def _refused(self, reason: str) -> None:
-        if reason in GONE:
-            self.ended(reason)
-        else:
-            self.broken(reason)
-
-    def broken(self, reason: str) -> None:
-        """It can't go on: the gateway is to know."""
-        if not self.over:
-            self._link.close_soon(self._name)
-            self.ended(reason)
-
-    def _stop(self) -> None:
+    def _forget(self) -> None:
+        self._now_watch()
         self._link.forget(self._name)
-        self._waiting.clear()
-        self.closing = False
-        if self._worker is not None and self._worker is not asyncio.current_task():
-            self._worker.cancel()
-        self._wake.set()
+
+    def _now_watch(self) -> None:
+        self._may_watch = True
+        self._pause.set()
 
     # Down
 
@@ -126,8 +90,11 @@ class CoapsSession(ReceivingEnd):
         if self._watching:
             return
         self._watching = True
-        await self._may_watch.wait()
         try:
+            while not self._may_watch:
+                await self._pause.wait()
+                self._pause.clear()
+                await self._read_on()
             while not self.over:
                 pause = await self._observe()
                 if pause is None:
@@ -184,71 +151,52 @@ class CoapsSession(ReceivingEnd):
         if fault is not None:
             self.broken(fault)
 
+    async def _read_on(self) -> None:
+        """If we have nothing to say, of the other side's flight a part may have come in an answer: ask for the next
+        unit, which acknowledges that part. What else the answer may say, the observation finds out."""
+        if self._may_watch or self._waiting:
+            return
+        self._may_watch = True
+        expected = self._order.expected
+        try:
+            answer = atls.read_unit(await self._link.request(atls.read_request(self._name, expected)))
+        except (TransportError, PeerError):
+            return
+        if isinstance(answer, atls.ReceivedUnit) and not self.over:
+            self.received(answer)
+            self._may_watch = self._end is not None or self._order.expected == expected
+            self._pause.set()
+
     # Up
 
-    async def _work(self) -> None:
-        """Send what waits, one unit at a time so that order holds, then the close behind it."""
-        n = self._first
-        while not self.over:
-            if self._waiting:
-                was_proven = self._is_proven
-                brought = await self._send_unit(n, self._waiting.popleft())
-                n += 1
-                if was_proven or not brought:
-                    self._may_watch.set()
-            elif self.closing:
-                self._link.close_soon(self._name)
-                self.over = True
-                self._stop()
-            elif not self._may_watch.is_set():
-                if not await self._fetch():
-                    self._may_watch.set()
-            else:
-                self._wake.clear()
-                await self._wake.wait()
-
-    async def _fetch(self) -> bool:
-        """The next unit of a flight of which a part came in an answer; asking for it acknowledges that part. Whether it
-        was there; what else the answer may say, the observation finds out."""
-        try:
-            answer = atls.read_unit(await self._link.request(atls.read_request(self._name, self._order.expected)))
-        except (TransportError, PeerError):
-            return False
-        if not isinstance(answer, atls.ReceivedUnit):
-            return False
-        expected = self._order.expected
-        self.received(answer)
-        return self._order.expected > expected
-
-    async def _send_unit(self, n: int, unit: bytes) -> bool:
-        """Whether a unit of the other side came in the answer."""
-        request = atls.send_request(self._name, n, self._kind, unit)
-        loop = asyncio.get_running_loop()
+    async def _send_unit(self, unit: bytes) -> None:
+        request = atls.send_request(self._name, self._n, self._kind, unit)
         deadline: float | None = None
+        was_proven = self._is_proven
         while not self.over:
             try:
                 answer = atls.read_unit(await self._link.request(request))
             except (TransportError, PeerError) as error:
-                self._lost(n, str(error))
-                return False
+                self._lost(str(error))
+                return
             if not isinstance(answer, atls.SessionRefused):
                 if answer is not None:
                     self.received(answer)
-                return answer is not None
+                if was_proven or answer is None:
+                    self._now_watch()
+                return
             if answer.reason in LATER:
-                deadline = deadline or loop.time() + self._retry_for
-                pause = float(answer.retry_after or RETRY_PAUSE)
-                if loop.time() + pause <= deadline:
-                    await asyncio.sleep(pause)
+                deadline = await self._later(deadline, answer.retry_after)
+                if deadline is not None:
                     continue
             elif answer.reason not in LOST:
                 self._refused(answer.reason)
-                return False
-            self._lost(n, answer.reason)
-            return False
-        return False
+                return
+            self._lost(answer.reason)
+            return
 
-    def _lost(self, n: int, reason: str) -> None:
-        self.report_loss(n, reason)
+    def _lost(self, reason: str) -> None:
+        self._now_watch()
+        self.report_loss(self._n, reason)
         if self._kind == "atls":
-            self.broken(f"unit {n} was lost: {reason}")
+            self.broken(f"unit {self._n} was lost: {reason}")

@@ -311,11 +311,10 @@ class ListeningService(ServiceLink):
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
         connections = ServiceListener(self._on_request, most=self._most)
-        listening = await connections.listen(*self._where, self._context)
+        await connections.listen(*self._where, self._context)
         try:
             await super().run(ready, incoming)
         finally:
-            listening.close()
             await connections.end()
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import subprocess
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.harness.gateway_in_loop import record
+from tests.harness.gateway_in_loop import record, until
 from tests.harness.http_gateway import POLICY, TOKENS, Home, Start
 from tests.harness.layer_pair import Authority
 
@@ -96,6 +98,17 @@ async def test_tls_1_1_is_refused_and_1_2_is_not(home: Home) -> None:
         command = ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{home.port}"]
         done = await asyncio.to_thread(subprocess.run, command, input=b"", capture_output=True, timeout=10)
         assert (done.returncode != 0) == bool(ending), (version, done.stderr)
+
+
+async def test_a_client_that_leaves_in_the_handshake_is_no_warning(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Chromium does, once, when it is asked for a certificate: it comes again when its user has chosen."""
+    caplog.set_level("INFO")
+    with socket.create_connection(("127.0.0.1", home.port)) as leaving:
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await until(lambda: "left in the TLS handshake" in caplog.text)
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
 
 
 async def test_curl_comes_in(home: Home) -> None:
