@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,12 +69,12 @@ class Authority:
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(directory, path, key, subject)
 
-    def issue(self, name: str) -> Leaf:
-        """A certificate for ``name`` with its own key; of gateway and service also for ``localhost`` and loopback."""
+    def issue(self, name: str, more: Sequence[str] = ()) -> Leaf:
+        """A certificate with its key for these DNS names; of gateway and service also for localhost."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [
-            x509.DNSName(name),
+            *(x509.DNSName(each) for each in (name, *more)),
             *(
                 [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
                 if name in ("gateway", "service")

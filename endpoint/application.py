@@ -184,14 +184,18 @@ class Application:
         self._tasks.create_task(self._ask(to), name="open")
 
     async def _ask(self, to: str) -> None:
+        session = self._session_as(Role.CLIENT)
+        session.start(self._loop.time())
+        units = session.units_to_send()
         try:
-            carriage = await self._link.open(to, self._policy.kind)
+            carriage = await self._link.open(to, self._policy.kind, units[0] if units else b"")
         except TransportError as error:
             self._opening -= 1
             self._refused(to, str(error))
             return
         self._opening -= 1
-        self._begin(carriage, Role.CLIENT)
+        carriage.send(units[1:])
+        self._begin(carriage, session, ours=True)
 
     def _open_lazily(self, to: str) -> None:
         """Begin the session at once, and ask for its carriage when its hello is there: layer 0 before layer 1."""
@@ -234,22 +238,24 @@ class Application:
         elif self._done.is_set():
             reason = "leaving"
         if reason is None:
-            self._begin(carriage, Role.SERVER)
+            self._begin(carriage, self._session_as(Role.SERVER), ours=False)
         else:
             self._report("refused", to=carriage.peer, reason=reason)
             carriage.close()
 
-    def _begin(self, carriage: CarriageSession, role: Role) -> None:
+    def _session_as(self, role: Role) -> EndpointSession:
+        return EndpointSession(role, self._policy, random=self._random.random)
+
+    def _begin(self, carriage: CarriageSession, session: EndpointSession, *, ours: bool) -> None:
         number = self._count
         self._count += 1
-        session = EndpointSession(role, self._policy, random=self._random.random)
         runner = Runner(session, carriage, lambda event: self._on_event(number, event))
         messages = Messages(
             runner,
             raw=self._policy.application == "raw",
             sent=lambda data, began, status: self._on_sent(number, data, began, status),
         )
-        self._live[number] = _Live(number, runner, messages, ours=role is Role.CLIENT)
+        self._live[number] = _Live(number, runner, messages, ours=ours)
         runner.start()
 
     def _on_event(self, number: int, event: SessionEvent) -> None:

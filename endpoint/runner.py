@@ -24,8 +24,9 @@ class Runner:
         self._over = False
 
     def start(self) -> None:
-        """Begin the handshake."""
-        self.session.start(self._loop.time())
+        """Begin the handshake, or go on with it."""
+        if not self.session.started:
+            self.session.start(self._loop.time())
         self.carriage.attach(Callbacks(unit=self._on_unit, lost=self._on_lost, ended=self._on_ended))
         self.pump()
 

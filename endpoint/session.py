@@ -84,6 +84,7 @@ class EndpointSession:
         self._unheard = self._datagrams
         self._why: str | None = None
         self._ended = False
+        self.started = False
 
     @property
     def info(self) -> AssociationInfo | None:
@@ -95,6 +96,7 @@ class EndpointSession:
         return self._ended
 
     def start(self, now: float) -> None:
+        self.started = True
         self._association.start(now)
         self._pump(now)
 

@@ -38,8 +38,8 @@ class Questions:
         self._arrivals = arrivals
         self._task: asyncio.Task[None] | None = None
         self._asking = False
-        self._repeated = False
-        """The last answer had a unit that had come before."""
+        self._wanted = 0
+        """The number of the unit that was asked for last."""
 
     @property
     def going_on(self) -> bool:
@@ -102,7 +102,8 @@ class Questions:
     async def _question(self, client: ServiceClient, wait: int) -> Answered | Failed:
         end = self._end
         target = end.location if end.location is not None else client.service.path
-        request = read_request(target, self._arrivals.next_in, wait or None)
+        self._wanted = self._arrivals.next_in
+        request = read_request(target, self._wanted, wait or None)
         self._asking = True
         try:
             return await client.ask(request, end.cookies, again=end.numbers, wait=wait, wanted=lambda: not end.over)
@@ -139,8 +140,8 @@ class Questions:
             if found.n is not None and not end.numbers:
                 end.numbers = True
                 self._home.changed()
-            before, self._repeated = self._repeated, not arrivals.take(found)
-            return not (before and self._repeated)  # one that crossed the answer to our own unit is no reason to pause
+            crossed = arrivals.next_in > self._wanted  # what was asked for came in the answer to our own unit
+            return arrivals.take(found) or crossed
         if arrivals.ahead and end.is_stream:
             end.give_up(Reason.BROKEN, MISSING)
         arrivals.ahead = 0

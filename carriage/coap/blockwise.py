@@ -77,10 +77,10 @@ def body_key(code: int, options: Options) -> Key:
     return code, tuple(option for option in options if option[0] not in _NOT_IN_KEY and option[0] & 0x1E != 0x1C)
 
 
-# Header, token, marker, and the options that a transfer adds at the most: Block1 and Size1 (client); Observe, ETag,
-# Block1, Block2 and Size2 (server, whose clients choose tokens of up to 8 octets).
+# Header, token, marker, and the options that a transfer adds at the most: Block1 and Size1 (client); ETag, Block2,
+# Size2, and Observe or Block1 (server, whose clients choose tokens of up to 8 octets).
 IN_REQUESTS: Final = 24
-IN_RESPONSES: Final = 40
+IN_RESPONSES: Final = 30
 _SURELY_FITS: Final = 256  # octets of body that need no look at the options
 
 

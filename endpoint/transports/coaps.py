@@ -215,27 +215,34 @@ class CoapsLink:
 
     # Sessions that we open and close
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
         if not is_alias(to):
             raise TransportError("no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ -", transient=False)
         if len(self._sessions) >= self._limits.max_sessions:
             raise TransportError("too many sessions", transient=True)
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # One request and so one nonce, however often it is repeated.
-        self.spawn(self._ask(atls.open_request(to, secrets.token_hex(16), kind, b""), answer))
+        answer: asyncio.Future[tuple[atls.Opened, bytes]] = asyncio.get_running_loop().create_future()
+        self.spawn(self._ask(to, kind, first, answer))
         try:
             async with asyncio.timeout(self._limits.open_for):
-                name = await answer
+                opened, taken = await answer
         except TimeoutError:
             raise TransportError("no answer from the gateway", transient=True) from None
-        return self._add(name, kind, to)
+        session = self._add(opened.session, kind, to, 1 if taken else 0, opened.unit)
+        if first and not taken:
+            session.send((first,))
+        return session
 
-    async def _ask(self, request: Request, answer: asyncio.Future[str]) -> None:
-        """Ask for a session, for longer than a caller waits: one that no caller takes is closed."""
+    async def _ask(self, to: str, kind: Kind, first: bytes, answer: asyncio.Future[tuple[atls.Opened, bytes]]) -> None:
+        """Ask for a session, for longer than a caller waits: one that no caller takes is closed. With the session,
+        ``answer`` gets the unit that the gateway took along with the open."""
+        nonce = secrets.token_hex(16)  # one, however often the open is repeated
         refusal: TransportError
         try:
             async with asyncio.timeout(2 * self._limits.open_for):
-                opened = atls.read_opened(await self.request(request))
+                opened = atls.read_opened(await self.request(atls.open_request(to, nonce, kind, first)))
+                if first and isinstance(opened, atls.SessionRefused):
+                    first = b""  # what was refused may be the unit: then the same open is granted without it
+                    opened = atls.read_opened(await self.request(atls.open_request(to, nonce, kind, first)))
         except TimeoutError:
             return
         except (TransportError, PeerError) as error:
@@ -245,15 +252,17 @@ class CoapsLink:
                 if answer.done():
                     self.close_soon(opened.session)
                 else:
-                    answer.set_result(opened.session)
+                    answer.set_result((opened, first))
                 return
             refusal = TransportError(opened.reason, transient=opened.retry_after is not None)
         if not answer.done():
             answer.set_exception(refusal)
 
-    def _add(self, name: str, kind: Kind, peer: str) -> CoapsSession:
-        session = self._sessions[name] = CoapsSession(self, name, kind, peer, self._limits.retry_for)
-        session.start()
+    def _add(
+        self, name: str, kind: Kind, peer: str, first: int = 0, unit: atls.ReceivedUnit | None = None
+    ) -> CoapsSession:
+        session = self._sessions[name] = CoapsSession(self, name, kind, peer, self._limits.retry_for, first)
+        session.start(unit)
         return session
 
     def forget(self, name: str) -> None:

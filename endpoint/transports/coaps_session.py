@@ -41,24 +41,47 @@ class Gateway(Protocol):
 
 
 class CoapsSession(SendingEnd):
-    """One session resource of the gateway."""
+    """One session resource of the gateway.
 
-    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float) -> None:
-        super().__init__(kind, peer, "gateway", retry_for)
+    It is observed at once, unless the answer to the open brought a unit. As long as the handshake goes on so, each
+    answer with a unit, an observation would only bring that unit again, since our next one acknowledges it.
+    """
+
+    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float, first: int = 0) -> None:
+        super().__init__(kind, peer, "gateway", retry_for, first)
         self._link = link
         self._name = name
         self._watching = False
+        self._may_watch = True
+        self._is_proven = False
+        self._pause = asyncio.Event()
+        """What holds the observation back is to be looked at."""
 
-    def start(self) -> None:
-        """Begin to observe and to send."""
-        self._link.spawn(self.watch())
+    def start(self, unit: atls.ReceivedUnit | None = None) -> None:
+        """Begin to send and to observe. ``unit`` came with the answer to the open."""
+        self._may_watch = unit is None
         self._tasks.append(self._link.spawn(self._work()))
+        self._link.spawn(self.watch())
+        if unit is not None:
+            self.received(unit)
+
+    def proven(self) -> None:
+        self._is_proven = True
+
+    def _will_send(self) -> None:
+        if not self._waiting:
+            self._pause.set()
 
     def _leave(self) -> None:
         self._link.close_soon(self._name)
 
     def _forget(self) -> None:
+        self._now_watch()
         self._link.forget(self._name)
+
+    def _now_watch(self) -> None:
+        self._may_watch = True
+        self._pause.set()
 
     # Down
 
@@ -68,6 +91,10 @@ class CoapsSession(SendingEnd):
             return
         self._watching = True
         try:
+            while not self._may_watch:
+                await self._pause.wait()
+                self._pause.clear()
+                await self._read_on()
             while not self.over:
                 pause = await self._observe()
                 if pause is None:
@@ -108,14 +135,15 @@ class CoapsSession(SendingEnd):
             if answer.reason not in LATER:  # else the observation is over, and taken up again
                 self._refused(answer.reason)
         elif answer is not None:
-            self._received(answer)
+            self.received(answer)
 
     def _unobserved(self, reason: FailureReason) -> None:
         _LOG.debug("observation ended: %s", reason.value)
         if reason is not FailureReason.CLOSED and not self.over:  # a new association observes by itself
             self._link.spawn(self.watch())
 
-    def _received(self, unit: atls.ReceivedUnit) -> None:
+    def received(self, unit: atls.ReceivedUnit) -> None:
+        """A unit of the other side came, by notification or in an answer."""
         if unit.kind != self._kind:
             _LOG.warning("a unit of another kind than its session")
             return
@@ -123,11 +151,28 @@ class CoapsSession(SendingEnd):
         if fault is not None:
             self.broken(fault)
 
+    async def _read_on(self) -> None:
+        """If we have nothing to say, of the other side's flight a part may have come in an answer: ask for the next
+        unit, which acknowledges that part. What else the answer may say, the observation finds out."""
+        if self._may_watch or self._waiting:
+            return
+        self._may_watch = True
+        expected = self._order.expected
+        try:
+            answer = atls.read_unit(await self._link.request(atls.read_request(self._name, expected)))
+        except (TransportError, PeerError):
+            return
+        if isinstance(answer, atls.ReceivedUnit) and not self.over:
+            self.received(answer)
+            self._may_watch = self._end is not None or self._order.expected == expected
+            self._pause.set()
+
     # Up
 
     async def _send_unit(self, unit: bytes) -> None:
         request = atls.send_request(self._name, self._n, self._kind, unit)
         deadline: float | None = None
+        was_proven = self._is_proven
         while not self.over:
             try:
                 answer = atls.read_unit(await self._link.request(request))
@@ -136,7 +181,9 @@ class CoapsSession(SendingEnd):
                 return
             if not isinstance(answer, atls.SessionRefused):
                 if answer is not None:
-                    self._received(answer)
+                    self.received(answer)
+                if was_proven or answer is None:
+                    self._now_watch()
                 return
             if answer.reason in LATER:
                 deadline = await self._later(deadline, answer.retry_after)
@@ -149,6 +196,7 @@ class CoapsSession(SendingEnd):
             return
 
     def _lost(self, reason: str) -> None:
+        self._now_watch()
         self.report_loss(self._n, reason)
         if self._kind == "atls":
             self.broken(f"unit {self._n} was lost: {reason}")

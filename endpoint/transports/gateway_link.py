@@ -70,9 +70,10 @@ class GatewayLink(Protocol):
         """Connect and stay connected until cancelled. ``ready`` is called once; ``incoming`` for each session that
         the gateway opens towards us. Raises TransportError if trying again can't help."""
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
-        """Ask the gateway for a session with its resource ``to``; within 30 s. TransportError with the reason when
-        refused or not answered."""
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
+        """Ask the gateway for a session with its resource ``to``; within 30 s. ``first``: our unit 0, if it is there
+        already; it goes along with the open if the carriage can carry it so, which saves a round trip, else behind it.
+        TransportError with the reason when refused or not answered."""
 
     async def drain(self) -> None:
         """Wait until the gateway knows of every session that was closed. The caller sets the limit."""

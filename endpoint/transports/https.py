@@ -208,7 +208,7 @@ class HttpsLink:
 
     # Sessions that we open and close
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
         if not is_alias(to):
             raise TransportError("no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ -", transient=False)
         if len(self._sessions) >= self._limits.max_sessions:
@@ -218,13 +218,18 @@ class HttpsLink:
         if self._place.target is not None:  # the target is implied, and the first unit opens
             if self._ignores:
                 await self.request(HttpRequest("GET", self._place.target, ()), trusted=None)  # judges
-            return self._add(self._place.target, kind, to, is_open=False, ours=True)
-        nonce = secrets.token_hex(16)
-        request = atls.send_request(atls.open_target(to, nonce), 0, kind, b"")
+            session = self._add(self._place.target, kind, to, is_open=False, ours=True)
+            if first:
+                session.send((first,))
+            return session
+        target = atls.open_target(to, secrets.token_hex(16))
         try:
             async with asyncio.timeout(self._limits.open_for):
-                response = await self.request(request, trusted=None)
-                opened = atls.read_opened(self._place.origin + request.target, response)
+                opened = await self._ask_for_session(target, kind, first)
+                taken = bool(first)
+                if taken and isinstance(opened, atls.SessionRefused):
+                    taken = False  # what was refused may be the unit: then the same open is granted without it
+                    opened = await self._ask_for_session(target, kind, b"")
         except TimeoutError:
             raise TransportError("no answer from the gateway", transient=True) from None
         except PeerError as error:
@@ -233,9 +238,18 @@ class HttpsLink:
             raise TransportError(opened.reason, transient=opened.retry_after is not None)
         if opened.location is None:
             raise TransportError("the gateway names no place for the session", transient=False)
-        return self._add(opened.location, kind, to, is_open=True, ours=True)
+        session = self._add(opened.location, kind, to, is_open=True, ours=True, first=1 if taken else 0)
+        if first and not taken:
+            session.send((first,))
+        if opened.unit is not None:
+            session.received(opened.unit)
+        return session
 
-    def _add(self, place: str, kind: Kind, peer: str, *, is_open: bool, ours: bool) -> HttpsSession:
+    async def _ask_for_session(self, target: str, kind: Kind, unit: bytes) -> atls.Opened | atls.SessionRefused:
+        response = await self.request(atls.send_request(target, 0, kind, unit), trusted=None)
+        return atls.read_opened(self._place.origin + target, response)
+
+    def _add(self, place: str, kind: Kind, peer: str, *, is_open: bool, ours: bool, first: int = 0) -> HttpsSession:
         session = HttpsSession(
             self,
             place,
@@ -245,6 +259,7 @@ class HttpsLink:
             ours=ours,
             trusted=self._hop.is_trusted,
             retry_for=self._limits.retry_for,
+            first=first,
         )
         self._sessions[session] = None
         session.start()

@@ -108,7 +108,7 @@ class ServiceLink:
             for session in list(self._sessions.values()):
                 session.end("the service leaves")
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
         raise TransportError("a service opens no sessions", transient=False)
 
     async def drain(self) -> None:

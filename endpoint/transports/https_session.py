@@ -59,7 +59,8 @@ class Server(Protocol):
 class HttpsSession(SendingEnd):
     """``place``: where units go: the session's own if ``is_open``, else the service's. ``ours``: we opened it, and
     speak first. ``trusted``: how the first hop was judged when it began. ``retry_for``: seconds after its first refusal
-    in which a unit is still offered again, and the longest pause between polls, whatever the server asks for."""
+    in which a unit is still offered again, and the longest pause between polls, whatever the server asks for.
+    ``first``: see ``SendingEnd``."""
 
     def __init__(
         self,
@@ -72,8 +73,9 @@ class HttpsSession(SendingEnd):
         ours: bool,
         trusted: bool,
         retry_for: float,
+        first: int = 0,
     ) -> None:
-        super().__init__(kind, peer, "server", retry_for)
+        super().__init__(kind, peer, "server", retry_for, first)
         self.place = place
         self.trusted = trusted
         self._link = link
@@ -136,11 +138,13 @@ class HttpsSession(SendingEnd):
                 await asyncio.sleep(min(answer.retry_after or RETRY_PAUSE, self._retry_for))
                 continue
             if answer is not None:
-                self._received(answer)
+                self.received(answer)
+                await asyncio.sleep(0)  # what we say to it goes first, on the connection that is free now
             if n == self._order.expected and loop.time() < began + SOON:
                 await asyncio.sleep(RETRY_PAUSE)
 
-    def _received(self, unit: atls.ReceivedUnit) -> None:
+    def received(self, unit: atls.ReceivedUnit) -> None:
+        """A unit of the other side came in an answer."""
         if unit.kind != self._kind:
             self.broken("a unit of another kind than its session")
             return
@@ -174,7 +178,7 @@ class HttpsSession(SendingEnd):
                 self._posting = False
             if not isinstance(answer, atls.SessionRefused):
                 if answer is not None:
-                    self._received(answer)
+                    self.received(answer)
                 return
             if answer.reason in LATER:
                 deadline = await self._later(deadline, answer.retry_after)

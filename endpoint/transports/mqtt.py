@@ -125,7 +125,13 @@ class MqttLink:
 
     # Sessions that we open and close
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
+        session = await self._open(to, kind)
+        if first:
+            session.send((first,))
+        return session
+
+    async def _open(self, to: str, kind: Kind) -> MqttSession:
         if not bodies.valid_resource(to):
             raise TransportError(
                 "no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ ~ : @ / -", transient=False

@@ -20,15 +20,16 @@ from endpoint.transports.receiving_end import ReceivingEnd
 class SendingEnd(ReceivingEnd, ABC):
     """``closing``: our close waits behind units. ``other``: who takes our units, in words.
 
-    ``retry_for``: seconds after its first refusal in which a unit is still offered again.
+    ``retry_for``: seconds after its first refusal in which a unit is still offered again. ``first``: the number of our
+    first unit here; 1 if unit 0 was taken along with the open.
     """
 
-    def __init__(self, kind: Kind, peer: str, other: str, retry_for: float) -> None:
+    def __init__(self, kind: Kind, peer: str, other: str, retry_for: float, first: int = 0) -> None:
         super().__init__(kind, peer)
         self.closing = False
         self._other = other
         self._retry_for = retry_for
-        self._n = 0
+        self._n = first
         """The number of the next unit."""
         self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()

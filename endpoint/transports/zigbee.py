@@ -132,7 +132,13 @@ class ZigbeeLink:
         why = "the device was removed from the network" if self._left else "the virtual network is gone"
         raise TransportError(why, transient=not self._left)
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
+        session = await self._open(to, kind)
+        if first:
+            session.send((first,))
+        return session
+
+    async def _open(self, to: str, kind: Kind) -> CarriageSession:
         protocol = protocol_id(to)
         loop = asyncio.get_running_loop()
         handle = self._tunnels.open(

@@ -81,7 +81,7 @@ class CableWay:
             ready()
         await self.fault
 
-    async def open(self, to: str, kind: Kind) -> CarriageSession:
+    async def open(self, to: str, kind: Kind, first: bytes = b"") -> CarriageSession:
         await asyncio.sleep(0)
         if to == "nowhere":
             raise TransportError("denied", transient=False)
@@ -91,6 +91,7 @@ class CableWay:
         if to != "silence":
             assert self.to is not None and self.to.incoming is not None
             self.to.incoming(theirs)
+        ours.send((first,))
         return ours
 
     async def drain(self) -> None:

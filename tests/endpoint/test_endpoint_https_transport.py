@@ -69,6 +69,53 @@ def test_a_lost_gateway_is_noticed_within_30_s() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_the_first_unit_goes_along_with_the_open_and_an_answer_comes_with_it(
+    gateway: WebGateway, web: Path, kind: gateway_link.Kind
+) -> None:
+    def script(asked: atls.OpenSession) -> HttpResponse:
+        gateway.kinds[NAME] = asked.kind
+        return atls.opened(NAME, atls.unit(0, asked.kind, unit(7)))
+
+    gateway.scripts[atls.OpenSession] = script
+    async with running(link := link_to(gateway, web)):
+        owner = Owner(await link.open("lamp7", kind, unit(0)))
+        assert owner.units == [unit(7)]
+        owner.session.send([unit(1)])
+        gateway.down(NAME, 1, unit(8))
+        await until(lambda: len(owner.units) == 2)
+    (asked,) = gateway.of(atls.OpenSession)
+    assert asked.payload == unit(0)
+    assert gateway.units(NAME) == [(1, unit(1))] and owner.units == [unit(7), unit(8)]
+    assert not any(each.n == 0 for each in gateway.of(atls.ReadUnit))
+
+
+async def test_an_open_whose_unit_is_refused_is_made_without_it(gateway: WebGateway, web: Path) -> None:
+    """Then the unit's refusal is the unit's, and the session's end has its reason."""
+
+    def script(asked: atls.OpenSession) -> HttpResponse:
+        if asked.payload:
+            return atls.refusal("content")
+        raise LookupError
+
+    gateway.scripts[atls.OpenSession] = script
+    gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal("content")
+    async with running(link := link_to(gateway, web)):
+        owner = Owner(await link.open("lamp7", "adtls", unit(0)))
+        await until(lambda: owner.ends)
+    with_it, without = gateway.of(atls.OpenSession)
+    assert (with_it.payload, without.payload, with_it.nonce) == (unit(0), b"", without.nonce)
+    assert gateway.units(f"{1:032x}") == [(0, unit(0))] and owner.ends == ["content"]
+
+
+async def test_an_open_that_is_refused_with_and_without_its_unit_is_refused(gateway: WebGateway, web: Path) -> None:
+    gateway.scripts[atls.OpenSession] = lambda asked: atls.refusal("denied")
+    async with running(link := link_to(gateway, web)):
+        with pytest.raises(TransportError, match="denied"):
+            await link.open("lamp7", "adtls", unit(0))
+    assert [each.payload for each in gateway.of(atls.OpenSession)] == [unit(0), b""]
+
+
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_units_go_both_ways_and_the_close_behind_them(
     gateway: WebGateway, web: Path, kind: gateway_link.Kind
 ) -> None:

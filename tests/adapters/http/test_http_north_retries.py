@@ -169,6 +169,17 @@ async def test_too_early_is_tried_again_once(stage: Stage, times: int, reason: R
     assert service.seen[0].body == service.seen[1].body and service.seen[0].target == service.seen[1].target
 
 
+async def test_questions_that_cross_the_answers_to_our_units_bring_no_pause(stage: Stage) -> None:
+    """However many do so in a row: the unit that was asked for came, in the other answer."""
+    service = NumberingService()
+    home = await stage.call(await stage.serve(service), replace(QUICK, poll_pause=30, longest_poll_pause=60), poll=20)
+    session = home.far.open("cloud", DATA)
+    for n in range(5):
+        assert await outcome(home, session, n) == DELIVERED
+        await until(lambda: service.waiting)
+    assert [unit.n for unit in home.far.of(Unit)] == list(range(5))
+
+
 async def test_a_question_and_a_close_that_come_too_early_go_again_too(stage: Stage) -> None:
     service = NumberingService()
     late: set[str] = set()
