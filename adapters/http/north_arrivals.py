@@ -31,7 +31,8 @@ class Arrivals:
         """Taken up from an earlier run: the service may be further on than the gateway knows."""
         self.ahead = 0
         """How often in a row a unit came that is not the next one."""
-        self._unconfirmed: set[EnvelopeId] = set()
+        self._unconfirmed: dict[EnvelopeId, int] = {}
+        """The numbers of units that the gateway has in memory only."""
         self._held: deque[ReceivedUnit] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -41,16 +42,25 @@ class Arrivals:
         self.changed.set()
 
     def confirmed(self, unit: EnvelopeId) -> None:
-        self._unconfirmed.discard(unit)
-        if not self._unconfirmed:
-            self.changed.set()
+        self._unconfirmed.pop(unit, None)
+        self.changed.set()
 
-    async def settled(self) -> bool:
-        """Wait until the gateway has what came so far for good; False: the session is over."""
-        while (self._unconfirmed or self._held) and not self._end.over:
+    async def settled(self, last: int = MAX_N) -> bool:
+        """Wait until the gateway has what came so far for good, up to unit ``last``; False: the session is over."""
+        while not self._end.over and (any(n <= last for n in self._unconfirmed.values()) or self._holds(last)):
             self.changed.clear()
             await self.changed.wait()
         return not self._end.over
+
+    def _holds(self, last: int) -> bool:
+        return bool(self._held) and (self._held[0].n or 0) <= last
+
+    def go_on_at(self, n: int) -> bool:
+        """The service has all units below ``n`` no longer. Whether they are ones that an earlier run acknowledged."""
+        if not self.resumed or n <= self.next_in or n >= MAX_N:
+            return False
+        self.next_in = n
+        return True
 
     def take(self, unit: ReceivedUnit) -> bool:
         """False: we had it before."""
@@ -98,7 +108,7 @@ class Arrivals:
         if isinstance(verdict, Accepted):
             self.next_in = n + 1
             if not verdict.duplicate:
-                self._unconfirmed.add(identifier)
+                self._unconfirmed[identifier] = n
                 self._home.submitted(identifier, end)
             return True
         if verdict.retry_after is not None:

@@ -126,6 +126,8 @@ class Questions:
             end.give_up(Reason.BROKEN, str(error))
             return None
         if isinstance(found, SessionRefused):
+            if found.expected is not None and arrivals.go_on_at(found.expected):
+                return True
             if found.status in GONE:
                 end.end(Reason.CLOSED if found.reason == "closed" else Reason.UNKNOWN)
             elif arrivals.ahead and end.is_stream:

@@ -79,11 +79,15 @@ class ServiceSession:
         self._nonce = nonce
         self._hop: int | None = None
         """The number of our next unit on this hop, which counts what the service took; None: that of the unit."""
-        self._saved = 0
+        self._brought: int | None = None
+        """The unit of the service that the last answer to ours had: our next one says that it has arrived."""
         self._queue: deque[Transmit] = deque()
         self._now: EnvelopeId | None = None
         """The transmit that is being sent; None as well if it was withdrawn."""
         self._worker: asyncio.Task[None] | None = None
+        """Sends what is in the queue; from the first transmit until the session is over."""
+        self._more: asyncio.Future[None] | None = None
+        """The worker waits by this for the queue to have something."""
 
     @property
     def polling(self) -> bool:
@@ -96,6 +100,13 @@ class ServiceSession:
         self._queue.append(transmit)
         if self._worker is None:
             self._worker = self._home.spawn(self._work())
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         if self._now == envelope:
@@ -125,8 +136,13 @@ class ServiceSession:
     # Out
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while self._queue:
+            while not self.over or self._queue:
+                if not self._queue:
+                    more = self._more = loop.create_future()
+                    await more
+                    continue
                 transmit = self._queue.popleft()
                 self._now = transmit.envelope.id
                 if isinstance(transmit.envelope, Unit):
@@ -147,6 +163,9 @@ class ServiceSession:
 
     async def _send_unit(self, transmit: Transmit, unit: Unit) -> None:
         if self.over:
+            self._settle(Outcome.DROPPED, Reason.CLOSED)
+            return
+        if self._brought is not None and not await self.arrivals.settled(self._brought):
             self._settle(Outcome.DROPPED, Reason.CLOSED)
             return
         if not self.opened:
@@ -210,6 +229,7 @@ class ServiceSession:
         client.counters["units_out"] += 1
         self._hop = number + 1
         self._settle(Outcome.DELIVERED)
+        self._brought = None if found is None else found.n
         if found is not None:
             self.arrivals.take(found)
         self._questions.begin()
@@ -260,6 +280,13 @@ class ServiceSession:
             return
         _LOG.info("session %s with %s is over: %s", self.id[:8], self.url, why)
         self.end(reason)
+        self._delete()
+
+    def leave(self) -> None:
+        self._finish()
+        self._delete()
+
+    def _delete(self) -> None:
         if self.location is not None:
             self._home.spawn(self._notify(self.location))
 
@@ -269,7 +296,7 @@ class ServiceSession:
     def end(self, reason: Reason) -> None:
         if self.over:
             return
-        self.leave()
+        self._finish()
         context = self._home.context
         context.submit(
             Close(
@@ -278,8 +305,9 @@ class ServiceSession:
             )
         )  # fmt: skip
 
-    def leave(self) -> None:
+    def _finish(self) -> None:
         self.over = True
         self._home.forget(self)
         self.arrivals.stop()
         self._questions.stop()
+        self._wake()

@@ -220,6 +220,7 @@ class HttpListener:
             self._slots[slot] = None
             self._per_host[slot.host] += 1
             slot.task = tasks.create_task(self._begin(accepted, address, slot, with_tls, server))
+            await asyncio.sleep(0)  # what connects without end is not all that the gateway does
 
     async def _begin(self, accepted: socket.socket, address: Any, slot: _Slot, with_tls: bool, server: _Server) -> None:
         """Shake hands. From ``connection_made`` on the connection is its own."""
@@ -248,6 +249,9 @@ class HttpListener:
         if self._refusals.permits(asyncio.get_running_loop().time()):
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             host = str(address[0]).removeprefix("::ffff:")
+            if isinstance(error, ConnectionError):  # Chromium does, once, if it is asked for a certificate
+                _LOG.info("%s port %s left in the TLS handshake", host, address[1])
+                return
             _LOG.warning(
                 "handshake of %s port %s refused: %s (%d so far)",
                 host,

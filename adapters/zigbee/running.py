@@ -25,6 +25,9 @@ from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
+AFTER_FAULT: Final = 1.0
+"""Seconds without a wake-up after a turn that raised: what was due then may be due still, and raise again."""
+
 COUNTERS: Final = ("attempts", "reconnects", *tunnels.COUNTERS, *zcl_devices.COUNTERS)
 
 
@@ -131,18 +134,24 @@ class RunningAdapter:
 
     def flush(self) -> None:
         """The turn of devices and tunnels; another one follows if there is more than one turn takes."""
-        now = self._context.now()
-        self.devices.turn(now)
-        self.tunnels.turn(now)
-        self._set_timer()
+        now, pause = self._context.now(), AFTER_FAULT
+        try:
+            self.devices.turn(now)
+            self.tunnels.turn(now)
+            pause = 0.0
+        finally:
+            self._set_timer(now + pause)
         if self.tunnels.busy:
             self._context.touch()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, earliest: float) -> None:
         due, other = self.tunnels.next_deadline(), self.devices.next_deadline()
         if due is None or (other is not None and other < due):
             due = other
-        if due is None or (self._timer is not None and self._timer_due <= due):
+        if due is None:
+            return
+        due = max(due, earliest)
+        if self._timer is not None and self._timer_due <= due:
             return  # to wake early does no harm
         if self._timer is not None:
             self._timer.cancel()

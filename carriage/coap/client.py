@@ -333,7 +333,13 @@ class CoapsClient:
 
     def _tick(self) -> None:
         self._timer = None
-        now = self._now()
+        try:
+            self._look(self._now())
+        except Exception:  # without a timer it would wait for ever
+            _LOG.exception("a timer")
+            self._end("a fault in this client", lost=True)
+
+    def _look(self, now: float) -> None:
         if self._association is not None:
             self._association.tick(now)
         if self._connection is not None:

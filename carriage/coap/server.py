@@ -42,6 +42,8 @@ _LOG = logging.getLogger(__name__)
 
 GRAIN: Final = 0.02
 """Seconds that a peer's deadline may be put off, so that many peers share a wake-up."""
+AFTER_FAULT: Final = 1.0
+"""Seconds without a wake-up after one that raised: what was due then may be due still, and raise again."""
 
 # A direct hop: lost handshake flights are repeated after 1 s (RFC 6347 section 4.2.4.1).
 LAYER_1: Final = AssociationConfig(retransmit_initial=1.0)
@@ -91,6 +93,7 @@ class CoapsServer:
         self._awake = False  # a flush follows, without a further call of ``wake``
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._not_before = 0.0
         self._datagrams: Datagrams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = _not_started
@@ -315,6 +318,8 @@ class CoapsServer:
             nearest = deadline
         if nearest is None or self._loop is None:
             return
+        if nearest < self._not_before:
+            nearest = self._not_before
         if self._timer is not None:
             if self._timer.when() <= nearest:
                 return  # it comes early enough, and arms itself again
@@ -325,7 +330,11 @@ class CoapsServer:
         self._timer = None
         self._awake = True
         now = self.now()
-        self._listener.tick(now)
+        try:
+            self._listener.tick(now)
+        except Exception:
+            self._not_before = now + AFTER_FAULT
+            self._raised("message_errors")
         self._listener_events(now)
         for peer_id in self._deadlines.take(now):
             peer = self._peers.get(peer_id)

@@ -14,8 +14,8 @@ import aiohttp
 from aiohttp.client_reqrep import ClientRequest
 
 _ENDS_TLS_IN_TLS: Final = sys.version_info >= (3, 12, 2) or (3, 11, 8) <= sys.version_info < (3, 12)
-"""Before, asyncio raises AttributeError or TypeError as it ends TLS in TLS whose handshake failed, so that its
-caller sees a time-out (issues 98539 and 113214 of CPython)."""
+"""Before, asyncio raises AttributeError or TypeError as it ends TLS in TLS whose handshake failed, so that the
+handshake's caller sees a time-out (issues 98539 and 113214 of CPython)."""
 
 
 class TunnelConnector(aiohttp.TCPConnector):

@@ -130,16 +130,22 @@ class HttpsLink:
     async def request(
         self, request: HttpRequest, *, trusted: bool | None, cookie: str | None = None, repeat: bool = True
     ) -> HttpResponse:
-        """The answer; repeated until ``reconnect_for`` seconds after the first failure, if it may be. ``trusted``: how
-        the first hop must be judged, None: either way will do. TransportError: there is no answer."""
+        """The answer; repeated until ``reconnect_for`` seconds after the first failure, if it may be, and in any case
+        once if it came too early (425, RFC 8470 5.2: nothing was done). ``trusted``: how the first hop must be
+        judged, None: either way will do. TransportError: there is no answer."""
         loop = asyncio.get_running_loop()
         polls = any(name == "prefer" for name, _ in request.fields)
         within = self._limits.wait + self._limits.slack if polls else self._limits.answer_for
         pauses = Backoff(self._limits.first_pause, LONGEST_PAUSE, self._chance)
         give_up: float | None = None
+        early = False
         while True:
             try:
-                return await self._ask(request, within, trusted, cookie)
+                response = await self._ask(request, within, trusted, cookie)
+                if response.status != 425 or early:
+                    return response
+                early = True
+                continue
             except TransportError as error:
                 give_up = give_up or loop.time() + self._limits.reconnect_for
                 if not (error.transient and repeat) or loop.time() >= give_up:

@@ -1,13 +1,16 @@
-"""The socket of a service that is a process by itself: TLS, and bounds on connections that bring no request.
+"""The sockets of a service that is a process by itself: TLS, and bounds on connections that bring no request.
 
-A connection is *waiting* until its first request, then *served*: idle, or with a request under way. Waiting ends after
-``FIRST_REQUEST`` seconds; aiohttp ends an idle served one after its keep-alive time. If room is needed for another
-connection the oldest goes that waits, else the one that has been idle for longest.
+A connection is *waiting*, shaking hands (TLS) first, until its first request; then *served*: idle, or with a request
+under way. Each half of the waiting ends after ``FIRST_REQUEST`` seconds; aiohttp ends an idle served one after its
+keep-alive time. If room is needed for another connection the oldest goes that waits, else the one that has been idle
+for longest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,8 +21,13 @@ from aiohttp import web
 from layer.credentials import load_private_key
 from layer.errors import CredentialError, TransportError
 
+_LOG = logging.getLogger(__name__)
+
 FIRST_REQUEST: Final = 15.0
 """Seconds for the TLS handshake, and then for a whole request head."""
+BACKLOG: Final = 128
+FAREWELL: Final = 5.0
+"""Seconds for a client to answer the end of TLS."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -38,21 +46,21 @@ def listening_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
 
 
 class ServiceConnection(web.RequestHandler):
-    """``served``: a request of it has come. ``at_work``: its requests under way."""
+    """``served``: a request of it has come. ``at_work``: its requests under way. ``handshake``: None if it is over."""
 
-    __slots__ = ("_bounds", "_patience", "at_work", "served")  # fmt: skip
+    __slots__ = ("_bounds", "_patience", "at_work", "handshake", "served")  # fmt: skip
 
     def __init__(self, manager: web.Server, bounds: ServiceListener, **options: Any) -> None:
         super().__init__(manager, **options)
         self._bounds = bounds
         self._patience: asyncio.TimerHandle | None = None
+        self.handshake: asyncio.Task[None] | None = None
         self.served = False
         self.at_work = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._patience = self._loop.call_later(self._bounds.first_request, self._impatient)
-        self._bounds.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -66,6 +74,8 @@ class ServiceConnection(web.RequestHandler):
 
     def cut(self) -> None:
         """End it now."""
+        if self.handshake is not None:
+            self.handshake.cancel()
         transport = self.transport
         self.force_close()
         if transport is not None:
@@ -86,6 +96,8 @@ class ServiceListener(web.Server):
         self._handler = handler
         self._options = options
         self._most = most
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
         self._open: dict[ServiceConnection, None] = {}
         """The one that came first, or had its last answer first, is the first."""
 
@@ -96,23 +108,28 @@ class ServiceListener(web.Server):
     def count(self) -> int:
         return len(self._open)
 
-    def add(self, connection: ServiceConnection) -> None:
-        """Of too many the oldest that waits is cut, else one that is idle, else the new one."""
-        if len(self._open) >= self._most:
-            waiting = next((each for each in self._open if not each.served), None)
-            idle = next((each for each in self._open if not each.at_work), connection)
-            victim = waiting or idle
-            self.remove(victim)
-            victim.cut()
-            if victim is connection:
-                return
-        self._open[connection] = None
+    def _has_room(self) -> bool:
+        """Of too many the oldest that waits is cut, else one that is idle; False: neither is there."""
+        if len(self._open) < self._most:
+            return True
+        waiting = (each for each in self._open if not each.served)
+        idle = (each for each in self._open if not each.at_work)
+        victim = next(waiting, None) or next(idle, None)
+        if victim is None:
+            return False
+        self.remove(victim)
+        victim.cut()
+        return True
 
     def remove(self, connection: ServiceConnection) -> None:
         self._open.pop(connection, None)
 
     async def end(self) -> None:
-        """Requests under way have a second for their answers."""
+        """Listen no longer. Requests under way have a second for their answers."""
+        for task in self._accepting:
+            task.cancel()
+        for listening in self._sockets:
+            listening.close()
         self.pre_shutdown()
         await self.shutdown(1.0)
         for each in list(self._open):
@@ -132,11 +149,52 @@ class ServiceListener(web.Server):
                 del self._open[connection]
                 self._open[connection] = None
 
-    async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         """TransportError: the address can't be had."""
-        tls = {"ssl": context, "ssl_handshake_timeout": self.first_request} if context is not None else {}
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().create_server(self, host, port, **tls)  # type: ignore[call-overload, no-any-return]
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+                self._sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
         except OSError as error:
+            for listening in self._sockets:
+                listening.close()
             reason = error.strerror or str(error)
             raise TransportError(f"can't listen at {host} port {port}: {reason}", transient=False) from None
+        self._accepting = [loop.create_task(self._accept(each, context)) for each in self._sockets]
+
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptors are left, or the client is gone already
+                _LOG.debug("a connection can't be accepted: %s", error)
+                await asyncio.sleep(0.1)
+                continue
+            if not self._has_room():
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            connection = self()
+            self._open[connection] = None
+            connection.handshake = loop.create_task(self._shake(accepted, connection, context))
+            await asyncio.sleep(0)  # what connects without end is not all that this process does
+
+    async def _shake(
+        self, accepted: socket.socket, connection: ServiceConnection, context: ssl.SSLContext | None
+    ) -> None:
+        """From ``connection_made`` on the connection is on its own."""
+        tls: dict[str, Any] = {}
+        if context is not None:
+            tls = {"ssl": context, "ssl_handshake_timeout": self.first_request, "ssl_shutdown_timeout": FAREWELL}
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted, **tls)
+        except OSError as error:  # ssl.SSLError and TimeoutError too
+            _LOG.debug("a handshake came to nothing: %s", error)
+        finally:
+            connection.handshake = None
+            if connection.transport is None:
+                accepted.close()
+                self.remove(connection)

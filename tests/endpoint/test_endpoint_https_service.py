@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -141,6 +143,21 @@ async def test_what_is_repeated_gets_the_same_answer() -> None:
         assert at.came[0].units == [b"one", b"two", b"three"]
         assert len(at.came) == 1
         assert (await at.open(nonce="cd" * 16)).headers["location"] != place
+
+
+@pytest.mark.parametrize("value", ["1", "0"])
+async def test_what_a_proxy_took_as_early_data_is_put_off(value: str) -> None:
+    """It may be a replay (RFC 8470, section 5.1)."""
+    async with site() as here:
+        place = (await here.open(first=unit(0))).headers["location"]
+        for answer in (
+            await here.open("cd" * 16, first=unit(0), early_data=value),
+            await here.unit(place, 1, unit(1), early_data=value),
+            await here.ask("DELETE", place, early_data=value),
+        ):
+            assert (answer.status, answer.reason) == (425, "too-early")
+        assert [owner.units for owner in here.came] == [[unit(0)]]
+        assert (await here.unit(place, 1, unit(1))).status == 200
 
 
 async def test_two_at_a_time_with_the_same_number_are_one_unit() -> None:
@@ -407,7 +424,7 @@ async def test_connections_without_a_request_end_and_make_room() -> None:
         return web.Response()
 
     connections = ServiceListener(handler, most=3, first_request=0.5)
-    listening = await connections.listen("127.0.0.1", port := free_port(), None)
+    await connections.listen("127.0.0.1", port := free_port(), None)
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     for _, writer in slow:
         writer.write(b"POST /atls HTTP/1.1\r\nx: ")  # never ends
@@ -422,7 +439,6 @@ async def test_connections_without_a_request_end_and_make_room() -> None:
         async with client.get(f"http://127.0.0.1:{port}/again") as answer:
             assert answer.status == 200
     assert handled == ["/", "/again"]
-    listening.close()
     await connections.end()
     for _, writer in slow:
         writer.close()
@@ -435,7 +451,7 @@ async def test_connections_that_were_served_once_make_room() -> None:
         return web.Response()
 
     connections = ServiceListener(handler, most=3)
-    listening = await connections.listen("127.0.0.1", port := free_port(), None)
+    await connections.listen("127.0.0.1", port := free_port(), None)
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     for (reader, writer), path in zip(held, ("stands", "first", "second"), strict=True):
         writer.write(f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -445,10 +461,46 @@ async def test_connections_that_were_served_once_make_room() -> None:
         assert answer.status == 200
         assert await held[1][0].read() == b"", "the one that is idle for longest"
         assert connections.count == 3
-    listening.close()
     await connections.end()
     for _, writer in held:
         writer.close()
+
+
+async def test_connections_that_never_shake_hands_make_room(tls: WebCertificate) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    connections = ServiceListener(handler, most=8)
+    await connections.listen("127.0.0.1", port := free_port(), tls.context())
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+    await until(lambda: sum(reader.at_eof() for reader, _ in silent) == 42)
+    assert connections.count == 8 and not any(reader.at_eof() for reader, _ in silent[-8:])
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as client:
+        async with client.get(f"https://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        assert connections.count == 8
+    await connections.end()
+    assert connections.count == 0
+    await until(lambda: all(reader.at_eof() for reader, _ in silent))
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_a_crowd_that_connects_leaves_the_loop_its_turns() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    connections = ServiceListener(handler, most=200)
+    await connections.listen("127.0.0.1", port := free_port(), None)
+    crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]  # the kernel keeps them
+    counts = [0]
+    while counts[-1] < 100:
+        await asyncio.sleep(0)
+        counts.append(connections.count)
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    await connections.end()
+    for each in crowd:
+        each.close()
 
 
 async def test_clients_that_leave_at_the_worst_moment_write_no_trace_into_the_log(

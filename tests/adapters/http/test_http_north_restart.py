@@ -7,16 +7,19 @@ import json
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 
 from adapters.http.adapter import HttpAdapter
 from adapters.http.north_store import FILE
 from adapters.http.north_tables import ServiceTable
 from adapters.http.plugin import HttpPlugin
+from carriage.http import atls
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Accepted, Close, ContentKind, Outcome, Reason, Refused, SessionId, Unit, Verdict
 from gateway.engine.limits import EngineLimits
@@ -28,6 +31,7 @@ from tests.harness.http_services import (
     DraftService,
     NorthHome,
     NumberingService,
+    Seen,
     localhost,
     server_context,
     serving,
@@ -181,9 +185,9 @@ async def test_the_connections_of_an_earlier_config_end_with_the_adapter(start: 
     before = home.services.client(home.url)
     assert home.adapter.adopt(HttpAdapter(None, home.make({"url": home.url, "ca_file": "ca.pem", "poll": 20})))
     await asyncio.sleep(0.01)
-    assert not before._session.closed
+    assert not before._connector.closed
     await home.services.close()
-    assert before._session.closed
+    assert before._connector.closed
 
 
 async def test_a_unit_is_acknowledged_to_the_service_only_when_the_gateway_is_done_with_it(start: Start) -> None:
@@ -198,6 +202,58 @@ async def test_a_unit_is_acknowledged_to_the_service_only_when_the_gateway_is_do
     home.far.settle(next(order for order in home.far.orders if isinstance(order.envelope, Unit)))
     await until(service.questions)
     assert service.questions()[0].get("atls-seq") == "1"
+
+
+async def test_a_unit_waits_until_what_it_acknowledges_is_delivered_or_stored(start: Start) -> None:
+    """The service forgets what its answer to our unit had when our next unit comes. A unit that a question brought it
+    keeps until a later question, so nothing waits for that one."""
+    service = NumberingService()
+    home = await start(service, poll=30)
+    home.far.takes = False
+    session = home.far.open("cloud", DATA)
+    first = home.far.unit(session, 0, record(), DATA)
+    await until(lambda: home.far.outcome(first) and home.far.of(Unit, session))
+    second = home.far.unit(session, 1, record(seed=1), DATA)
+    await asyncio.sleep(0.05)
+    assert len(service.posts()) == 1 and service.place.out, "the service has the only copy that survives a crash"
+    service.replies = lambda payload: None
+    home.far.settle(next(order for order in home.far.orders if isinstance(order.envelope, Unit)))
+    await until(lambda: home.far.outcome(second))
+    await until(lambda: service.waiting)
+    service.place.push(record(seed=7))
+    await until(lambda: len(home.far.of(Unit, session)) == 2)
+    third = home.far.unit(session, 2, record(seed=2), DATA)
+    await until(lambda: home.far.outcome(third))
+    assert len(service.posts()) == 3
+
+
+@pytest.mark.parametrize("content", [DATA, ContentKind.ATLS])
+async def test_a_service_that_has_forgotten_what_was_acknowledged_before_a_crash_says_where_to_go_on(
+    start: Start, content: ContentKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = NumberingService()
+    service.replies = lambda payload: tls_record(seed=len(payload))
+
+    async def strict(seen: Seen) -> web.Response | None:
+        lowest = min(service.place.out, default=service.place.sent) if service.places else 0
+        if seen.method == "POST" and not seen.body and int(seen.get("atls-seq") or 0) < lowest:
+            return NumberingService.web(atls.refusal("order", expected=lowest))
+        return None
+
+    service.wrap = strict
+    home = await start(service, poll=30)
+    session = await opened(home, content)
+    for seed in range(3):
+        service.place.push(tls_record(seed=seed))
+    await until(lambda: len(home.far.of(Unit, session)) == 4 and service.waiting)
+    surviving = home.hub.engine.surviving
+    lagging = lambda scheme: [replace(each, next_in=1) for each in surviving(scheme)]  # noqa: E731
+    monkeypatch.setattr(home.hub.engine, "surviving", lagging)  # as a row that was written before the last units
+    await again(home)
+    service.place.push(tls_record(seed=9))
+    await until(lambda: len(home.far.of(Unit, session)) == 5)
+    assert [each.n for each in home.far.of(Unit, session)] == [0, 1, 2, 3, 4]
+    assert not home.far.of(Close)
 
 
 async def test_a_unit_above_the_rate_comes_later_and_in_order(start: Start) -> None:

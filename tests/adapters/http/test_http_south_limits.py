@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from itertools import pairwise
 from pathlib import Path
 
 from adapters.http.plugin import HttpPlugin
@@ -88,6 +90,18 @@ async def test_many_connections_that_say_nothing_lock_no_client_out(start: Start
     assert (await tablet.inbox()).status == 200
     for _, writer in silent:
         writer.transport.abort()
+
+
+async def test_a_crowd_that_connects_leaves_the_loop_its_turns(start: Start) -> None:
+    home = await start()
+    crowd = [socket.create_connection(("127.0.0.1", home.plain_port)) for _ in range(100)]  # the kernel keeps them
+    counts = [home.adapter.status()["connections"]]
+    while counts[-1] < 100:
+        await asyncio.sleep(0)
+        counts.append(home.adapter.status()["connections"])
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    for each in crowd:
+        each.close()
 
 
 async def test_a_full_table_of_clients_forgets_the_silent_one(start: Start) -> None:

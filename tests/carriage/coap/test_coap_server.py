@@ -371,6 +371,56 @@ async def test_lost_datagrams_are_repeated(served, pki, eventually) -> None:
     relay.close()
 
 
+async def test_a_listener_whose_timers_raise_stops_no_other_timer(pki, eventually, caplog) -> None:
+    """A planted fault at each tick: a notification that got lost is repeated all the same, and the log stays short."""
+
+    class Faulty(DtlsListener):
+        ticks = 0
+
+        def next_deadline(self) -> float | None:
+            return 0.0  # overdue, for ever
+
+        def tick(self, now: float) -> None:
+            self.ticks += 1
+            raise KeyError("planted")
+
+    recorder, listener = Recorder(), Faulty(pki.server, LAYER_1)
+    server = CoapsServer(bind("127.0.0.1", 0), listener, recorder)
+    server.start()
+    relay = Relay(server.port)
+    client = CoapsClient("127.0.0.1", relay.port, pki.psk)
+    await client.connect()
+    heard: list[bytes] = []
+    await client.observe(Request(codes.GET, path("o")), lambda response: heard.append(response.payload))
+    ((peer, exchange),) = recorder.observers
+    relay.deaf = True
+    peer.notify(exchange, Response(codes.CONTENT, (), b"news"))
+    await asyncio.sleep(0.1)
+    relay.deaf = False
+    await eventually(lambda: heard == [b"", b"news"])
+    await eventually(lambda: recorder.of("acknowledged"))
+    assert server.counters["message_errors"] == listener.ticks > 0
+    assert listener.ticks <= 10, "it is not asked without a pause"
+    client.close()
+    server.close()
+    relay.close()
+
+
+async def test_a_client_whose_timers_raise_is_lost_and_says_so(served, pki, eventually) -> None:
+    server, _ = served
+    ends: list[str] = []
+    client = CoapsClient("127.0.0.1", server.port, pki.psk, on_lost=ends.append)
+    await client.connect()
+    assert client._connection is not None
+    asked = asyncio.get_running_loop().create_task(client.request(Request(codes.GET, path("silent"))))
+    await asyncio.sleep(0.1)
+    plant_fault(client._connection)
+    client._tick()
+    with pytest.raises(TransportError, match="a fault in this client"):
+        await asked
+    assert ends == ["a fault in this client"]
+
+
 async def test_noise_does_not_disturb(client, served) -> None:
     server, _ = served
     noise = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
