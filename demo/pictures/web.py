@@ -84,13 +84,15 @@ def parted(requests: Sequence[DumpedRequest], token: str) -> tuple[list[DumpedRe
 
 
 def flow_lines(flows: Sequence[DumpedRequest]) -> list[str]:
-    """What a box that reads HTTP can know of one session. The two flights of layer 0's client are in order, with the
-    answer to the first; then each kind of request and of answer once, since the rest depends on time: how many there
-    are, in which order, and which answer has the server's next records."""
+    """What a box that reads HTTP can know of one session. The client's two flights of layer 0 are in order, with the
+    answer to the first; of the second, with which messages may come along, each type of record is there once. So is
+    each kind of request and of answer behind them, since time decides how many there are, in which order, and which
+    answer has the server's next records."""
     flights = [each for each in flows if {"client_hello", "change_cipher_spec"} & set(_records(each.fields, each.body))]
     lines = [_columns("", "type", "records in the body").rstrip()]
     for flow in flights:
-        lines.append(_line(f"> {_path(flow.request)}", flow.fields, counted(_records(flow.fields, flow.body))))
+        records = ", ".join(dict.fromkeys(_records(flow.fields, flow.body)))
+        lines.append(_line(f"> {_path(flow.request)}", flow.fields, records))
         if flow is flights[0]:
             records = counted(_records(flow.answer_fields, flow.answer))
             lines.append(_line(f"< {flow.status}", flow.answer_fields, records))
