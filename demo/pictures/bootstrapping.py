@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from demo.credentials import write_secret
-from demo.pictures.mitmproxy import DumpedRequest, authority_of, flows_of, start_mitmproxy
+from demo.pictures.mitmproxy import authority_of, flows_of, start_mitmproxy
 from demo.pictures.picture import Picture, Saw, Step
-from demo.pictures.web import WELL_KNOWN, ended, flow_lines, last_logged, policy_file, start_client, start_service
+from demo.pictures.web import (
+    WELL_KNOWN,
+    ended,
+    flow_lines,
+    last_logged,
+    parted,
+    policy_file,
+    start_client,
+    start_service,
+)
 from demo.process import ProcessFailedError
 from demo.stack import Stack, free_port
 
@@ -63,7 +72,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         raise ProcessFailedError("the first hop was not verified with what was learnt")
     await box.stop()
     flows = flows_of(stack, "mitmproxy")
-    before, after = _parted(flows)
+    before, after = parted(flows, SHOWN)
     steps = [
         Step(
             "mitmproxy stands between the device and the service, ends TLS, and shows a certificate that its own "
@@ -118,16 +127,6 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
             clear=b"".join(flow.clear for flow in after),
         ),
     ]
-
-
-def _parted(flows: Sequence[DumpedRequest]) -> tuple[list[DumpedRequest], list[DumpedRequest]]:
-    """Before and after the device trusts the middlebox. ProcessFailedError: the token went elsewhere."""
-    with_token = [b"authorization: Bearer " + SHOWN.encode() in flow.clear for flow in flows]
-    first = with_token.index(True) if True in with_token else len(flows)
-    before, after = list(flows[:first]), list(flows[first:])
-    if not before or not after or not all(with_token[first:]):
-        raise ProcessFailedError("expected requests without the token, then requests with it")
-    return before, after
 
 
 PICTURE: Final = Picture(

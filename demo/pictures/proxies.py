@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 from demo.credentials import write_secret
@@ -11,7 +12,16 @@ from demo.pictures.mitmproxy import DumpedRequest, authority_of, flows_of, start
 from demo.pictures.picture import Picture, Saw, Step
 from demo.pictures.records import records_of
 from demo.pictures.squid import Squid
-from demo.pictures.web import WELL_KNOWN, ended, flow_lines, last_logged, policy_file, start_client, start_service
+from demo.pictures.web import (
+    WELL_KNOWN,
+    ended,
+    flow_lines,
+    last_logged,
+    parted,
+    policy_file,
+    start_client,
+    start_service,
+)
 from demo.pictures.wire import Wire
 from demo.process import Process, ProcessFailedError
 from demo.stack import Stack, free_port
@@ -19,6 +29,7 @@ from demo.stack import Stack, free_port
 TEXTS: Final = {
     "app": "the app's word by Squid",
     "phone": "the phone's word by Squid",
+    "app-new": "whom to trust here?",
     "app-mitm": "the app's word by Squid and mitmproxy",
     "phone-mitm": "the phone's word by Squid and mitmproxy",
 }
@@ -67,8 +78,7 @@ _SERVICE: Final = """\
 
 async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
     assert stack.authority is not None
-    service, service_port = await start_service(stack)
-    mitmproxy_port = free_port()
+    service_port, mitmproxy_port = free_port(), free_port()
     mitmproxy = await start_mitmproxy(
         stack,
         "mitmproxy",
@@ -76,7 +86,10 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         upstream=f"https://localhost:{service_port}",
         trusts=stack.authority.certificate,
     )
+    authority = authority_of(stack, "mitmproxy")
+    service, _ = await start_service(stack, "--authorities", str(authority), port=service_port)
     _write_secrets(stack)
+    learnt = stack.directory / "learnt.pem"
     async with AsyncExitStack() as parts:
         to_service = await parts.enter_async_context(Wire(service_port))
         to_mitmproxy = await parts.enter_async_context(Wire(mitmproxy_port))
@@ -85,7 +98,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         cloud, behind = (_url("localhost", wire.port) for wire in (to_service, to_mitmproxy))
         unknown = _url("127.0.0.1", to_mitmproxy.port)
         stack.write_policy(_POLICY.format(cloud=cloud, behind=behind, unknown=unknown))
-        entries = ((cloud, "link-ca.pem"), (behind, authority_of(stack, "mitmproxy")), (unknown, "link-ca.pem"))
+        entries = ((cloud, "link-ca.pem"), (behind, authority), (unknown, "link-ca.pem"))
         services = "".join(_SERVICE.format(url=url, ca_file=ca, port=squid.tls_port) for url, ca in entries)
         stack.write_config(zigbee=False, mqtt=False, extra=f"  http:\n    services:\n{services}")
 
@@ -96,8 +109,12 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         gateway = await stack.start_gateway()
         phone = await _phone(stack, "phone", "cloud")
         await _delivered(phone, service, TEXTS["phone"])
-        app = await _app(stack, "app-mitm", behind, squid, policy="first_hop_errors: ignore\n")
+        learning = ("--learn-authorities", str(learnt))
+        app = await _app(stack, "app-new", behind, squid, *learning, policy="first_hop_errors: ignore\n")
         hop = await app.expect_event("first-hop")
+        await app.expect_event("learnt")
+        await _delivered(app, service, TEXTS["app-new"])
+        app = await _app(stack, "app-mitm", behind, squid, ca_file=learnt)
         await _delivered(app, service, TEXTS["app-mitm"])
         phone = await _phone(stack, "phone-mitm", "behind")
         await _delivered(phone, service, TEXTS["phone-mitm"])
@@ -112,6 +129,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
     requests = flows_of(stack, "mitmproxy")
     of_gateway = [each for each in requests if dict(each.fields)["user-agent"] == "atls-gateway"]
     of_app = [each for each in requests if each not in of_gateway]
+    before, after = parted(of_app, SHOWN["app"])
     _check_tokens(of_app, of_gateway, [to_service, to_mitmproxy])
     steps = [
         Step(
@@ -134,8 +152,13 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         ),
         Step(
             "Figure 11. The app calls the place behind which mitmproxy is. With `first_hop_errors: ignore` in its "
-            f"layer-0 policy it notes that {hop['issuer']} issued the certificate in the tunnel, gives that hop no "
-            f'token, and sends "{TEXTS["app-mitm"]}". Squid\'s own certificate had to verify nevertheless.'
+            f"layer-0 policy it notes that {hop['issuer']} issued the certificate in the tunnel and gives that hop no "
+            "token. Squid's own certificate has to verify nevertheless. Inside layer 0 the app learns the authority of "
+            f'this network (`--learn-authorities`) and sends "{TEXTS["app-new"]}".'
+        ),
+        Step(
+            "The app comes again with what it has learnt as `--ca-file`, and with a policy that ignores nothing. "
+            f'mitmproxy gets the token of layer 1; layer 0 carries "{TEXTS["app-mitm"]}".'
         ),
         Step(
             "The gateway ignores no certificate. Where its config has mitmproxy's authority as `ca_file` of the "
@@ -156,14 +179,20 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
             clear=_crossed(to_service) + _crossed(to_mitmproxy) + "\n".join(squid.log).encode(),
         ),
         Saw(
-            "mitmproxy, of the app",
+            "mitmproxy, before the app had learnt",
             "From its own dump of flows. There is no Authorization, and no trace of the proxy.",
-            flow_lines(of_app),
-            clear=b"".join(each.clear for each in of_app),
+            flow_lines(before),
+            clear=b"".join(each.clear for each in before),
+        ),
+        Saw(
+            "mitmproxy, afterwards",
+            "The app trusts it as its first hop, and gives it the token of layer 1.",
+            flow_lines(after),
+            clear=b"".join(each.clear for each in after),
         ),
         Saw(
             "mitmproxy, of the gateway",
-            "The gateway trusts it as its first hop, and gives it the token of layer 1.",
+            "The gateway has its authority from the config.",
             flow_lines(of_gateway),
             clear=b"".join(each.clear for each in of_gateway),
         ),
@@ -171,17 +200,16 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
 
 
 def _check_tokens(of_app: Sequence[DumpedRequest], of_gateway: Sequence[DumpedRequest], wires: Sequence[Wire]) -> None:
-    """ProcessFailedError: a token or a password went to another box than it should or to none, or a request to
-    a hop that does not verify."""
-    secrets = [secret.encode() for secret in (*SHOWN.values(), *PASSWORDS.values())]
+    """ProcessFailedError: Squid could read a token of layer 1, or a box behind it a login; or the gateway's token is
+    missing; or there is a request to a hop that does not verify."""
     crossed = b"".join(map(_crossed, wires))
-    fields = [dict(each.fields) for each in of_app]
+    fields = [dict(each.fields) for each in of_gateway]
     wrong = [
-        any(secret in crossed for secret in secrets),
-        any({"authorization", "proxy-authorization"} & each.keys() for each in fields),
-        any(dict(each.fields)["host"].startswith("127.0.0.1") for each in of_gateway),
-        any(dict(each.fields).get("authorization") != f"Bearer {SHOWN['gateway']}" for each in of_gateway),
-        not of_app or not of_gateway,
+        any(secret.encode() in crossed for secret in (*SHOWN.values(), *PASSWORDS.values())),
+        any(name == "proxy-authorization" for each in (*of_app, *of_gateway) for name, _ in each.fields),
+        any(each["host"].startswith("127.0.0.1") for each in fields),
+        [each.get("authorization") for each in fields] != [f"Bearer {SHOWN['gateway']}"] * len(fields),
+        not fields,
     ]
     if any(wrong):
         raise ProcessFailedError(f"secrets of layer 1 went wrong: {wrong}")
@@ -226,9 +254,17 @@ def _url(host: str, port: int) -> str:
 
 
 async def _app(
-    stack: Stack, name: str, url: str, squid: Squid, *, user: str | None = "app", policy: str = ""
+    stack: Stack,
+    name: str,
+    url: str,
+    squid: Squid,
+    *options: str,
+    user: str | None = "app",
+    policy: str = "",
+    ca_file: Path | None = None,
 ) -> Process:
-    """It sends its text if Squid lets it through; ``user``: as whom it logs in there."""
+    """It sends its text if Squid lets it through; ``user``: as whom it logs in there. ``ca_file``: whom it trusts
+    behind Squid; the service's authority if it is None."""
     folder = stack.directory
     login = ("--proxy-password-file", str(folder / f"{user}.password")) if user else ()
     at = f"{user}@" if user else ""
@@ -238,8 +274,8 @@ async def _app(
         url,
         policy_file(stack, name, policy),
         *("--proxy", f"https://{at}localhost:{squid.tls_port}", "--proxy-ca-file", str(folder / "link-ca.pem")),
-        *("--ca-file", str(folder / "link-ca.pem"), "--token-file", str(folder / "app.token")),
-        *("--send", TEXTS.get(name, name), *login),
+        *("--ca-file", str(ca_file or folder / "link-ca.pem"), "--token-file", str(folder / "app.token")),
+        *("--send", TEXTS.get(name, name), *login, *options),
     )
 
 

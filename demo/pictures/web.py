@@ -70,20 +70,38 @@ def last_logged(process: Process) -> str:
     return process.log.read_text().strip().splitlines()[-1]
 
 
+def parted(requests: Sequence[DumpedRequest], token: str) -> tuple[list[DumpedRequest], list[DumpedRequest]]:
+    """Before and after a client trusts the box that saw them. ProcessFailedError: the token came earlier or later."""
+    trusted = [dict(each.fields).get("authorization") == f"Bearer {token}" for each in requests]
+    first = trusted.index(True) if True in trusted else len(trusted)
+    if (
+        not 0 < first < len(trusted)
+        or not all(trusted[first:])
+        or any(token.encode() in each.clear for each in requests[:first])
+    ):
+        raise ProcessFailedError("expected requests without the token, then requests with it")
+    return list(requests[:first]), list(requests[first:])
+
+
 def flow_lines(flows: Sequence[DumpedRequest]) -> list[str]:
-    """What a box that reads HTTP can know of one session. The handshake of layer 0 is in order, with its answers; then
-    each kind of request and of answer once, since their number and order depend on time."""
-    hellos = [flow for flow in flows if {"client_hello", "change_cipher_spec"} & set(_records(flow.fields, flow.body))]
+    """What a box that reads HTTP can know of one session. The client's two flights of layer 0 are in order, with the
+    answer to the first; of the second, with which messages may come along, each type of record is there once. So is
+    each kind of request and of answer behind them, since time decides how many there are, in which order, and which
+    answer has the server's next records."""
+    flights = [each for each in flows if {"client_hello", "change_cipher_spec"} & set(_records(each.fields, each.body))]
     lines = [_columns("", "type", "records in the body").rstrip()]
-    for flow in hellos:
-        lines.append(_line(f"> {_path(flow.request)}", flow.fields, counted(_records(flow.fields, flow.body))))
-        lines.append(_line(f"< {flow.status}", flow.answer_fields, counted(_records(flow.answer_fields, flow.answer))))
+    for flow in flights:
+        records = ", ".join(dict.fromkeys(_records(flow.fields, flow.body)))
+        lines.append(_line(f"> {_path(flow.request)}", flow.fields, records))
+        if flow is flights[0]:
+            records = counted(_records(flow.answer_fields, flow.answer))
+            lines.append(_line(f"< {flow.status}", flow.answer_fields, records))
     lines.append("in any order:")
-    others = [flow for flow in flows if flow not in hellos]
+    others = [flow for flow in flows if flow not in flights]
     kinds = {_line(f"> {_path(flow.request)}", flow.fields, _kinds(flow.fields, flow.body)): 0 for flow in others}
     kinds |= {
         _line(f"< {flow.status}", flow.answer_fields, _kinds(flow.answer_fields, flow.answer)): 0
-        for flow in others
+        for flow in (*others, *flights[1:])
         if flow.answer and _is_atls(flow.answer_fields)
     }
     lines += sorted(kinds, reverse=True)
