@@ -34,19 +34,20 @@ RUN cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && chroot /image /opt/atls-gateway/bin/python -m compileall -q --invalidation-mode unchecked-hash \
     /usr/lib/python3* /opt/atls-gateway/lib \
  && chroot /image /opt/atls-gateway/bin/python -c \
-    'import adapters.coap.plugin, adapters.mqtt.plugin, adapters.zigbee.plugin, endpoint.cli, simulator.cli'
+    'import adapters.coap.plugin, adapters.http.services, adapters.http.south, adapters.mqtt.plugin, adapters.zigbee.plugin' \
+ && chroot /image /opt/atls-gateway/bin/python -c 'import endpoint.cli, simulator.cli'
 
 FROM scratch
 ARG VERSION=0.4.0
 LABEL org.opencontainers.image.title="atls-gateway" \
-      org.opencontainers.image.description="A gateway between ZigBee, CoAP and MQTT that forwards end-to-end TLS" \
+      org.opencontainers.image.description="A gateway between ZigBee, CoAP, HTTP and MQTT that forwards end-to-end TLS" \
       org.opencontainers.image.licenses="GPL-3.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.documentation="docs/docker.md"
 COPY --from=root /image /
 ENV PATH=/opt/atls-gateway/bin:/usr/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
 USER 5684:5684
-EXPOSE 5684/udp
+EXPOSE 5684/udp 8443/tcp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["atls-gateway", "status", "--check"]
 ENTRYPOINT ["atls-gateway"]

@@ -16,6 +16,7 @@ from bench import beside, checkout, compiled, machine, report
 from bench.checkout import Checkout, NoSuchCheckoutError
 from bench.compiled import CompileFailedError
 from bench.cpu import memory
+from bench.long_polls import long_polls
 from bench.result_files import write
 from bench.scenario import ROOT, Scenario, Site
 from bench.scenarios import UNIT, rows
@@ -25,8 +26,8 @@ from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
 MEMORY_OF = "gateway, report to mqtt"
-PARTS = ("floor", "ip", "house", "zigbee", "micro", "start")
-WITH_GATEWAY = {"ip", "house", "zigbee", "micro", "start"}
+PARTS = ("floor", "ip", "http", "house", "zigbee", "micro", "start")
+WITH_GATEWAY = {"ip", "http", "house", "zigbee", "micro", "start"}
 
 
 def options(argv: list[str]) -> argparse.Namespace:
@@ -70,6 +71,9 @@ async def run(
         found["start"] = {key: report.spread([each[key] for each in started[0]]) for key in started[0][0]}
         if other:
             pairs["start"] = {"until ready": started}
+    if "http" in parts:
+        sys.stderr.write("\rclients in long poll".ljust(70))
+        found["long_polls"] = await long_polls(directory, here)
     async with rows(directory, parts, other, here) as all_rows:
         if "house" in parts:
             row = next(row for row in all_rows if row.name == MEMORY_OF)

@@ -13,7 +13,7 @@ import secrets
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from bench.load import Done, serve
@@ -134,6 +134,13 @@ class Client:
             self._socket.send(datagram)
 
 
+async def start_all(clients: Collection[Client], target: str) -> None:
+    """All handshakes at once, since each waits; then a session to ``target`` for each, unless it is ``-``."""
+    await asyncio.gather(*(client.start() for client in clients))
+    for client in clients if target != "-" else ():
+        await client.open(target)
+
+
 async def main(port: int, psk_file: str, size: int, target: str) -> None:
     clients: deque[Client] = deque()
     if psk_file == "plain":
@@ -141,10 +148,7 @@ async def main(port: int, psk_file: str, size: int, target: str) -> None:
     else:
         for identity, key in load_psk_file(Path(psk_file)).items():
             clients.append(Client(port, Credentials(psk=Psk(identity, key))))
-    for client in clients:
-        await client.start()
-        if target != "-":
-            await client.open(target)
+    await start_all(clients, target)
     loop = asyncio.get_running_loop()
     unit = record(size)
 

@@ -1,4 +1,5 @@
-"""``atls-gateway`` that counts what its main thread does: ``COUNT_FILE`` in the environment names where to.
+"""``atls-gateway`` that counts what its main thread does: ``COUNT_FILE`` in the environment names where to. With
+``-m MODULE`` it is that program, such as one of aiohttp alone.
 
 SIGUSR1 begins (an empty file says so), SIGUSR2 ends: the file then holds, as JSON, the calls of Python functions
 (``calls``), those of them that are an ``__init__`` (``objects``), the turns of the loop (``turns``), and the calls by
@@ -10,17 +11,13 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
-
-try:
-    from gateway.cli.main import main
-except ModuleNotFoundError:  # of an older checkout
-    from gateway.cli import main  # type: ignore[assignment]
 
 _FILE = Path(os.environ["COUNT_FILE"])
 _TURN = "BaseEventLoop._run_once"
@@ -59,8 +56,21 @@ class CallCounter:
             self._calls[frame.f_globals.get("__name__", "?"), frame.f_code] += 1
 
 
+def run() -> None:
+    if sys.argv[1] == "-m":
+        _, _, module, *_ = sys.argv
+        sys.argv[:3] = [module]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
+    try:
+        from gateway.cli.main import main
+    except ModuleNotFoundError:  # of an older checkout
+        from gateway.cli import main  # type: ignore[assignment]
+    main()
+
+
 if __name__ == "__main__":
     counter = CallCounter()
     signal.signal(signal.SIGUSR1, counter.begin)
     signal.signal(signal.SIGUSR2, counter.end)
-    main()
+    run()

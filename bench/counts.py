@@ -9,46 +9,48 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import signal
 import sys
 import tempfile
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import checkout
 from bench.checkout import Checkout
-from bench.coaps import LOOK, Client
-from bench.messages import record
+from bench.counting import PATIENCE, Count, CountingGateway
+from bench.counts_ip import (
+    ALONE,
+    BARE_HANDLER,
+    BARE_POST,
+    FROM_CLIENTS,
+    FROM_CLIENTS_ALONE,
+    FULL,
+    TO_SERVICE,
+    TO_SERVICE_ALONE,
+    bare,
+    over_http,
+    over_ip,
+)
 from bench.scenario import ROOT, quiet
-from bench.scenarios import CLIENTS, POLICY_IP, UNIT
 from bench.sensor_network_control import LAMP_NAME, NAME, Control
-from carriage.coap import codes
-from carriage.coap.exchange import Response
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import MqttOptions
-from demo.credentials import make_psk_file
-from demo.process import Process, ProcessFailedError
-from demo.stack import PREFIX, Stack, running
-from layer.credentials import Credentials, Psk, load_psk_file
+from demo.process import ProcessFailedError
+from demo.stack import Stack, running
 
 PAGE = ROOT / "docs" / "bench.md"
 HEAD = ("message", "calls", "objects", "turns", "publications")
 
-FULL = "coaps to mqtt, 32 in flight"
-ALONE = "coaps to mqtt, one by one"
 REPORT = "zigbee report to mqtt, 20/s"
 SET = "mqtt set, frame, answer"
-ROWS = {"ip": (FULL, ALONE), "house": (REPORT, SET)}
+ROWS = {
+    "ip": (FULL, ALONE),
+    "http": (TO_SERVICE, TO_SERVICE_ALONE, FROM_CLIENTS, FROM_CLIENTS_ALONE),
+    "house": (REPORT, SET),
+    "bare": (BARE_POST, BARE_HANDLER),
+}
+"""The last are programs that are no gateway."""
+NAMES = {name for rows in ROWS.values() for name in rows}
 
-UNITS = {FULL: 2000, ALONE: 200}
-WARM = 320
-"""Units before the count: every client has had some, and what is made at the first unit is made."""
 REPORTS_A_SECOND = 20
 REPORT_SECONDS = 2
 SETS = 20
@@ -72,144 +74,6 @@ subjects:
 rules:
   - {{id: home, effect: permit, subject: broker, resource: "*", action: [read, observe, write]}}
 """
-PATIENCE = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What one message costs. ``turns`` is None if batches of messages share them, ``publications`` (of the state of
-    a device) if none is concerned."""
-
-    calls: float
-    objects: float
-    turns: float | None = None
-    publications: float | None = None
-
-    def cells(self) -> list[str]:
-        return [f"{self.calls:.0f}", *("" if n is None else f"{n:.1f}" for n in self.numbers()[1:])]
-
-    def numbers(self) -> tuple[float, float, float | None, float | None]:
-        return self.calls, self.objects, self.turns, self.publications
-
-
-@dataclass(slots=True)
-class CountingGateway:
-    """A gateway of the checkout ``root`` that counts its calls, started by ``stack``."""
-
-    stack: Stack
-    root: Path
-    modules: dict[str, Mapping[str, float]]
-
-    async def start(self) -> None:
-        program = [sys.executable, str(ROOT / "bench" / "counting_gateway.py")]
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "COUNT_FILE": str(self._file)}
-        await self.stack.start_gateway(environment, program=program)
-
-    @property
-    def _file(self) -> Path:
-        return self.stack.directory / "count"
-
-    async def count(self, name: str, load: Callable[[], Awaitable[int]]) -> tuple[dict[str, float], int]:
-        """What the gateway does while ``load`` carries through as many messages as it returns, for each of them."""
-        assert self.stack.gateway is not None
-        self._file.unlink(missing_ok=True)
-        os.kill(self.stack.gateway.pid, signal.SIGUSR1)
-        await _until(self._file.exists)
-        messages = await load()
-        os.kill(self.stack.gateway.pid, signal.SIGUSR2)
-        await _until(lambda: self._file.stat().st_size > 0)
-        found = json.loads(self._file.read_text())
-        self.modules[name] = {module: calls / messages for module, calls in found["modules"].items()}
-        return {key: found[key] / messages for key in ("calls", "objects", "turns")}, messages
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 - another process makes it so
-            await asyncio.sleep(0.01)
-
-
-# CoAP over DTLS to MQTT
-
-
-async def over_ip(stack: Stack, gateway: CountingGateway) -> dict[str, Count]:
-    """Units of 32 clients, each in order, and of one client alone."""
-    stack.write_policy(POLICY_IP)
-    stack.link_psks = make_psk_file(stack.directory / "link.psk", *(f"c{n}" for n in range(CLIENTS)))
-    broker = await stack.start_broker(["gateway", "app"])
-    password = broker.passwords["app"].read_text().strip()
-    login = ["-h", "127.0.0.1", "-p", str(broker.port), "-u", "app", "-P", password]
-    listening = await Process.start("app", ["mosquitto_sub", *login, "-t", f"{PREFIX}/app/#"], stack.directory)
-    stack.processes.append(listening)
-    quiet(stack.write_config(zigbee=False))
-    await gateway.start()
-    async with _clients(stack) as clients:
-        await _send(clients, WARM)
-        full, _ = await gateway.count(FULL, lambda: _send(clients, UNITS[FULL]))
-        alone, _ = await gateway.count(ALONE, lambda: _send(clients[:1], UNITS[ALONE]))
-    return {
-        FULL: Count(full["calls"], full["objects"]),
-        ALONE: Count(alone["calls"], alone["objects"], alone["turns"]),
-    }
-
-
-@asynccontextmanager
-async def _clients(stack: Stack) -> AsyncIterator[list[Client]]:
-    assert stack.link_psks is not None
-    loop = asyncio.get_running_loop()
-    clients = []
-    timer: asyncio.TimerHandle | None = None
-    for identity, key in load_psk_file(stack.link_psks.path).items():
-        client = Client(stack.coaps_port, Credentials(psk=Psk(identity, key)))
-        await client.start()
-        await client.open("app")
-        clients.append(client)
-
-    def look() -> None:
-        nonlocal timer
-        for client in clients:
-            client.look()
-        timer = loop.call_later(LOOK, look)
-
-    look()
-    try:
-        yield clients
-    finally:
-        assert timer is not None
-        timer.cancel()
-        for client in clients:
-            client.close()
-
-
-async def _send(clients: list[Client], units: int) -> int:
-    """So many units, one of each client under way; returns when all are answered."""
-    unit = record(UNIT)
-    left, waiting = units, 0
-    all_answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    free = deque(clients)
-
-    def begin() -> None:
-        nonlocal left, waiting
-        while left and free:
-            client = free.popleft()
-            left, waiting = left - 1, waiting + 1
-            client.post(unit, partial(answered, client))
-
-    def answered(client: Client, response: Response) -> None:
-        nonlocal waiting
-        if response.code != codes.CHANGED:
-            all_answered.set_exception(ProcessFailedError(f"a unit was answered {response}"))
-            return
-        waiting -= 1
-        free.append(client)
-        begin()
-        if not waiting:
-            all_answered.set_result(None)
-
-    begin()
-    async with asyncio.timeout(PATIENCE):
-        await all_answered
-    return units
 
 
 # ZigBee and MQTT
@@ -253,15 +117,15 @@ async def over_house(stack: Stack, gateway: CountingGateway) -> dict[str, Count]
             await control.ask("load", name=NAME, seconds=0.5, rate=2, devices=1, ack=False)
         await switch(2)
         await report(0.5)
-        of_report, _ = await gateway.count(REPORT, report)
+        of_report = await gateway.count(REPORT, report)
         before = listener.states
-        of_set, sets = await gateway.count(SET, switch)
-        states = listener.states - before
+        of_set = await gateway.count(SET, switch)
+        states = (listener.states - before) / SETS
         await client.stop(drain=0.1)
     control.close()
     return {
         REPORT: Count(of_report["calls"], of_report["objects"], of_report["turns"]),
-        SET: Count(of_set["calls"], of_set["objects"], of_set["turns"], states / sets),
+        SET: Count(of_set["calls"], of_set["objects"], of_set["turns"], states),
     }
 
 
@@ -294,13 +158,13 @@ class _StateListener:
 # The whole
 
 
-PARTS = {"ip": over_ip, "house": over_house}
+PARTS = {"ip": over_ip, "http": over_http, "house": over_house, "bare": bare}
 
 
 async def count(
     part: str, directory: Path, root: Path = ROOT, modules: dict[str, Mapping[str, float]] | None = None
 ) -> dict[str, Count]:
-    """Start everything of a part (``ip``, ``house``) below ``directory``; what each kind of message costs the gateway
+    """Start everything of a part (of ``ROWS``) below ``directory``; what each kind of message costs the gateway
     of the checkout ``root``. ``modules`` is filled with the calls by module."""
     async with running(directory) as stack:
         return await PARTS[part](stack, CountingGateway(stack, root, {} if modules is None else modules))
@@ -317,7 +181,7 @@ def read_page(text: str) -> dict[str, Count]:
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == len(HEAD) and cells[0] in {FULL, ALONE, REPORT, SET}:
+        if len(cells) == len(HEAD) and cells[0] in NAMES:
             calls, objects, turns, publications = (float(cell) if cell else None for cell in cells[1:])
             assert calls is not None and objects is not None
             found[cells[0]] = Count(calls, objects, turns, publications)

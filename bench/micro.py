@@ -49,7 +49,7 @@ Call = Callable[[], object]
 
 
 def engine_call(size: int) -> Call:
-    """One unit through the engine: envelope made, submitted, ordered, settled, notified."""
+    """One unit through the engine, as in two turns of the hub: made, submitted, ordered; settled, notified."""
     ids = itertools.count(1)
     opener = Peer(scheme="coap", claims=("psk:c0",), link=LinkSecurity(protocol="dtls1.2", authenticated=True))
     policy = PolicySet(
@@ -90,9 +90,9 @@ def engine_call(size: int) -> Call:
         engine.submit(unit, now=1.0)
         (order,) = engine.commands()
         assert isinstance(order, Transmit)
-        engine.next_deadline()
+        engine.look_by()
         engine.settle(Receipt(number, Outcome.DELIVERED), now=1.0)
-        engine.next_deadline()
+        engine.look_by()
         return engine.commands()
 
     return call

@@ -6,6 +6,7 @@ goal.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,11 +59,15 @@ def _bars(line: Line, y: int, scale: float) -> list[str]:
 
 def main(argv: Sequence[str], results: Path = RESULTS) -> int:
     """``results``: the folder of saved results."""
-    if len(argv) != 1:
-        sys.stderr.write("usage: python -m bench.plot NAME, of a result that --save NAME kept\n")
-        return 2
-    report: Mapping[str, Any] = json.loads((results / f"{argv[0]}.json").read_text())
-    path = results / f"{argv[0]}.svg"
+    parser = argparse.ArgumentParser(prog="python -m bench.plot", description="Draws a saved result as SVG beside it.")
+    parser.add_argument("name", metavar="NAME", help="a result that python -m bench.peers --save NAME kept")
+    name = parser.parse_args(argv).name
+    try:
+        report: Mapping[str, Any] = json.loads((results / f"{name}.json").read_text())
+    except FileNotFoundError:
+        kept = sorted(path.stem for path in results.glob("*.json"))
+        parser.error(f"no result {name} in {results}; there are {', '.join(kept) or 'none'}")
+    path = results / f"{name}.svg"
     path.write_text(svg(table(report["runs"])))
     print(f"written to {path}")
     return 0

@@ -27,6 +27,7 @@ from typing import Any
 from bench import machine
 from bench.checkout import CheckoutStack
 from bench.cpu import usage
+from bench.http_scenarios import coaps_to_https, https_to_mqtt
 from bench.hubs import OurGateway, devices
 from bench.peers_measure import MEASURE, join, sets
 from bench.scenario import Level, Scenario, Site, at, full
@@ -47,9 +48,11 @@ ROOMS = (
     ("adapters/zigbee", "adapters/zigbee"),
     ("adapters/mqtt", "adapters/mqtt"),
     ("adapters/coap", "adapters/coap"),
+    ("adapters/http", "adapters/http"),
     ("carriage/zigbee", "carriage/zigbee"),
     ("carriage/mqtt", "carriage/mqtt"),
     ("carriage/coap", "carriage/coap"),
+    ("carriage/http", "carriage/http"),
     ("gateway/engine", "engine"),
     ("gateway/runtime", "hub and runtime"),
     ("gateway/", "gateway/api and kit"),
@@ -58,7 +61,12 @@ ROOMS = (
     ("cryptography/", "DTLS (layer and OpenSSL)"),
     ("bellows/", "bellows and zigpy"),
     ("zigpy/", "bellows and zigpy"),
+    ("aiohttp/", "aiohttp"),
+    ("multidict/", "aiohttp"),
+    ("yarl/", "aiohttp"),
     ("paho/", "paho"),
+    ("asyncio/sslproto.py", "TLS (asyncio and OpenSSL)"),
+    ("ssl.py", "TLS (asyncio and OpenSSL)"),
     ("asyncio/", "asyncio"),
     ("selectors.py", "asyncio"),
 )
@@ -181,6 +189,17 @@ async def _ip(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
 
 
 @contextlib.asynccontextmanager
+async def _http(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
+    site, level = Site(folder), full(CLIENTS)
+    async with CheckoutStack(folder / "n") as north, CheckoutStack(folder / "s") as south:
+        try:
+            found = [await coaps_to_https(site, north, (level,)), await https_to_mqtt(site, south, (level,))]
+            yield [_of(row, level) for row in found]
+        finally:
+            await site.stop()
+
+
+@contextlib.asynccontextmanager
 async def _zigbee(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
     site, levels = Site(folder), (full(8), at(50))
     async with CheckoutStack(folder / "z") as stack:
@@ -225,7 +244,7 @@ async def _house(folder: Path) -> AsyncIterator[list[ProfiledRow]]:
                 await hub.close()
 
 
-PARTS = {"ip": _ip, "house": _house, "zigbee": _zigbee}
+PARTS = {"ip": _ip, "http": _http, "house": _house, "zigbee": _zigbee}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("gateway, coaps to mqtt", ("mqtt publish, paho",)),
     ("gateway, coaps to mqtt", ("coaps server, ours", "mqtt publish, ours")),
     ("gateway, coaps to mqtt", ("udp echo, drain",)),
+    ("gateway, coaps to https", ("aiohttp post",)),
+    ("gateway, https to mqtt", ("aiohttp handler, paho",)),
     ("mqtt publish, ours", ("mqtt publish, paho",)),
     ("coaps server, ours", ("coap server, aiocoap",)),
     ("udp echo, protocol", ("udp echo, drain",)),
@@ -101,6 +103,13 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
     if memory:
         before, after = memory["idle"] / 2**20, memory["after"] / 2**20
         yield f"memory of the gateway: {before:.1f} MiB idle, {after:.1f} MiB after {memory['reports']:.0f} reports"
+        yield ""
+    for name, held in report.get("long_polls", {}).items():
+        yield (
+            f"long polls, {name}: {held['octets'] / 1024:.0f} KiB for each client; {held['idle_sleeps']:.1f} wake-ups "
+            f"and {held['idle_cpu'] * 1e3:.2f} ms of CPU a second without clients, {held['sleeps']:.1f} and "
+            f"{held['cpu'] * 1e3:.2f} ms with them"
+        )
         yield ""
     if "start" in report:
         start = {key: each["median"] for key, each in report["start"].items()}

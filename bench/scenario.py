@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load import LoadSpec
 from demo.process import Process, ProcessFailedError
+from demo.stack import PREFIX, Stack
 
 ROOT = Path(__file__).resolve().parent.parent
+COUNTING = ROOT / "bench" / "counting_gateway.py"
+"""The program that runs another one and counts its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,16 @@ class Site:
         self._processes: list[Process] = []
         self._env = dict(os.environ)
 
-    async def start(self, name: str, module: str, *arguments: object, path: Path = ROOT) -> Process:
-        """A module of ``bench``, which imports what it measures from the checkout at ``path``."""
-        argv = [sys.executable, "-P", "-m", module, *map(str, arguments)]
+    async def start(
+        self, name: str, module: str, *arguments: object, path: Path = ROOT, count_file: Path | None = None
+    ) -> Process:
+        """A module of ``bench``, which imports what it measures from the checkout at ``path``.
+        ``count_file``: its calls are counted, to this file (``bench.counting``)."""
+        program = ["-m", module] if count_file is None else [str(COUNTING), "-m", module]
+        argv = [sys.executable, "-P", *program, *map(str, arguments)]
         env = self._env | {"PYTHONPATH": os.pathsep.join(dict.fromkeys((str(path), str(ROOT))))}
+        if count_file is not None:
+            env["COUNT_FILE"] = str(count_file)
         process = await Process.start(name, argv, self.directory, env)
         self._processes.append(process)
         await process.expect_event("ready", seconds=300)
@@ -96,3 +106,14 @@ class Site:
 def quiet(config: Path) -> None:
     """The level of logging that a gateway has by default: at DEBUG it writes a line for each unit."""
     config.write_text(config.read_text().replace("log_level: debug", "log_level: info"))
+
+
+async def application(stack: Stack) -> Process:
+    """The application: libmosquitto's own subscriber, QoS 0, in C so that it takes little of the machine."""
+    command = shutil.which("mosquitto_sub")
+    if command is None or stack.broker is None:
+        raise ProcessFailedError("mosquitto_sub is not installed")
+    port, password = stack.broker.port, stack.broker.passwords["app"].read_text().strip()
+    options = ["-h", "127.0.0.1", "-p", str(port), "-u", "app", "-P", password, "-q", "0", "-t", f"{PREFIX}/app/#"]
+    argv = ["/bin/sh", "-c", 'exec "$@" >"$0"', str(stack.directory / "received"), command, *options, "-F", "."]
+    return await Process.start("subscriber", argv, stack.directory)

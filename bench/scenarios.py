@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from bench.checkout import HERE, Checkout, CheckoutStack
-from bench.scenario import Level, Scenario, Site, at, full, quiet
+from bench.http_scenarios import over_http
+from bench.scenario import Level, Scenario, Site, application, at, full, quiet
 from bench.sensor_network_scenarios import over_house
 from demo.credentials import make_psk_file
-from demo.process import Process, ProcessFailedError
 from demo.stack import LAMP, PREFIX, Stack
 
 CLIENTS = 32
@@ -91,7 +90,7 @@ async def coaps_to_mqtt(site: Site, stack: Stack, levels: tuple[Level, ...]) -> 
     stack.write_policy(POLICY_IP)
     stack.link_psks = make_psk_file(stack.directory / "link.psk", *(f"c{n}" for n in range(CLIENTS)))
     await stack.start_broker(["gateway", "app"])
-    subscriber = await _subscriber(stack)
+    subscriber = await application(stack)
     quiet(stack.write_config(zigbee=False))
     gateway = await stack.start_gateway()
     stack.processes.append(subscriber)
@@ -134,8 +133,8 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack, beside: Stack | No
 async def rows(
     directory: Path, parts: Sequence[str], beside: Checkout | None = None, here: Checkout = HERE
 ) -> AsyncIterator[list[Scenario]]:
-    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready; the rows of gateways, which are
-    those of ``here``, have that of the checkout ``beside`` with them."""
+    """Everything of ``parts`` (``floor``, ``ip``, ``http``, ``house``, ``zigbee``) up and ready; the rows of
+    gateways, which are those of ``here``, have that of the checkout ``beside`` with them."""
     site = Site(directory)
     found: list[Scenario] = []
     async with contextlib.AsyncExitStack() as exits:
@@ -151,6 +150,9 @@ async def rows(
             found += await floor(site)
         if "ip" in parts:
             found += await over_ip(site, await stack("i"), await stack_beside("i2"))
+        if "http" in parts:
+            there = (await stack("hn2", beside), await stack("hs2", beside)) if beside and has_http(beside) else None
+            found += await over_http(site, await stack("hn"), await stack("hs"), there)
         if "house" in parts:
             found += await over_house(site, exits, directory, beside=beside, here=here)
         if "zigbee" in parts:
@@ -158,12 +160,6 @@ async def rows(
         yield found
 
 
-async def _subscriber(stack: Stack) -> Process:
-    """The application: libmosquitto's own subscriber, QoS 0, in C so that it takes little of the machine."""
-    command = shutil.which("mosquitto_sub")
-    if command is None or stack.broker is None:
-        raise ProcessFailedError("mosquitto_sub is not installed")
-    port, password = stack.broker.port, stack.broker.passwords["app"].read_text().strip()
-    options = ["-h", "127.0.0.1", "-p", str(port), "-u", "app", "-P", password, "-q", "0", "-t", f"{PREFIX}/app/#"]
-    argv = ["/bin/sh", "-c", 'exec "$@" >"$0"', str(stack.directory / "received"), command, *options, "-F", "."]
-    return await Process.start("subscriber", argv, stack.directory)
+def has_http(checkout: Checkout) -> bool:
+    """Whether its gateway has an HTTP adapter, which earlier ones have not."""
+    return (checkout.root / "adapters" / "http").is_dir()

@@ -69,14 +69,14 @@ class Authority:
         return cls(directory, path, key, subject)
 
     def issue(self, name: str) -> Leaf:
-        """A certificate for ``name`` (as DNS name; ``localhost`` and loopback too) with its own key."""
+        """A certificate for ``name`` with its own key; of gateway and service also for ``localhost`` and loopback."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [
             x509.DNSName(name),
             *(
                 [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-                if name == "gateway"
+                if name in ("gateway", "service")
                 else []
             ),
         ]

@@ -140,6 +140,16 @@ class Process:
             self._process.stdin.close()
         return status
 
+    async def ended(self, *, seconds: float = 30.0) -> int:
+        """Wait until it ends by itself; the exit status."""
+        try:
+            async with asyncio.timeout(seconds):
+                status = await self._process.wait()
+        except TimeoutError:
+            raise ProcessFailedError(f"{self.name} did not end within {seconds:.0f} s\n{self.tail()}") from None
+        await self._reader
+        return status
+
     async def kill(self) -> None:
         """SIGKILL, at once."""
         with contextlib.suppress(ProcessLookupError):

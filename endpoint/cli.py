@@ -134,6 +134,13 @@ def device(attach: str, eui64: str, **common: Any) -> None:
     help="Layer 1, HTTPS: SHA-256 of the server's SubjectPublicKeyInfo; may be repeated. Asks for TLS 1.3.",
 )
 @click.option("--token-file", type=click.Path(path_type=Path), help="Layer 1, HTTPS: our bearer token, mode 0600.")
+@click.option(
+    "--proxy",
+    metavar="URL",
+    help="HTTPS: the forward proxy on the way, http://[USER@]HOST:PORT or https://...; asked by CONNECT.",
+)
+@click.option("--proxy-password-file", type=click.Path(path_type=Path), help="USER's password there, mode 0600.")
+@click.option("--proxy-ca-file", type=click.Path(path_type=Path), help="Whom to trust as an https proxy (PEM).")
 @click.option("--user", help="MQTT user name; the first topic level below the prefix.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="MQTT password, mode 0600.")
 @click.option("--plain", is_flag=True, help="MQTT or HTTP without TLS: a password crosses the network in clear.")
@@ -157,6 +164,9 @@ def app(
     ca_file: Path | None,
     pins: tuple[str, ...],
     token_file: Path | None,
+    proxy: str | None,
+    proxy_password_file: Path | None,
+    proxy_ca_file: Path | None,
     user: str | None,
     password_file: Path | None,
     prefix: str,
@@ -171,6 +181,10 @@ def app(
         raise click.UsageError("expected one of --coaps HOST:PORT, --mqtt HOST:PORT and --https URL")
     host, port = _host_port(coaps or mqtt or "x:1")
     layer1_keys: tuple[bytes, ...] = ()
+    if proxy is None and (proxy_password_file is not None or proxy_ca_file is not None):
+        raise click.UsageError("--proxy-password-file and --proxy-ca-file go with --proxy")
+    if proxy is not None and url is None:
+        raise click.UsageError("--proxy goes with --https")
     if url is not None:
         web_url = url
         if url.startswith("http:") != plain:
@@ -181,11 +195,15 @@ def app(
         if (certificate_file is None) != (key_file is None):
             raise click.UsageError("--certificate-file and --key-file go together")
         token = loaded(lambda: _token(token_file)) if token_file else None
-        layer1_keys = (token.encode(), _unhex(token.encode())) if token else ()
+        proxy_password = loaded(lambda: _password(proxy_password_file)) if proxy_password_file else None
+        layer1_keys = tuple(
+            key for secret in (token and token.encode(), proxy_password) if secret for key in (secret, _unhex(secret))
+        )
 
         def link(policy: Layer0Policy, report: Report) -> GatewayLink:
             from endpoint.transports.https import HttpsLink
             from endpoint.transports.https_hop import Layer1
+            from endpoint.transports.https_proxy import proxy_of
 
             layer1 = Layer1(
                 ca_file=ca_file,
@@ -194,7 +212,13 @@ def app(
                 key_file=key_file,
                 token=token,
             )
-            return HttpsLink(web_url, layer1, ignores=policy.first_hop_errors == "ignore", report=report)
+            return HttpsLink(
+                web_url,
+                layer1,
+                ignores=policy.first_hop_errors == "ignore",
+                report=report,
+                proxy=proxy_of(proxy, proxy_password, proxy_ca_file) if proxy is not None else None,
+            )
 
     elif coaps is not None:
         if psk_file is None and ca_file is None:

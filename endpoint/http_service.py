@@ -47,6 +47,7 @@ def mount(
     """
     rules = read_policy(policy) if isinstance(policy, Path) else policy
     links: list[ServiceLink] = []
+    leave: list[Callable[[], None]] = []
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         link = ServiceLink(rules.kind, limits=limits, secure=secure, owner_of=owner_of)
@@ -58,10 +59,15 @@ def mount(
             application.run(opens=(), control=False, messages=(), leave=False), name="atls"
         )
         await asyncio.sleep(0)
+        leave.append(application.quit)
         yield
         links.remove(link)
         application.quit()
         await task
+
+    async def on_shutdown(_: web.Application) -> None:
+        """Answer the requests that wait: aiohttp lets them end before it goes on to clean up."""
+        leave.pop()()
 
     async def on_open(request: web.Request) -> web.StreamResponse:
         return await links[0].open_request(request)
@@ -70,6 +76,7 @@ def mount(
         return await links[0].session_request(request)
 
     app.cleanup_ctx.append(running)
+    app.on_shutdown.append(on_shutdown)
     app.add_routes(ServiceLink.routes(on_open, on_session))
 
 

@@ -46,17 +46,16 @@ class Runner:
         self._pumping = True
         try:
             while True:
+                # Events first: what the application says to them goes out together with what is there already, so that
+                # its first message in a TLS session is in the unit of the handshake's last flight.
+                while (event := self.session.next_event()) is not None:
+                    if isinstance(event, Ended):
+                        self._finish()
+                    self._on_event(event)
                 units = self.session.units_to_send()
-                if units:
-                    self.carriage.send(units)
-                event = self.session.next_event()
-                if event is None:
-                    if not units:
-                        break
-                    continue
-                if isinstance(event, Ended):
-                    self._finish()
-                self._on_event(event)
+                if not units:
+                    break
+                self.carriage.send(units)
         finally:
             self._pumping = False
         self._arm()

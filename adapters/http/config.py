@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -38,9 +39,17 @@ def _origin(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("expected an address, or a network such as 192.0.2.0/24 or 2001:db8::/32") from None
+
+
 Listen = Annotated[str, AfterValidator(_listen), WithJsonSchema(_TEXT | {"pattern": LISTEN.pattern})]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema(_TEXT | {"maxLength": 255})]
 Origin = Annotated[str, AfterValidator(_origin), WithJsonSchema(_TEXT | {"pattern": f"^{_ORIGIN.pattern}$"})]
+Network = Annotated[str, AfterValidator(_network), WithJsonSchema(_TEXT)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -70,6 +79,9 @@ class HttpTable(BaseModel):
         default=None, description="Clients' tokens, one NAME:SHA-256 a line (readable by its owner only)."
     )
     origins: list[Origin] = Field(default=[], description="Origins whose pages may use us in a browser, by token.")
+    early_data_from: list[Network] = Field(
+        default=[], description="Addresses or networks of proxies whose early data we answer, if that has no effect."
+    )
     max_connections: Count = Field(default=512, description="Open connections.")
     max_connections_per_host: Count = Field(
         default=256, description="Open connections of one host: an IPv4 address, or an IPv6 /64."

@@ -12,130 +12,52 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
-from weakref import WeakSet
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
-from yarl import URL
+from aiohttp.http_exceptions import HttpProcessingError
 
-from adapters.http.north_addresses import JudgedAddresses
 from adapters.http.north_config import NorthTimes, Service
-from adapters.http.north_tls import NO_TLS, link_of
+from adapters.http.north_connector import ServiceConnector
+from adapters.http.north_exchange import MAX_BODY, ServiceExchange, StaleError, TooLargeError, message_of
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_client import SessionRefused, read_unit
+from carriage.http.atls_format import SEQ, field_values
+from carriage.http.connect_proxy import is_at, login_field, may_change, refusal
 from carriage.http.cookies import SessionCookies
 from common.printable import printable
 from common.release import release
 from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, LinkRequirement, LinkSecurity, Reason
+from gateway.kit.fixed_timeout import FixedTimeout
 
 _LOG = logging.getLogger(__name__)
 
-MAX_BODY: Final = 16_384
-"""Octets of an answer; a unit has at most 4096."""
-_READ: Final = frozenset({
-    "atls-seq", "content-encoding", "content-type", "location", "preference-applied", "retry-after", "set-cookie",
-})  # fmt: skip
-"""The header fields that mean something to us."""
+SOON = 1.0
+"""Seconds in which a connection is had as a rule; if it takes longer, the answer has so much less time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer. ``sent``: the service may have had the request. ``reason`` None: it was no longer wanted."""
+    """No answer. ``sent``: the service may have had the request. ``idle``: its connection had been idle. ``reason``
+    None: it was no longer wanted."""
 
     reason: Reason | None
     detail: str
     sent: bool = False
+    idle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer, and the protection of the connection on which it came."""
 
-    response: HttpResponse
-    link: LinkSecurity
+    __slots__ = ("link", "response")
 
-
-class _LinkError(Exception):
-    """The connection isn't protected as the policy asks."""
-
-
-class _TooLargeError(Exception):
-    """The body of an answer is longer than any unit."""
-
-
-class _Attempt:
-    """One attempt at a request. ``connected``: there was a connection, so octets may have left. ``fresh``: it was made
-    for this attempt, else it had been idle."""
-
-    __slots__ = ("connected", "fresh", "link", "require")
-
-    def __init__(self, require: LinkRequirement) -> None:
-        self.require = require
-        self.connected = False
-        self.fresh = False
-        self.link = NO_TLS
-
-
-_ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt")
-"""The attempt for which aiohttp looks for a connection: each is made in the task that asks."""
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Judges each connection before a request is written to it, as ``LinkRequirement`` has it."""
-
-    def __init__(self, service: Service, times: NorthTimes) -> None:
-        tls, self._proxy = service.tls, service.proxy
-        super().__init__(
-            resolver=JudgedAddresses(service.table.addresses),
-            use_dns_cache=False,
-            ssl=True if tls is None else tls.context,
-            limit=service.table.max_connections,
-            keepalive_timeout=times.keep_alive,
-        )
-        self._made: WeakSet[ResponseHandler] = WeakSet()
-        self.made = 0
-
-    @property
-    def open(self) -> int:
-        return sum(protocol.is_connected() for protocol in self._made)
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's name
-    ) -> Any:
-        connection = await super().connect(req, traces, timeout)
-        attempt = _ATTEMPT.get()
-        attempt.link = link_of(connection.transport)
-        if attempt.require is not ANY_LINK and not meets(attempt.link, attempt.require):
-            connection.release()
-            raise _LinkError
-        attempt.connected = True
-        return connection
-
-    async def _create_connection(
-        self,
-        req: ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's name
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        self._made.add(protocol)
-        self.made += 1
-        _ATTEMPT.get().fresh = True
-        return protocol
-
-    def _get_ssl_context(self, req: ClientRequest) -> Any:
-        """aiohttp gives the service's context to its https proxy too; the request to a proxy has none itself."""
-        if self._proxy is not None and self._proxy.tls is not None and req.proxy is None:
-            return self._proxy.tls.context
-        return super()._get_ssl_context(req)
+    def __init__(self, response: HttpResponse, link: LinkSecurity) -> None:
+        self.response = response
+        self.link = link
 
 
 class ServiceClient:
@@ -145,35 +67,25 @@ class ServiceClient:
         self.service = service
         table = service.table
         self._times = times
-        self._connector = _Connector(service, times)
-        # Of each request, and not of aiohttp's session: that gives its header fields to a proxy, too.
-        self._fields = {"Accept-Encoding": "identity", "User-Agent": "atls-gateway"}
+        self._loop = asyncio.get_running_loop()
+        fields = {"host": urlsplit(service.url).netloc, "accept-encoding": "identity", "user-agent": "atls-gateway"}
         if service.token is not None:
-            self._fields["Authorization"] = f"Bearer {service.token}"
-        proxy = service.proxy
-        self._proxy_fields: dict[str, str] | None = None
-        if proxy is not None and proxy.login is not None:
-            login = {"Proxy-Authorization": aiohttp.encode_basic_auth(*proxy.login)}
-            if service.url.startswith("https:"):
-                self._proxy_fields = login
-            else:  # then the request itself is the proxy's
-                self._fields |= login
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("Accept",),
-            read_bufsize=MAX_BODY,
-            proxy=None if proxy is None else proxy.url,
-        )
-        self._timeout = aiohttp.ClientTimeout(total=table.answer_within, sock_connect=table.connect_within)
-        self._origin = service.url.removesuffix(service.path)
-        self._urls: dict[str, URL] = {}
+            fields["authorization"] = f"Bearer {service.token}"
+        proxy, tunnel_fields, self._origin = service.proxy, None, ""
+        login = {} if proxy is None or proxy.login is None else login_field(*proxy.login)
+        if proxy is not None and service.url.startswith("http:"):  # then the request itself is the proxy's
+            self._origin = service.url.removesuffix(service.path)
+            fields |= login
+        elif login:
+            tunnel_fields = login
+        self._fixed = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        self._connector = ServiceConnector(service, times, tunnel_fields)
+        self._answers: FixedTimeout[ServiceExchange] = FixedTimeout(table.answer_within, ServiceExchange.give_up)
+        self._answer_within = table.answer_within
         self._busy_until = 0.0
         self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
+        """Set when nothing is under way; ``retire`` makes it."""
         self._complained = float("-inf")
         self.trouble = ""
         """Why the last request had no answer; empty: it had one."""
@@ -193,13 +105,16 @@ class ServiceClient:
         }
 
     async def close(self) -> None:
-        await self._session.close()
+        self._answers.close()
+        await self._connector.close()
 
     async def retire(self, within: float) -> None:
         """Close when the requests that are under way have their answers, ``within`` seconds at most."""
+        self._idle = asyncio.Event()
         try:
-            async with asyncio.timeout(within):
-                await self._idle.wait()
+            if self._under_way:
+                async with asyncio.timeout(within):
+                    await self._idle.wait()
         except TimeoutError:
             pass
         finally:
@@ -220,91 +135,102 @@ class ServiceClient:
         ``again``: it may be sent twice. ``wait``: seconds for which the service may hold the answer back. ``wanted`` is
         asked before each attempt.
         """
+        times, now = self._times, self._loop.time
+        end, pause, early = now() + times.patience, times.pause, False
+        failed = Failed(None, "")
         self._under_way += 1
-        self._idle.clear()
         try:
-            return await self._ask(request, cookies, require, again, wait, wanted)
+            while wanted():
+                if self._busy_until and (left := self._busy_until - now()) > 0:  # it asked us all to come again later
+                    if now() + left > end:
+                        return self._refused(Failed(Reason.BUSY, f"again in {left:.0f} s"))
+                    await asyncio.sleep(left)
+                    continue
+                result = await self._once(request, cookies, require, wait)
+                if isinstance(result, Answered):
+                    if self.trouble:
+                        self._fine()
+                    if result.response.status < 300:
+                        return result
+                    delay = self._comes_again(result.response, early)
+                    early = early or result.response.status == 425
+                    if delay is None or now() + delay > end:
+                        return result
+                    if result.response.status != 425:  # a service may say "at once" for ever
+                        delay, pause = max(delay, pause), min(2 * pause, times.longest_pause)
+                else:
+                    failed = result
+                    delay = None
+                    if result.reason is Reason.UNREACHABLE and (not result.sent or again):
+                        delay = 0.0 if result.idle else pause  # of connections that had been idle several may be dead
+                    if delay is None or now() + delay > end:
+                        return self._refused(self._complain(failed))
+                    if delay:
+                        self._complain(failed)
+                        pause = min(2 * pause, times.longest_pause)
+                self.counters["retries"] += 1
+                await asyncio.sleep(delay)
+            return Failed(None, failed.detail, failed.sent)
         finally:
             self._under_way -= 1
-            if not self._under_way:
+            if self._idle is not None and not self._under_way:
                 self._idle.set()
 
-    async def _ask(
-        self,
-        request: HttpRequest,
-        cookies: SessionCookies,
-        require: LinkRequirement,
-        again: bool,
-        wait: int | None,
-        wanted: Callable[[], bool],
-    ) -> Answered | Failed:
-        times, loop = self._times, asyncio.get_running_loop()
-        end, pause, early = loop.time() + times.patience, times.pause, False
-        failed = Failed(None, "")
-        while wanted():
-            if (left := self._busy_until - loop.time()) > 0:  # it asked us all to come again later
-                if loop.time() + left > end:
-                    return self._refused(Failed(Reason.BUSY, f"again in {left:.0f} s"))
-                await asyncio.sleep(left)
-                continue
-            attempt = _Attempt(require)
-            _ATTEMPT.set(attempt)
-            result = await self._once(request, cookies, attempt, wait)
-            if isinstance(result, Answered):
-                self._fine()
-                delay = self._comes_again(result.response, early)
-                early = early or result.response.status == 425
-                if delay is None or loop.time() + delay > end:
-                    return result
-                if result.response.status != 425:  # a service may say "at once" for ever
-                    delay, pause = max(delay, pause), min(2 * pause, times.longest_pause)
-            else:
-                failed = result
-                delay = None
-                if result.reason is Reason.UNREACHABLE and (not result.sent or again):
-                    # Of connections that had been idle several may be dead.
-                    delay = 0.0 if attempt.connected and not attempt.fresh else pause
-                if delay is None or loop.time() + delay > end:
-                    return self._refused(self._complain(failed))
-                if delay:
-                    self._complain(failed)
-                    pause = min(2 * pause, times.longest_pause)
-            self.counters["retries"] += 1
-            await asyncio.sleep(delay)
-        return Failed(None, failed.detail, failed.sent)
-
     async def _once(
-        self, request: HttpRequest, cookies: SessionCookies, attempt: _Attempt, wait: int | None
+        self, request: HttpRequest, cookies: SessionCookies, require: LinkRequirement, wait: int | None
     ) -> Answered | Failed:
-        self.counters["polls" if wait is not None else "requests"] += 1
-        target = request.target
-        fields = {**self._fields, **dict(request.fields)}
+        self.counters["requests" if wait is None else "polls"] += 1
+        target, fields = request.target, request.fields
         if (cookie := cookies.field(target, time.time())) is not None:
-            fields["cookie"] = cookie[1]
-        timeout = self._timeout
-        if wait:
-            timeout = aiohttp.ClientTimeout(total=wait + (timeout.total or 0), sock_connect=timeout.sock_connect)
+            fields += (cookie,)
+        began, sent, idle = time.monotonic(), False, False
         try:
-            async with self._session.request(
-                request.method,
-                self._url(target),
-                data=request.body,
-                headers=fields,
-                proxy_headers=self._proxy_fields,
-                allow_redirects=False,
-                timeout=timeout,
-            ) as answer:
-                body = await _body(answer)
-        except (_LinkError, _TooLargeError, aiohttp.ClientError, ValueError, OSError) as error:  # TimeoutError too
-            failed = _failed(error, attempt)
+            message = message_of(request.method, self._origin + target, self._fixed, fields, request.body)
+            connection, link, idle = await self._connector.get()
+            if require is not ANY_LINK and not meets(link, require):
+                connection.release()
+                return Failed(Reason.LINK, link.protocol)
+            sent = True
+            exchange, took = ServiceExchange(connection), time.monotonic() - began
+            if wait or took > SOON:
+                async with asyncio.timeout((wait or 0) + self._answer_within - took):
+                    response = await exchange.run(message)
+            else:
+                self._answers.begin(exchange)
+                try:
+                    response = await exchange.run(message)
+                finally:
+                    self._answers.end(exchange)
+        except (StaleError, TooLargeError, aiohttp.ClientError, HttpProcessingError, ValueError, OSError) as error:
+            failed = self._failed(error, sent, idle)  # TimeoutError too
             release(error)
             return failed
-        found = tuple((low, value) for name, value in answer.headers.items() if (low := name.lower()) in _READ)
-        response = HttpResponse(answer.status, found, body)
-        cookies.take(found, target, time.time())
-        if any(name == "atls-seq" for name, _ in found):
-            self.numbers = True
-        return Answered(response, attempt.link)
+        if response.fields:
+            cookies.take(response.fields, target, time.time())
+            if not self.numbers and field_values(response.fields, SEQ):
+                self.numbers = True
+        return Answered(response, link)
+
+    def _failed(self, error: Exception, sent: bool, idle: bool) -> Failed:
+        """What the end of a request without an answer means."""
+        match error:
+            case StaleError():
+                return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
+            case TooLargeError():
+                return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
+            case aiohttp.ClientHttpProxyError(status=status):
+                return Failed(Reason.UNREACHABLE if may_change(status) else Reason.LINK, refusal(status))
+            case aiohttp.ClientPayloadError():
+                return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
+            case aiohttp.ClientResponseError() | HttpProcessingError() | ValueError():
+                return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
+            case TimeoutError():
+                what = "no answer in time" if sent else "no connection in time"
+                return Failed(Reason.UNREACHABLE, what, sent, idle)
+            case _:
+                return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
 
     def _comes_again(self, response: HttpResponse, early: bool) -> float | None:
         """Seconds after which the same request goes again, since the service says that it has done nothing."""
@@ -315,16 +241,15 @@ class ServiceClient:
         found = read_unit(response)
         wait = found.retry_after if isinstance(found, SessionRefused) else None
         if wait is not None and response.status == 503:
-            self._busy_until = asyncio.get_running_loop().time() + min(wait, 3600)
+            self._busy_until = self._loop.time() + min(wait, 3600)
         return None if wait is None else float(wait)
 
-    def _url(self, target: str) -> URL:
-        url = self._urls.get(target)
-        if url is None:
-            if len(self._urls) >= 256:
-                self._urls.clear()
-            url = self._urls[target] = URL(self._origin + target, encoded=True)
-        return url
+    def _of_proxy(self, error: Exception) -> str:
+        """How a line about an error begins: with the proxy, if that had no connection for us."""
+        proxy = self.service.proxy
+        if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+            return "the proxy: " if is_at(proxy.url, error.host, error.port) else ""
+        return ""
 
     def _refused(self, failed: Failed) -> Failed:
         if failed.reason is not None:
@@ -332,55 +257,16 @@ class ServiceClient:
         return failed
 
     def _fine(self) -> None:
-        if self.trouble:
-            self.trouble = ""
-            _LOG.info("%s answers again", self.service.url)
+        self.trouble = ""
+        _LOG.info("%s answers again", self.service.url)
 
     def _complain(self, failed: Failed) -> Failed:
-        now, before = asyncio.get_running_loop().time(), self.trouble
+        now, before = self._loop.time(), self.trouble
         self.trouble = failed.detail
         if not before and now - self._complained >= self._times.complain:
             self._complained = now
             _LOG.warning("%s has no answer for us: %s", self.service.url, failed.detail)
         return failed
-
-
-def _failed(error: Exception, attempt: _Attempt) -> Failed:
-    """What a request's end without an answer means."""
-    match error:
-        case _LinkError():
-            return Failed(Reason.LINK, attempt.link.protocol)
-        case _TooLargeError():
-            return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return Failed(Reason.LINK, _tls_trouble(error))
-        case aiohttp.ClientHttpProxyError():
-            reason = Reason.UNREACHABLE if error.status >= 500 else Reason.LINK
-            return Failed(reason, f"the proxy says {error.status}")
-        case aiohttp.ClientPayloadError() if attempt.connected:
-            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent=True)
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() | ValueError():
-            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent=attempt.connected)
-        case TimeoutError():
-            what = "no answer in time" if attempt.connected else "no connection in time"
-            return Failed(Reason.UNREACHABLE, what, sent=attempt.connected)
-        case _:
-            return Failed(Reason.UNREACHABLE, _why(error), sent=attempt.connected)
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, if it has a length that a unit can have. What is longer is not read: its connection ends."""
-    if (answer.content_length or 0) > MAX_BODY:
-        answer.close()
-        raise _TooLargeError
-    parts, size = [], 0
-    async for part in answer.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BODY:
-            answer.close()
-            raise _TooLargeError
-    return b"".join(parts)
 
 
 def _why(error: Exception) -> str:

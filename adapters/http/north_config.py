@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from adapters.http.north_tables import ProxyTable, ServiceTable
 from adapters.http.north_tls import ClientTls, load
+from carriage.http.connect_proxy import LOGIN
 from gateway.api.errors import ConfigError, CredentialError, Gathered
 from layer.secret_file import read_secret
 
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]{1,4096}=*")
 """RFC 6750, section 2.1."""
-_LOGIN: Final = re.compile(rb"[^:\x00-\x1f\x7f]{1,256}:[^\x00-\x1f\x7f]{0,256}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def _of_proxy(table: ProxyTable, base: Path, prefix: str) -> Proxy:
     elif table.ca_file:
         raise ConfigError(f"{prefix}ca_file", "expected a proxy with https beside it")
     if table.login_file is not None:
-        text = _secret(base / table.login_file, f"{prefix}login_file", _LOGIN, "USER:PASSWORD")
+        text = _secret(base / table.login_file, f"{prefix}login_file", LOGIN, "USER:PASSWORD")
         user, _, password = text.partition(":")
         login = (user, password)
     return Proxy(url=table.url, tls=tls, login=login)

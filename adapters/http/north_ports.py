@@ -49,7 +49,7 @@ class ServiceEnd(Protocol):
         """The service's end is gone; the gateway notifies the other end."""
 
     def leave(self) -> None:
-        """The gateway has ended it."""
+        """The gateway has ended it already: the service is notified."""
 
 
 class Home(Protocol):

@@ -85,6 +85,9 @@ class ServiceSession:
         self._now: EnvelopeId | None = None
         """The transmit that is being sent; None as well if it was withdrawn."""
         self._worker: asyncio.Task[None] | None = None
+        """Sends what is in the queue; from the first transmit until the session is over."""
+        self._more: asyncio.Future[None] | None = None
+        """The worker waits by this for the queue to have something."""
 
     @property
     def polling(self) -> bool:
@@ -97,6 +100,13 @@ class ServiceSession:
         self._queue.append(transmit)
         if self._worker is None:
             self._worker = self._home.spawn(self._work())
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         if self._now == envelope:
@@ -126,8 +136,13 @@ class ServiceSession:
     # Out
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while self._queue:
+            while not self.over or self._queue:
+                if not self._queue:
+                    more = self._more = loop.create_future()
+                    await more
+                    continue
                 transmit = self._queue.popleft()
                 self._now = transmit.envelope.id
                 if isinstance(transmit.envelope, Unit):
@@ -265,6 +280,13 @@ class ServiceSession:
             return
         _LOG.info("session %s with %s is over: %s", self.id[:8], self.url, why)
         self.end(reason)
+        self._delete()
+
+    def leave(self) -> None:
+        self._finish()
+        self._delete()
+
+    def _delete(self) -> None:
         if self.location is not None:
             self._home.spawn(self._notify(self.location))
 
@@ -274,7 +296,7 @@ class ServiceSession:
     def end(self, reason: Reason) -> None:
         if self.over:
             return
-        self.leave()
+        self._finish()
         context = self._home.context
         context.submit(
             Close(
@@ -283,8 +305,9 @@ class ServiceSession:
             )
         )  # fmt: skip
 
-    def leave(self) -> None:
+    def _finish(self) -> None:
         self.over = True
         self._home.forget(self)
         self.arrivals.stop()
         self._questions.stop()
+        self._wake()

@@ -11,11 +11,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from adapters.http.vocabulary import service_url
+from carriage.http.connect_proxy import proxy_url
 
 AddressClass = Literal["public", "private", "loopback", "link-local"]
 
 _PIN: Final = re.compile("[0-9a-f]{64}")
-_PROXY: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?/?")
 _TEXT: Final = {"type": "string"}
 
 
@@ -26,18 +26,12 @@ def _pin(value: str) -> str:
     return text
 
 
-def _proxy(value: str) -> str:
-    if not _PROXY.fullmatch(value.lower()):
-        raise ValueError("expected http://HOST:PORT or https://HOST:PORT, without user and path")
-    return value.lower().rstrip("/")
-
-
 Url = Annotated[str, AfterValidator(service_url), WithJsonSchema(_TEXT | {"maxLength": 512})]
 Pin = Annotated[
     str, AfterValidator(_pin), WithJsonSchema(_TEXT | {"pattern": "^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"})
 ]
 ProxyUrl = Annotated[
-    str, AfterValidator(_proxy), WithJsonSchema(_TEXT | {"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/@]+/?$"})
+    str, AfterValidator(proxy_url), WithJsonSchema(_TEXT | {"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/@]+/?$"})
 ]
 
 

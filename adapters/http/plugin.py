@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adapters.http.south_listener import ListenAddress
     from adapters.http.south_tls import ServerTls
 
+_FIRST_CERTIFICATE = "docs/http.md says how to make a certificate"
 _FIRST_TOKEN = "docs/http.md says how to make a token"  # noqa: S105 - no token
 
 
@@ -134,7 +135,8 @@ def _admission(table: HttpTable, base: Path, tls: ServerTls | None) -> ClientAdm
         known = frozenset(names)
     if not known:
         raise ConfigError("names", "expected the host names that clients call us by: no certificate says one")
-    return ClientAdmission(known, frozenset(table.origins), tokens)
+    networks = tuple(map(ip_network, table.early_data_from))
+    return ClientAdmission(known, frozenset(table.origins), tokens, networks)
 
 
 @contextmanager
@@ -144,4 +146,5 @@ def _at(key: str, files: dict[str, Path]) -> Iterator[None]:
         yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
-        raise ConfigError(named, str(error)) from None
+        remedied = named in ("certificate_file", "key_file")
+        raise ConfigError(named, with_remedy(error, _FIRST_CERTIFICATE) if remedied else str(error)) from None

@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.http.config import HttpTable
-from adapters.http.identity import OF_CERTIFICATES, OF_SERVICES, OF_TOKENS
+from adapters.http.identity import OF_SERVICES, OF_TOKENS
 from adapters.http.south_admission import ClientAdmission
 from adapters.http.south_clients import Clients
 from adapters.http.south_devices import Devices
+from adapters.http.south_doubts import doubts
 from adapters.http.south_listener import HttpListener, ListenAddress
 from adapters.http.south_requests import Requests
 from adapters.http.south_sessions import ClientSessions
 from adapters.http.south_standing import Places, Watch
 from adapters.http.south_tls import ServerTls
 from gateway.api.errors import TransportError
-from gateway.api.facts import PolicyFacts, listed
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import EnvelopeId, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
 
 LISTEN_AGAIN: Final = 5.0
 """Seconds after which an address that can't be had is tried again."""
 
-_IN_PLACE: Final = ("names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins", "services")
+_IN_PLACE: Final = (
+    "names", "certificate_file", "key_file", "trust_file", "tokens_file", "origins", "early_data_from", "services",
+)  # fmt: skip
 """Keys whose change needs no restart of this half: of services the other half judges; TLS may not begin or end."""
 
 
@@ -119,15 +123,7 @@ class South:
                 connection.leave()
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
-        known = {claim.removeprefix(OF_TOKENS) for claim in self.admission.claims()}
-        wanted = facts.who(OF_TOKENS)
-        if lacking := [name for name, token in wanted.items() if token not in known]:
-            yield "tokens_file", f"no token for {listed(lacking)}: they can't come in"
-        if surplus := known - set(wanted.values()):
-            yield "tokens_file", f"tokens of {listed(surplus)}, which the policy does not name: they may do nothing"
-        proven = facts.who(OF_CERTIFICATES) | facts.who("san:")
-        if proven and (self._listener.tls is None or not self._listener.tls.anchors):
-            yield "trust_file", f"{listed(proven)} can't come in: certificates count with trust_file only"
+        return doubts(self._table, self._listener.tls, self.admission, facts, datetime.now(UTC))
 
     def send(self, transmit: Transmit) -> None:
         self._sessions.mailboxes.send(transmit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ EXPOSED: Final = "Location, ATLS-Seq, ETag, Preference-Applied, Retry-After, WWW
 _ALLOWED_FIELDS: Final = (
     "Accept, ATLS-Seq, Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer"
 )
+TOO_EARLY: Final = refusal("too-early", detail="it may be a replay: to be sent again after the handshake")
 _NO_TLS: Final = LinkSecurity(protocol="none")
 _METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 
@@ -40,11 +42,13 @@ class Known:
 
 @dataclass(frozen=True)
 class ClientAdmission:
-    """What a config says of it. ``names``: the hosts that we are. ``tokens``: digest by name."""
+    """What a config says of it. ``names``: the hosts that we are. ``tokens``: digest by name. ``early_data_from``:
+    where proxies are that may pass on what they took as early data."""
 
     names: frozenset[str]
     origins: frozenset[str]
     tokens: Mapping[str, bytes]
+    early_data_from: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def __repr__(self) -> str:
         return f"<ClientAdmission: {', '.join(sorted(self.names))}; {len(self.tokens)} tokens>"
@@ -72,10 +76,23 @@ class ClientAdmission:
             return target
         return refusal("misdirected", detail="this gateway is not called so: see names in its config")
 
-    def early(self, fields: Fields) -> HttpResponse | None:
-        """425 for what a proxy took from early data (RFC 8470, section 5.1): it may be a replay, and no route here is
-        safe against one. Any value, or several, count as 1."""
-        return refusal("too-early") if field_values(fields, "early-data") else None
+    def early(self, method: str, fields: Fields, host: str | None) -> bool | HttpResponse:
+        """Whether a proxy at ``host`` took the request as early data, so that it may be a replay; 425 if it may not
+        come that way (RFC 8470, section 5.1). Any value of the field, or several, count as 1.
+
+        Of a sender that the config doesn't list the field is not ignored: the sender itself says that the request may
+        be a replay, and one that lies has only its own request put off.
+        """
+        if not field_values(fields, "early-data"):
+            return False
+        if method not in ("GET", "HEAD"):
+            return TOO_EARLY
+        address = ip_address(host or "::")
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if any(address in network for network in self.early_data_from):
+            return True
+        return refusal("too-early", detail="Early-Data of a sender that is not in early_data_from")
 
     def shared_with(self, fields: Fields) -> Fields:
         """The header fields that let the page read the answer; empty: it may not. Never with credentials."""

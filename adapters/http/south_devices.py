@@ -98,19 +98,36 @@ class Devices:
     async def answer(self, client: HttpClient, wanted: device_resources.Operation) -> HttpResponse | Watch:
         """A stream is returned as its watch, to be run and then given to ``watched``."""
         match wanted:
-            case device_resources.ListDevices(watch=watch):
-                if watch:
-                    return self._watch(client, "", "")
-                views = self.context.devices(client.identity)
-                return device_resources.content({"devices": [described(view) for view in views]})
+            case device_resources.ListDevices(watch=True):
+                return self._watch(client, "", "")
+            case device_resources.ListDevices():
+                return self._listed(client)
             case device_resources.Read():
-                return await self._read(client, wanted)
+                found = self._look_up(client, wanted)
+                if isinstance(found, PropertyAffordance):
+                    return await self._ask_value(client, wanted.device, found)
+                return self._watch(client, wanted.device, wanted.name) if found is None else found
             case device_resources.Write():
                 return await self._write(client, wanted)
             case device_resources.Invoke():
                 return await self._invoke(client, wanted)
 
-    async def _read(self, client: HttpClient, wanted: device_resources.Read) -> HttpResponse | Watch:
+    def known(self, client: HttpClient, wanted: device_resources.Operation) -> HttpResponse | None:
+        """The answer if it can be had without any effect; None: it would be a stream, a command, or a question to the
+        device."""
+        if isinstance(wanted, device_resources.Read):
+            found = self._look_up(client, wanted)
+            return found if isinstance(found, HttpResponse) else None
+        if isinstance(wanted, device_resources.ListDevices) and not wanted.watch:
+            return self._listed(client)
+        return None
+
+    def _listed(self, client: HttpClient) -> HttpResponse:
+        views = self.context.devices(client.identity)
+        return device_resources.content({"devices": [described(view) for view in views]})
+
+    def _look_up(self, client: HttpClient, wanted: device_resources.Read) -> HttpResponse | PropertyAffordance | None:
+        """What is known; else the property whose value is to be asked for. None: a stream is wanted."""
         view = self.context.device(client.identity, wanted.device)
         if view is None:
             return _UNKNOWN
@@ -121,7 +138,7 @@ class Devices:
         if wanted.name and affordance is None and not event:
             return refusal("method", detail="POST") if wanted.name in _actions(view) else _UNKNOWN
         if wanted.watch:
-            return self._watch(client, wanted.device, wanted.name)
+            return None
         if event and affordance is None:
             return refusal("not-acceptable", detail="an event has text/event-stream")
         if affordance is not None and not affordance.readable:
@@ -132,9 +149,7 @@ class Devices:
         if affordance is None:
             return device_resources.content(whole(view, now))
         sample = view.samples.get(affordance.name)
-        if sample is None:
-            return await self._ask_value(client, wanted.device, affordance)
-        return device_resources.content(value_of(affordance, sample, now))
+        return affordance if sample is None else device_resources.content(value_of(affordance, sample, now))
 
     async def _ask_value(self, client: HttpClient, device: str, affordance: PropertyAffordance) -> HttpResponse:
         """It has not been reported yet: ask the device."""

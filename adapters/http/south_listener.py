@@ -253,6 +253,9 @@ class HttpListener:
         if self._refusals.permits(asyncio.get_running_loop().time()):
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             host = str(address[0]).removeprefix("::ffff:")
+            if isinstance(error, ConnectionError):  # Chromium does, once, if it is asked for a certificate
+                _LOG.info("%s port %s left in the TLS handshake", host, address[1])
+                return
             _LOG.warning(
                 "handshake of %s port %s refused: %s (%d so far)",
                 host,

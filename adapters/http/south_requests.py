@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from adapters.http.config import HttpTable
-from adapters.http.south_admission import ClientAdmission, unauthenticated
+from adapters.http.south_admission import TOO_EARLY, ClientAdmission, unauthenticated
 from adapters.http.south_clients import Clients, HttpClient
 from adapters.http.south_devices import Devices
 from adapters.http.south_listener import SERVER, HttpConnection
@@ -63,7 +63,9 @@ class Requests:
         self._devices = devices
         self._now = now
         self._refusals = LogRate()
-        self.counters = dict.fromkeys(("requests", "unauthenticated", "malformed_requests", "handler_errors"), 0)
+        self.counters = dict.fromkeys(
+            ("requests", "unauthenticated", "malformed_requests", "too_early", "handler_errors"), 0
+        )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -84,7 +86,7 @@ class Requests:
             return _closing(refusal("internal"))
         finally:
             connection.at_work -= 1
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = self._now()
 
     async def _handle(self, request: web.BaseRequest, connection: HttpConnection) -> web.StreamResponse:
         fields = lower(request.headers.items())
@@ -96,11 +98,17 @@ class Requests:
         refused = self._at_the_door(request.method, fields)
         if refused is not None:
             return self._refused(request, refused, shared)
+        early = admission.early(request.method, fields, request.remote)
+        if isinstance(early, HttpResponse):
+            self.counters["too_early"] += 1
+            return self._refused(request, early, shared)
         found = admission.peer(fields, connection.tls, connection.known)
         if isinstance(found, HttpResponse):
             self.counters["unauthenticated"] += 1
             return self._refused(request, found, shared)
         peer, connection.known = found
+        if early:
+            return _response(self._without_effect(HttpClient(peer), request, target, fields), shared)
         tls = connection.tls
         client = self._clients.begin(peer, tls.presented if tls is not None and peer.claims == tls.claims else ())
         try:
@@ -121,9 +129,22 @@ class Requests:
         """The answer to a request for which it makes no difference who asks."""
         if method == "OPTIONS":
             return self.admission.preflight(fields) or HttpResponse(204, (("allow", _ALLOWED), no_store()))
-        if method not in _KNOWN_METHODS:
-            return refusal("method", detail=_ALLOWED)
-        return self.admission.early(fields)
+        return refusal("method", detail=_ALLOWED) if method not in _KNOWN_METHODS else None
+
+    def _without_effect(
+        self, stranger: HttpClient, request: web.BaseRequest, target: str, fields: Fields
+    ) -> HttpResponse:
+        """The answer to what may be a replay: a value that is known of a device, or a list of them; else 425.
+
+        ``stranger`` is entered nowhere: a replay must not make its client count as there, or push another one out.
+        """
+        if device_resources.concerns(target) and not request.body_exists:
+            wanted = device_resources.parse(HttpRequest(request.method, target, fields, b""))
+            found = wanted if isinstance(wanted, HttpResponse) else self._devices.known(stranger, wanted)
+            if found is not None:
+                return found
+        self.counters["too_early"] += 1
+        return TOO_EARLY
 
     async def _answer(self, client: HttpClient, message: HttpRequest) -> HttpResponse | Watch:
         if atls.concerns(message.target):
@@ -167,13 +188,17 @@ class Requests:
                 raise _BodyError(HttpResponse(417, (no_store(),)))
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0
+        content = request.content
         parts = bytearray()
         try:
-            async with asyncio.timeout(self._body_within):
-                async for part in request.content.iter_any():
-                    parts += part
-                    if len(parts) > self._max_body:
-                        raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
+            if content.is_eof():  # it came with its head, as a unit does
+                parts += content.read_nowait()
+            else:
+                async with asyncio.timeout(self._body_within):
+                    while not content.at_eof() and len(parts) <= self._max_body:
+                        parts += await content.readany()
+            if len(parts) > self._max_body:
+                raise _BodyError(refusal("too-large", detail=f"a body has at most {self._max_body} octets"))
         except TimeoutError:
             raise _BodyError(HttpResponse(408, (no_store(),))) from None
         except (web.PayloadAccessError, web.RequestPayloadError):

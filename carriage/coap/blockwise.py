@@ -77,15 +77,21 @@ def body_key(code: int, options: Options) -> Key:
     return code, tuple(option for option in options if option[0] not in _NOT_IN_KEY and option[0] & 0x1E != 0x1C)
 
 
-_OVERHEAD: Final = 40  # header, token, marker and the options that a transfer adds
+# Header, token, marker, and the options that a transfer adds at the most: Block1 and Size1 (client); Observe, ETag,
+# Block1, Block2 and Size2 (server, whose clients choose tokens of up to 8 octets).
+IN_REQUESTS: Final = 24
+IN_RESPONSES: Final = 40
 _SURELY_FITS: Final = 256  # octets of body that need no look at the options
 
 
-def room(size: int, options: Options, body_limit: int, message_limit: int) -> int:
-    """The octets of a body of ``size`` that fit in one message beside these options (16 at least)."""
+def room(size: int, options: Options, body_limit: int, message_limit: int, overhead: int) -> int:
+    """The octets of a body of ``size`` that fit in one message beside these options (16 at least).
+
+    ``overhead``: ``IN_REQUESTS`` or ``IN_RESPONSES``.
+    """
     if size <= _SURELY_FITS and len(options) <= 8:
         return size
-    return max(16, min(body_limit, message_limit - _OVERHEAD - len(encode_options(options, b""))))
+    return max(16, min(body_limit, message_limit - overhead - len(encode_options(options, b""))))
 
 
 def szx_for(limit: int) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import random as _random
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from carriage.coap.connection import (
 from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from carriage.coap.udp import Address, Datagrams, connect
+from common.chance import system_numbers
 from common.log_rate import LogRate
 from layer.association import Association
 from layer.config import AssociationConfig, Role
@@ -79,7 +79,7 @@ class CoapsClient:
         self._keepalive = keepalive
         self._ping_timeout = ping_timeout
         self._on_lost = on_lost
-        self._random = _random.SystemRandom().random
+        self._random = system_numbers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._datagrams: Datagrams | None = None
         self._association: Association | None = None

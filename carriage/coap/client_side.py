@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, room, szx_for
+from carriage.coap.blockwise import IN_REQUESTS, TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, room, szx_for
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     REASON_OF,
@@ -145,7 +145,9 @@ class ClientSide:
         if self._config.block_szx < 6 and request.code in (codes.GET, codes.FETCH):
             options = (*options, (opt.BLOCK2, Block(0, False, self._config.block_szx).encode()))
         size = len(request.payload)
-        limit = min(room(size, options, self._lower.body_limit, self._lower.message_limit), self._block_limit())
+        lower = self._lower
+        fits = room(size, options, lower.body_limit, lower.message_limit, IN_REQUESTS)
+        limit = min(fits, self._block_limit())
         if size <= limit:
             return self._send(call, options, request.payload, now)
         if call.upload is None:

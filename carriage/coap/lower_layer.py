@@ -29,7 +29,7 @@ class Sender(Protocol):
 
 
 RandomSource = Callable[[], float]
-"""Numbers in [0, 1): ``random.SystemRandom().random`` in the shells, a seeded one in tests."""
+"""Numbers in [0, 1): ``common.chance`` in the shells, a seeded one in tests."""
 
 
 def random_bits(random: RandomSource, bits: int) -> int:

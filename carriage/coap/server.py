@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import random as _random
 import socket
 from collections.abc import Callable, Collection
 from time import monotonic
@@ -31,6 +30,7 @@ from carriage.coap.connection import (
 from carriage.coap.listener import Listener, ServerLimits
 from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
+from common.chance import system_numbers
 from common.log_rate import LogRate
 from common.timers import Timers
 from layer.config import AssociationConfig
@@ -85,7 +85,7 @@ class CoapsServer:
         self._handler = handler
         self._config = config or CoapConfig()
         self._soonest = self._config.soonest()
-        self._random = _random.SystemRandom().random
+        self._random = system_numbers()
         self._peers: dict[int, ServerPeer] = {}
         self._deadlines: Timers[int] = Timers(GRAIN)
         self._dirty: set[ServerPeer] = set()

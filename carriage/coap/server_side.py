@@ -18,7 +18,7 @@ from enum import Enum
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.block_stores import Downloads, Uploads, block_of
-from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Key, body_key, find_block, room, szx_for
+from carriage.coap.blockwise import IN_RESPONSES, TRANSFER_OPTIONS, Block, Key, body_key, find_block, room, szx_for
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     REASON_OF,
@@ -285,7 +285,7 @@ class ServerSide:
 
     def _limit(self, options: Options, payload: bytes, szx: int) -> int:
         """The part of a body that goes in one message. A block size below the largest is a wish for small messages."""
-        limit = room(len(payload), options, self._lower.body_limit, self._lower.message_limit)
+        limit = room(len(payload), options, self._lower.body_limit, self._lower.message_limit, IN_RESPONSES)
         return min(limit, 16 << szx) if szx < 6 else limit
 
     def _in_blocks(self, response: Response, szx: int) -> bool:

@@ -45,7 +45,7 @@ from carriage.identifiers import is_alias, is_nonce, is_session
 from layer.errors import PeerError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)  # its __init__ is written: one is made per unit
 class HttpRequest:
     """``target``: path and query as they came (RFC 9112, section 3.2.1); ``body``: whole. ``fields`` may hold a token
     or a cookie."""
@@ -53,16 +53,27 @@ class HttpRequest:
     method: str
     target: str
     fields: Fields = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = field(repr=False)
+
+    def __init__(self, method: str, target: str, fields: Fields, body: bytes = b"") -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.body = body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)  # as HttpRequest
 class HttpResponse:
     """``fields``: without Content-Length, which the server adds."""
 
     status: int
-    fields: Fields = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
+    fields: Fields = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def __init__(self, status: int, fields: Fields = (), body: bytes = b"") -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ class OpenSession:
     draft: bool = False
 
 
-@dataclass(slots=True)  # not frozen: one is made per unit
+@dataclass(init=False, slots=True)  # as HttpRequest
 class SendUnit:
     """Unit ``n`` of the client; None: the next one, of a client of draft-friel-tls-atls-00, which has no numbers.
     ``session`` is None if the request's cookie names it."""
@@ -86,7 +97,14 @@ class SendUnit:
     n: int | None
     kind: Kind
     payload: bytes = field(repr=False)
-    draft: bool = False
+    draft: bool
+
+    def __init__(self, session: str | None, n: int | None, kind: Kind, payload: bytes, draft: bool = False) -> None:
+        self.session = session
+        self.n = n
+        self.kind = kind
+        self.payload = payload
+        self.draft = draft
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,11 @@ MAX_PROBLEM: Final = 4096
 
 def field_values(fields: Fields, name: str) -> list[str]:
     """All values of a header field; ``name`` in lower case."""
-    return [value for each, value in fields if each == name]
+    found = []
+    for each, value in fields:  # a comprehension would be a call more, a dozen times for each request
+        if each == name:
+            found.append(value)
+    return found
 
 
 def media_type(fields: Fields) -> str | None:
@@ -212,4 +216,4 @@ def retry_after_of(fields: Fields) -> int | None:
 
 def lower(fields: Iterable[tuple[str, str]]) -> Fields:
     """Header fields as these modules have them."""
-    return tuple((name.lower(), value) for name, value in fields)
+    return tuple([(name.lower(), value) for name, value in fields])

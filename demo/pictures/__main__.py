@@ -7,11 +7,12 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.replacing import replace
 from demo.pictures.gallery import PICTURES
-from demo.pictures.picture import PAGES, Picture, page
+from demo.pictures.picture import PAGES, Picture, Saw, Step, leaks, page
 from demo.process import ProcessFailedError
 from demo.stack import running
 
@@ -33,10 +34,13 @@ def missing(picture: Picture) -> list[str]:
     return [each for each in picture.needs if not (shutil.which(each) or shutil.which(each, path=path))]
 
 
-async def drawn(picture: Picture, folder: Path) -> str:
+async def ran(picture: Picture, folder: Path) -> tuple[Sequence[Step], Sequence[Saw]]:
+    """What happened in one run below ``folder``, and what was seen. ProcessFailedError: a part failed, or leaked."""
     async with running(folder) as stack:
         steps, sights = await picture.run(stack)
-    return page(picture, steps, sights)
+    if boxes := leaks(picture, sights):
+        raise ProcessFailedError(f"a secret of layer 0 was seen in clear by: {', '.join(boxes)}")
+    return steps, sights
 
 
 def _say(line: str) -> None:
@@ -57,7 +61,7 @@ def main() -> int:
         _say(f"{picture.name}: running ...")
         try:
             with tempfile.TemporaryDirectory() as folder:
-                text = asyncio.run(drawn(picture, Path(folder) / "s"))
+                text = page(picture, *asyncio.run(ran(picture, Path(folder) / "s")))
         except ProcessFailedError as failure:
             _say(f"{picture.name}: {failure}")
             return 1

@@ -32,6 +32,33 @@ http {{
   }}
 }}
 """
+HAPROXY: Final = """\
+global
+  log stdout format raw local0
+defaults
+  log global
+  timeout connect 5s
+  timeout client 120s
+  timeout server 120s
+frontend {name}
+  bind 127.0.0.1:{port}{tls}
+{frontend}
+  default_backend gateway
+backend gateway
+  mode {mode}
+  server gateway 127.0.0.1:{to}
+"""
+HAPROXY_HTTP: Final = """\
+  mode http
+  http-request capture req.hdr(Content-Type) len 40
+  http-request capture req.hdr(Authorization),word(1,' ') len 12
+  log-format "%HM %HU type=%[capture.req.hdr(0)] authorization=%[capture.req.hdr(1)] -> %ST\""""
+HAPROXY_TCP: Final = """\
+  mode tcp
+  tcp-request inspect-delay 5s
+  tcp-request content capture req.ssl_sni len 64
+  tcp-request content accept if { req.ssl_hello_type 1 }
+  log-format "name=%[capture.req.hdr(0)] up=%U down=%B\""""
 
 
 async def start_box(stack: Stack, name: str, command: Sequence[str], port: int) -> Process:
@@ -60,3 +87,20 @@ async def start_nginx(
     path = stack.directory / f"{name}.conf"
     path.write_text(text)
     return await start_box(stack, name, ["/usr/sbin/nginx", "-c", str(path), "-e", "stderr"], port)
+
+
+async def start_haproxy(stack: Stack, name: str, *, port: int, to: int, tls: Path | None) -> Process:
+    """HAProxy at ``port`` in front of ``to`` on this machine. With ``tls``, a file with certificate and key, it ends
+    TLS and speaks http; without, it forwards TCP (mode tcp). It prints a line for each request, or each connection
+    that is over."""
+    text = HAPROXY.format(
+        name=name,
+        port=port,
+        to=to,
+        tls=f" ssl crt {tls}" if tls is not None else "",
+        mode="http" if tls is not None else "tcp",
+        frontend=HAPROXY_HTTP if tls is not None else HAPROXY_TCP,
+    )
+    path = stack.directory / f"{name}.cfg"
+    path.write_text(text)
+    return await start_box(stack, name, ["/usr/sbin/haproxy", "-db", "-f", str(path)], port)

@@ -18,12 +18,14 @@ class Saw:
     """What one box, or who listens on one cable, saw in clear during a run.
 
     ``lines``: as it was seen (from its own log if it keeps one), in order, without what differs between two runs
-    where that can be helped. ``note``: what that means.
+    where that can be helped. ``note``: what that means. ``clear``: all octets that it could read, in which the secrets
+    of layer 0 are looked for.
     """
 
     box: str
     note: str
     lines: Sequence[str]
+    clear: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Picture:
 
     ``words``: what the picture is for, in a paragraph. ``run`` makes it with real parts below the stack's directory and
     returns what happened and what was seen; it raises ``ProcessFailedError`` if a part fails.
-    ``needs``: commands that have to be there, by Debian package.
+    ``needs``: commands that have to be there, by Debian package. ``secrets``: what the run sends inside layer 0, and no
+    box may see.
     """
 
     name: str
@@ -49,6 +52,17 @@ class Picture:
     words: str
     run: Callable[[Stack], Awaitable[tuple[Sequence[Step], Sequence[Saw]]]]
     needs: Sequence[str] = ()
+    secrets: Sequence[str] = ()
+
+
+def leaks(picture: Picture, sights: Sequence[Saw]) -> list[str]:
+    """The boxes that saw a secret of layer 0 in clear."""
+    secrets = [secret.encode() for secret in picture.secrets]
+    return [
+        saw.box
+        for saw in sights
+        if any(secret in octets for secret in secrets for octets in (saw.clear, "\n".join(saw.lines).encode()))
+    ]
 
 
 def page(picture: Picture, steps: Sequence[Step], sights: Sequence[Saw]) -> str:

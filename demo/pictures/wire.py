@@ -1,10 +1,11 @@
-"""A cable between two boxes of a picture that can be listened to: a TCP relay that keeps what crosses it."""
+"""A cable between two boxes of a picture that can be listened to: a relay that keeps what crosses it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(slots=True)
@@ -34,9 +35,8 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    async def __aenter__(self) -> Self:
+        self._server = await self._listen()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -45,6 +45,14 @@ class Wire:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _listen(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._to)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -55,12 +63,12 @@ class Wire:
         self.crossings.append(crossing)
         onward: asyncio.StreamWriter | None = None
         try:
-            answers, onward = await asyncio.open_connection("127.0.0.1", self._to)
+            answers, onward = await self._onward()
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, onward, crossing, True))
                 pumps.create_task(self._pump(answers, writer, crossing, False))
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # the task is ours to end: asyncio would report its cancellation as a fault
         finally:
             for stream in (writer, onward):
                 if stream is not None:

@@ -29,6 +29,7 @@ from common.latest import Latest
 from endpoint.report import Report
 from endpoint.transports.gateway_link import LATER, RETRY_FOR, RETRY_PAUSE, CarriageSession, Kind
 from endpoint.transports.https_hop import FirstHop, Layer1, SeenCertificate, ServerUrl, UntrustedError, place_of
+from endpoint.transports.https_proxy import ForwardProxy
 from endpoint.transports.https_session import SOON, HttpsSession
 from layer.errors import PeerError, TransportError, UsageError
 
@@ -67,7 +68,8 @@ class HttpsLimits:
 
 
 class HttpsLink:
-    """A client of one gateway or service. ``ignores``: errors of the first hop's certificate.
+    """A client of one gateway or service. ``ignores``: errors of the first hop's certificate. ``proxy``: on the way to
+    the first hop.
 
     UsageError: ``url`` is none. CredentialError: a TLS file can't be used.
     """
@@ -80,8 +82,12 @@ class HttpsLink:
         ignores: bool,
         report: Report,
         limits: HttpsLimits = HttpsLimits(),
+        proxy: ForwardProxy | None = None,
     ) -> None:
         self._place: ServerUrl = place_of(url)
+        if proxy is not None and not self._place.is_https:
+            raise UsageError("a proxy is asked by CONNECT for https: over http it would read what it passes on")
+        self._proxy = proxy
         if layer1.token is not None and not self._place.is_https:
             raise UsageError("a token goes over https only: over http anybody on the way could use it (RFC 6750 5.3)")
         self._layer1 = layer1
@@ -124,16 +130,22 @@ class HttpsLink:
     async def request(
         self, request: HttpRequest, *, trusted: bool | None, cookie: str | None = None, repeat: bool = True
     ) -> HttpResponse:
-        """The answer; repeated until ``reconnect_for`` seconds after the first failure, if it may be. ``trusted``: how
-        the first hop must be judged, None: either way will do. TransportError: there is no answer."""
+        """The answer; repeated until ``reconnect_for`` seconds after the first failure, if it may be, and in any case
+        once if it came too early (425, RFC 8470 5.2: nothing was done). ``trusted``: how the first hop must be
+        judged, None: either way will do. TransportError: there is no answer."""
         loop = asyncio.get_running_loop()
         polls = any(name == "prefer" for name, _ in request.fields)
         within = self._limits.wait + self._limits.slack if polls else self._limits.answer_for
         pauses = Backoff(self._limits.first_pause, LONGEST_PAUSE, self._chance)
         give_up: float | None = None
+        early = False
         while True:
             try:
-                return await self._ask(request, within, trusted, cookie)
+                response = await self._ask(request, within, trusted, cookie)
+                if response.status != 425 or early:
+                    return response
+                early = True
+                continue
             except TransportError as error:
                 give_up = give_up or loop.time() + self._limits.reconnect_for
                 if not (error.transient and repeat) or loop.time() >= give_up:
@@ -174,7 +186,9 @@ class HttpsLink:
 
     def _new_hop(self, layer1: Layer1 | None, why: str = "") -> FirstHop:
         most = 2 * self._limits.max_sessions + 8
-        return FirstHop(self._place, layer1, connect_for=self._limits.connect_for, most=most, why=why)
+        return FirstHop(
+            self._place, layer1, connect_for=self._limits.connect_for, most=most, why=why, proxy=self._proxy
+        )
 
     async def _distrust(self, hop: FirstHop, why: str) -> None:
         if hop is self._hop:

@@ -21,6 +21,9 @@ from yarl import URL
 
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import WELL_KNOWN, lower
+from carriage.http.connect_proxy import is_at, may_change, refusal
+from carriage.http.tunnel_connector import TunnelConnector
+from endpoint.transports.https_proxy import ForwardProxy, trusting
 from layer.credentials import load_private_key, spki_sha256
 from layer.errors import CredentialError, TransportError, UsageError
 
@@ -28,6 +31,7 @@ MAX_BODY: Final = 131_072
 """Octets of an answer that are read."""
 MAX_SHOWN: Final = 256
 """Characters of a name in a certificate that are shown."""
+_HINTS: Final = {407: ". Write USER@ into the URL of --proxy, and give --proxy-password-file"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +94,21 @@ def place_of(url: str) -> ServerUrl:
 
 
 class FirstHop:
-    """``layer1``: what is shown to whom; None: the hop is not trusted. ``why``: then, what spoke against it.
+    """``layer1``: what is shown to whom; None: the hop is not trusted. ``why``: then, what spoke against it. ``proxy``:
+    through which the hop is called.
 
     CredentialError: a file that can't be used.
     """
 
     def __init__(
-        self, place: ServerUrl, layer1: Layer1 | None, *, connect_for: float, most: int, why: str = ""
+        self,
+        place: ServerUrl,
+        layer1: Layer1 | None,
+        *,
+        connect_for: float,
+        most: int,
+        why: str = "",
+        proxy: ForwardProxy | None = None,
     ) -> None:
         self.is_trusted = layer1 is not None
         self.seen: SeenCertificate | None = None
@@ -108,11 +120,15 @@ class FirstHop:
         context: ssl.SSLContext | bool = False
         if place.is_https:
             context = self._anybody() if layer1 is None else _trusting(layer1)
+        self._proxy_url = None if proxy is None else proxy.url
+        self._proxy_fields = None if proxy is None else proxy.fields()
+        self._by = "" if proxy is None else f" through the proxy {proxy.url}"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=most),
+            connector=TunnelConnector(None if proxy is None else proxy.context(), ssl=context, limit=most),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={"accept-encoding": "identity"},
+            proxy=self._proxy_url,
+            skip_auto_headers=("Content-Type",),  # which a request without a body does not have
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_for),
             trust_env=False,
         )
@@ -128,7 +144,7 @@ class FirstHop:
                 await self._session.close()
 
     async def _request(self, request: HttpRequest, within: float, cookie: str | None) -> HttpResponse:
-        headers = list(request.fields)
+        headers = [*request.fields, ("accept-encoding", "identity")]  # fields of aiohttp's session go to a proxy, too
         if cookie is not None:
             headers.append(("cookie", cookie))
         if self._token is not None:
@@ -141,6 +157,7 @@ class FirstHop:
                     URL(self._place.origin + request.target, encoded=True),
                     headers=headers,
                     data=request.body or None,
+                    proxy_headers=self._proxy_fields,
                     allow_redirects=False,
                 ) as response,
             ):
@@ -151,20 +168,37 @@ class FirstHop:
                         raise TransportError(f"an answer of more than {MAX_BODY} octets", transient=True)
                 return HttpResponse(response.status, lower(response.headers.items()), bytes(body))
         except aiohttp.ClientConnectorCertificateError as error:
-            raise UntrustedError(self._place.host, _reason(error.certificate_error)) from None
+            why = _reason(error.certificate_error)
+            if self._is_proxy(error):
+                raise TransportError(
+                    f"the certificate of the proxy {self._proxy_url} is not trusted: {why}. Give its authority with "
+                    "--proxy-ca-file",
+                    transient=False,
+                ) from None
+            raise UntrustedError(self._place.host, why) from None
+        except aiohttp.ClientHttpProxyError as error:
+            raise TransportError(
+                f"no way to {self._place.origin}{self._by}: {refusal(error.status)}{_HINTS.get(error.status, '')}",
+                transient=may_change(error.status),
+            ) from None
         except TimeoutError:
-            raise TransportError(f"no answer from {self._place.origin}", transient=True) from None
+            raise TransportError(f"no answer from {self._place.origin}{self._by}", transient=True) from None
         except aiohttp.ClientConnectorError as error:
+            where = f"no way{self._by}" if self._is_proxy(error) else f"no answer at {self._place.origin}"
             reason = error.os_error.strerror or str(error.os_error)
-            raise TransportError(f"no answer at {self._place.origin}: {reason}", transient=True) from None
+            raise TransportError(f"{where}: {reason}", transient=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TransportError(f"{self._place.origin}: {type(error).__name__}", transient=True) from None
+            raise TransportError(f"{self._place.origin}{self._by}: {type(error).__name__}", transient=True) from None
 
     async def close(self) -> None:
         """Close it once no request is under way: aiohttp would cancel the tasks that wait for a name's address."""
         self._is_retired = True
         if not self._under_way:
             await self._session.close()
+
+    def _is_proxy(self, error: aiohttp.ClientConnectorError) -> bool:
+        """Whether the connection to the proxy failed, and not one in the tunnel."""
+        return self._proxy_url is not None and is_at(self._proxy_url, error.host, error.port)
 
     def _anybody(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -179,10 +213,7 @@ class FirstHop:
 
 
 def _trusting(layer1: Layer1) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(layer1.ca_file) if layer1.ca_file is not None else None)
-    except (OSError, ssl.SSLError):
-        raise CredentialError(str(layer1.ca_file), "holds no certificate in PEM that can be read") from None
+    context = trusting(layer1.ca_file)
     if layer1.pins:
         if layer1.ca_file is None:
             context.check_hostname = False

@@ -189,6 +189,8 @@ class ServiceLink:
         return await self._answer(request, place[at:] if at >= 0 else place, None)
 
     async def _answer(self, request: web.BaseRequest, path: str, cookie: str | None) -> web.StreamResponse:
+        if "early-data" in request.headers:  # a replay could open a session, or be the next unit of one (RFC 8470 5.1)
+            return _sent(atls.refusal("too-early"))
         try:
             body = await self._body(request)
         except TimeoutError:

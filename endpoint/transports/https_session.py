@@ -1,10 +1,8 @@
 """One session over HTTP, as its client: units go up by POST, one at a time, and come down in answers.
 
-States: *new* until the first unit has opened it at a service (at a gateway it is open from the start); then *open*;
-``close`` moves it to *closing*, in which the queued units still go; when they are through, the close goes to the server
-and moves it to *over*. The server's word that it has no such session (``ended``), and a fault after which the session
-can't go on (``broken``, which closes it at the server), move it to *over* at once, with one ``Callbacks.ended``. A lost
-connection moves nothing: requests are repeated, since each may be (units carry their number, an open its nonce).
+States: those of ``sending_end``; *live* is *new* until the first unit has opened the session at a service (at a gateway
+it is open from the start), then *open*. A lost connection moves nothing: requests are repeated, since each may be
+(units carry their number, an open its nonce).
 
 In a handshake the other side's units come in the answers to ours. From the first pause on, or once our units queue, a
 long poll waits for them, and the answers come at once. A service of draft-friel-tls-atls-00, which
@@ -17,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Coroutine, Iterable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, Protocol
@@ -25,8 +22,8 @@ from typing import Any, Final, Protocol
 from carriage.http import atls_client as atls
 from carriage.http.atls import HttpRequest, HttpResponse
 from carriage.http.atls_format import field_values
-from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_PAUSE, Kind
-from endpoint.transports.receiving_end import ReceivingEnd
+from endpoint.transports.gateway_link import LATER, LOST, RETRY_PAUSE, Kind
+from endpoint.transports.sending_end import SendingEnd
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -59,7 +56,7 @@ class Server(Protocol):
     def forget(self, session: HttpsSession) -> None: ...
 
 
-class HttpsSession(ReceivingEnd):
+class HttpsSession(SendingEnd):
     """``place``: where units go: the session's own if ``is_open``, else the service's. ``ours``: we opened it, and
     speak first. ``trusted``: how the first hop was judged when it began. ``retry_for``: seconds after its first refusal
     in which a unit is still offered again, and the longest pause between polls, whatever the server asks for."""
@@ -76,23 +73,17 @@ class HttpsSession(ReceivingEnd):
         trusted: bool,
         retry_for: float,
     ) -> None:
-        super().__init__(kind, peer)
+        super().__init__(kind, peer, "server", retry_for)
         self.place = place
         self.trusted = trusted
-        self.closing = False
         self._link = link
-        self._retry_for = retry_for
         self._is_open = is_open
         self._ours = ours
-        self._n = 0
         self._has_place = is_open
         self._nonce = secrets.token_hex(16)
         self._cookie: str | None = None
-        self._waiting: deque[bytes] = deque()
-        self._wake = asyncio.Event()
         self._polling = asyncio.Event()
         self._posting = False
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def has_place(self) -> bool:
@@ -106,46 +97,20 @@ class HttpsSession(ReceivingEnd):
             self._tasks.append(self._link.spawn(self._poll()))
 
     def send(self, units: Iterable[bytes]) -> None:
-        if self.over or self.closing:
-            return
-        self._waiting.extend(units)
-        if len(self._waiting) > MAX_QUEUED_UNITS:
-            self.broken("too many units wait for the server")
-        if self._posting:
+        super().send(units)
+        if self._posting and self._waiting:
             self._polling.set()
-        self._wake.set()
 
-    def close(self) -> None:
-        if not self.over:
-            self.closing = True
-            self._wake.set()
+    def _will_send(self) -> None:
+        # The answer to our first unit is to bring their first.
+        if len(self._waiting) > 1 or (not self._waiting and (self._n or not self._ours)):
+            self._polling.set()
 
-    # Ends
+    def _leave(self) -> None:
+        self._link.close_soon(self)
 
-    def ended(self, reason: str) -> None:
-        """The server has no such session any longer."""
-        self._stop()
-        self.report_end(reason)
-
-    def _refused(self, reason: str) -> None:
-        if reason in GONE:
-            self.ended(reason)
-        else:
-            self.broken(reason)
-
-    def broken(self, reason: str) -> None:
-        """It can't go on: the server is to know."""
-        if not self.over:
-            self._link.close_soon(self)
-            self.ended(reason)
-
-    def _stop(self) -> None:
+    def _forget(self) -> None:
         self._link.forget(self)
-        self._waiting.clear()
-        self.closing = False
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
 
     # Down
 
@@ -192,26 +157,7 @@ class HttpsSession(ReceivingEnd):
 
     # Up
 
-    async def _work(self) -> None:
-        """Send what waits, one unit at a time so that order holds, then the close behind it."""
-        while not self.over:
-            if self._waiting:
-                if len(self._waiting) > 1:
-                    self._polling.set()
-                await self._send_unit(self._waiting.popleft())
-                self._n += 1
-            elif self.closing:
-                self._link.close_soon(self)
-                self.over = True
-                self._stop()
-            else:
-                if self._n or not self._ours:  # else the answer to our first unit is to bring their first
-                    self._polling.set()
-                self._wake.clear()
-                await self._wake.wait()
-
     async def _send_unit(self, unit: bytes) -> None:
-        loop = asyncio.get_running_loop()
         deadline: float | None = None
         renumbered = False
         while not self.over:
@@ -231,10 +177,8 @@ class HttpsSession(ReceivingEnd):
                     self._received(answer)
                 return
             if answer.reason in LATER:
-                deadline = deadline or loop.time() + self._retry_for
-                pause = float(answer.retry_after or RETRY_PAUSE)
-                if loop.time() + pause <= deadline:
-                    await asyncio.sleep(pause)
+                deadline = await self._later(deadline, answer.retry_after)
+                if deadline is not None:
                     continue
             elif (
                 answer.reason == "order"

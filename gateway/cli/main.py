@@ -41,8 +41,8 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
     epilog=EPILOG,
     help="""Run an ATLS gateway, or ask a running one.
 
-    The gateway forwards end-to-end (D)TLS that it can't read between ZigBee, CoAP and MQTT, and lets pass what its
-    policy permits. One config file names the adapters and the policy.
+    The gateway forwards end-to-end (D)TLS that it can't read between ZigBee, CoAP, HTTP and MQTT, and lets pass what
+    its policy permits. One config file names the adapters and the policy.
 
     \b
     Find the dongle, and write a config and a policy to start from:

@@ -25,7 +25,8 @@ from gateway.runtime.strict_yaml import Key
 DYNAMIC_USER: Final = 61184
 """The first of systemd's dynamic users (systemd.exec(5), DynamicUser=): one that no file is given to."""
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
-_SECRET: Final = ("psk_file", "key_file", "password_file")
+_PUBLIC: Final = ("ca_file", "certificate_file", "trust_file")
+"""What these keys name is no secret; each other file is."""
 _HIDDEN: Final = {"ProtectHome": ("/home", "/root", "/run/user"), "PrivateTmp": ("/tmp", "/var/tmp")}  # noqa: S108
 _MAJORS: Final = {"ttyUSB": 188, "ttyACM": 166, "ttyAMA": 204, "ttyS": 4}
 _PTYS: Final = range(136, 144)
@@ -123,10 +124,10 @@ def _strings(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
 def _way_out(key: Key, file: Path) -> str:
     if not key or key == ("policy",):
         return f"fix it with: chmod 644 {file}, in a folder that everybody may enter"
-    if key[-1] in _SECRET:
-        line = f"LoadCredential={file.name}:{file}"
-        return f"let systemd hand it over: {line} in the unit, {_CREDENTIALS}{file.name} here"
-    return f"it is no secret: put it at {DEFAULT_CONFIG.parent}/{file.name}, mode 644"
+    if key[-1] in _PUBLIC:
+        return f"it is no secret: put it at {DEFAULT_CONFIG.parent}/{file.name}, mode 644"
+    line = f"LoadCredential={file.name}:{file}"
+    return f"let systemd hand it over: {line} in the unit, {_CREDENTIALS}{file.name} here"
 
 
 def _user(unit: ServiceUnit) -> int:

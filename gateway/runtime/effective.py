@@ -23,7 +23,10 @@ from gateway.runtime.strict_yaml import Key, dotted
 REDACTED = "<redacted>"
 _SECRET = re.compile(r"password|passphrase|secret|token|credential|(^|_)(psk|key)$")
 """Keys that no config of this project has; a third-party adapter may."""
-_PRIVATE = frozenset({"user", "client_id", "broker", "server_name", "listen", "host", "name", "to", "path"})
+_PRIVATE = frozenset(
+    {"user", "client_id", "broker", "server_name", "listen", "http_listen", "host", "name", "names", "origins", "to"}
+    | {"path", "url"}
+)
 _EUI64 = re.compile(r"([0-9a-f]{2}:){7}[0-9a-f]{2}", re.IGNORECASE)
 
 
@@ -96,8 +99,14 @@ def _without_secrets(value: Value) -> Value:
 def _redacted(value: Value) -> Value:
     value = _without_secrets(value)
     key = tuple(_EUI64.sub(REDACTED, part) if isinstance(part, str) else part for part in value.key)
-    name = str(key[-1])
-    private = (
-        (name in _PRIVATE or name.endswith("_file")) and isinstance(value.value, str) and value.origin != "default"
-    )
-    return Value(key, REDACTED if private else value.value, value.origin)
+    return Value(key, value.value if value.origin == "default" else _hidden(key[-1], value.value), value.origin)
+
+
+def _hidden(name: str | int, value: Any) -> Any:
+    """``value`` of the key ``name``, without what identifies an installation, in lists of tables too."""
+    if isinstance(value, dict):
+        return {inner: _hidden(inner, each) for inner, each in value.items()}
+    private = name in _PRIVATE or str(name).endswith("_file")
+    if isinstance(value, list):
+        return [REDACTED if private and isinstance(each, str) else _hidden("", each) for each in value]
+    return REDACTED if private and isinstance(value, str) else value

@@ -178,7 +178,9 @@ def test_a_saved_result_is_shown_and_drawn(tmp_path: Any, capsys: Any) -> None:
     )
     assert plot.main(["one"], tmp_path) == 0
     assert (tmp_path / "one.svg").read_text().startswith("<svg")
-    assert plot.main([], tmp_path) == 2
+    with pytest.raises(SystemExit):
+        plot.main(["two"], tmp_path)
+    assert "no result two in " in (said := capsys.readouterr().err) and "there are one" in said
     assert "\n".join(peers_report.lines(report))
 
 

@@ -17,6 +17,7 @@ from bench import report
 from bench.checkout import HERE, Checkout
 from bench.cpu import memory, usage
 from bench.load import LoadSpec, measure
+from bench.long_polls import long_polls
 from bench.messages import record
 from bench.micro import calls, seconds_per_call
 from bench.scenario import ROOT, Level, Scenario, Site, full
@@ -35,6 +36,7 @@ NAMES = {
         "coaps server, ours",
         "coap server, aiocoap",
     },
+    "http": {"gateway, coaps to https", "aiohttp post", "gateway, https to mqtt", "aiohttp handler, paho"},
     "zigbee": {"gateway, zigbee to coaps", "bellows"},
     "house": {
         "gateway, report to mqtt",
@@ -95,6 +97,25 @@ def _lines(path: Path, expected: int) -> int:
     while (found := len(path.read_text().split())) < expected and time.monotonic() < until:
         time.sleep(0.05)
     return found
+
+
+@pytest.mark.process
+async def test_rows_over_http_and_what_is_sent_to_the_broker_arrives(tmp_path: Path) -> None:
+    async with rows(tmp_path, ["http"], HERE) as found:
+        await _measure_each(found, "http")
+        units = next(row for row in found if row.name == "gateway, https to mqtt").load.events[-1]["units"]
+        handled = next(row for row in found if row.name == "aiohttp handler, paho").load.events[-1]["units"]
+        # one line for each unit, and one for each session that the gateway's clients opened
+        expected = units + handled + CLIENTS
+        assert _lines(tmp_path / "hs" / "received", expected) == expected
+
+
+@pytest.mark.process
+async def test_a_client_in_a_long_poll_takes_little_more_than_at_aiohttp_and_needs_no_wake_up(tmp_path: Path) -> None:
+    found = await long_polls(tmp_path, HERE, clients=100, seconds=1.0)
+    ours, theirs = found["gateway"], found["aiohttp"]
+    assert theirs["octets"] > 0 and ours["octets"] - theirs["octets"] < 60 * 1024
+    assert ours["sleeps"] - ours["idle_sleeps"] < 5  # the daemon's own rounds; a timer for each poll would be 100
 
 
 @pytest.mark.process

@@ -10,6 +10,7 @@ import pytest
 
 from carriage.coap import atls, codes
 from carriage.coap import exchange as coap
+from carriage.http import atls as http_atls
 from carriage.mqtt.options import Message
 from layer.events import DataReceived
 from layer.listener_events import PeerData
@@ -24,6 +25,9 @@ FIELDS: dict[type, dict[str, Any]] = {
     coap.Response: {"code": codes.CHANGED, "options": ((14, b""),), "payload": b"body"},
     coap.RequestReceived: {"exchange": 4, "request": REQUEST},
     coap.NotificationAcknowledged: {"exchange": 4, "notification": 5},
+    http_atls.HttpRequest: {"method": "POST", "target": "/atls", "fields": (("atls-seq", "1"),), "body": b"u"},
+    http_atls.HttpResponse: {"status": 404, "fields": (("atls-seq", "1"),), "body": b"u"},
+    http_atls.SendUnit: {"session": "a" * 32, "n": 6, "kind": "atls", "payload": b"p", "draft": True},
     atls.SendUnit: {"session": "a" * 32, "n": 6, "kind": "adtls", "payload": b"p"},
     Message: {
         "topic": "t",
@@ -53,3 +57,6 @@ def test_what_may_be_left_out() -> None:
     request, response = coap.Request(codes.GET), coap.Response(codes.CONTENT)
     assert (request.options, request.payload, request.confirmable) == ((), b"", True)
     assert (response.options, response.payload) == ((), b"")
+    answer, sent = http_atls.HttpResponse(204), http_atls.SendUnit(None, None, "atls", b"p")
+    assert (answer.fields, answer.body, sent.draft) == ((), b"", False)
+    assert http_atls.HttpRequest("GET", "/", ()).body == b""

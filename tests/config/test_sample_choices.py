@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
 
 from adapters.coap.plugin import CoapPlugin
+from adapters.http.plugin import HttpPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.model import LinkSecurity
 from gateway.cli.main import main
 from gateway.engine.decision import AccessRequest, Permit, decide
 from gateway.engine.policy import GATEWAY, Action
-from gateway.runtime import plugins, policy_file, samples, settings, strict_yaml
+from gateway.runtime import doubts, plugins, policy_file, samples, settings, strict_yaml
+from tests.harness.layer_pair import Authority
 
-PLUGINS = {"coap": CoapPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}
+PLUGINS = {"coap": CoapPlugin(), "http": HttpPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}
 WITHOUT = [names for count in range(len(samples.ADAPTERS)) for names in itertools.combinations(samples.ADAPTERS, count)]
 choices = pytest.mark.parametrize("simple", [False, True], ids=["whole", "simple"])
 withouts = pytest.mark.parametrize("without", WITHOUT, ids=lambda names: "-".join(names) or "all")
@@ -85,6 +90,30 @@ def test_comments_stay_with_what_they_are_about(tmp_path: Path) -> None:
     assert "cloud" not in text and "broker" not in text
     text = samples.sample("policy.yaml", without=("coap",))
     assert "rules:\n  - id: meter-to-service\n" in text and "what a home automation at the broker needs" in text
+
+
+@choices
+def test_what_is_commented_out_for_http_is_good_once_its_files_are_there(tmp_path: Path, simple: bool) -> None:
+    config = written(tmp_path, *(["--simple"] if simple else []))
+    for name, heads in (("gateway.yaml", ["http:"]), ("policy.yaml", ["dashboard:", "- id: dashboard"])):
+        path = tmp_path / name
+        commented = re.compile(rf"^  # (?:{'|'.join(heads)}).*\n(?:  #   .*\n)*", re.MULTILINE)
+        text, blocks = commented.subn(
+            lambda found: re.sub("^  # ", "  ", found[0], flags=re.MULTILINE), path.read_text()
+        )
+        assert blocks == len(heads)
+        path.write_text(text)
+    ours = Authority("home").issue("gateway", x509.DNSName("gateway.example"))
+    (tmp_path / "keys").mkdir(exist_ok=True)
+    tokens = f"dashboard:{hashlib.sha256(b'token').hexdigest()}\n"
+    for name, octets in (("keys/gateway.key", ours.key_pem), ("keys/tokens", tokens.encode())):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_bytes(octets)
+    (tmp_path / "gateway.pem").write_bytes(ours.chain)
+    loaded = settings.load(config, {})
+    assert set(loaded.adapters) == {*samples.ADAPTERS, "http"}
+    assert "dashboard" in {subject.name for subject in loaded.policy.subjects}
+    assert not [each for each in doubts.of_adapters(loaded) if "adapters.http" in str(each)]
 
 
 def test_nothing_left_is_refused() -> None:

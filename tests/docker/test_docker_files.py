@@ -13,11 +13,13 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
+from adapters.http.config import HttpTable
 from endpoint import cli as endpoint_cli
 from gateway.cli.main import main as gateway_cli
 from gateway.runtime import policy_file
 from gateway.runtime.config_source import DEFAULT_CONFIG, DEFAULT_SOCKET
 from simulator import cli as simulator_cli
+from tests.harness import docs_page
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
@@ -166,3 +168,19 @@ def test_the_samples_load_and_fit_each_other() -> None:
     assert {rule.id for rule in policy.rules} >= {"home-uses-devices", "lamp-opens-to-app"}
     assert gateway["adapters"]["mqtt"]["password_file"].removeprefix("/run/secrets/") in COMPOSE["secrets"]
     assert read("docker/app.yaml")["credentials"]["psk_file"].removeprefix("/run/secrets/") in COMPOSE["secrets"]
+
+
+def test_what_is_commented_out_for_http_fits_the_page_and_the_image(tmp_path: Path) -> None:
+    for name, heads in (("gateway.yaml", ["http:"]), ("policy.yaml", ["dashboard:", "- id: dashboard"])):
+        commented = re.compile(rf"^  # (?:{'|'.join(heads)}).*\n(?:  #   .*\n)*", re.MULTILINE)
+        text, blocks = commented.subn(
+            lambda block: re.sub("^  # ", "  ", block[0], flags=re.MULTILINE), (ROOT / "docker" / name).read_text()
+        )
+        assert blocks == len(heads)
+        (tmp_path / name).write_text(text)
+    table = HttpTable.model_validate(YAML(typ="safe").load(tmp_path / "gateway.yaml")["adapters"]["http"])
+    policy = policy_file.load(tmp_path / "policy.yaml", ("zigbee", "coap", "mqtt", "http"))
+    assert "dashboard-uses-devices" in {rule.id for rule in policy.rules}
+    published = YAML(typ="safe").load(docs_page.read("docker.md").block("yaml", "docker-https"))
+    assert published == {"services": {"gateway": {"ports": ["${HTTPS_PORT:-8443}:8443"]}}}
+    assert table.listen == "0.0.0.0:8443" and "8443/tcp" in instruction("EXPOSE").split()

@@ -7,6 +7,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,6 +112,42 @@ async def test_one_line_mounts_it_beside_other_routes(files: Path, kind: str) ->
     ]
     assert heard[0].info.peer.psk_identity == b"door"
     assert "a word" not in repr(heard[0])
+
+
+async def test_a_web_service_that_stops_closes_the_sessions_of_clients_that_wait(files: Path) -> None:
+    policy, events = read_policy(files / "atls.yaml"), list[dict[str, Any]]()
+    sent, polls = asyncio.Event(), Counter[str]()
+
+    @web.middleware
+    async def count(request: web.Request, handler: Any) -> Any:
+        polls[request.path] += "Prefer" in request.headers
+        try:
+            return await handler(request)
+        finally:
+            polls[request.path] -= "Prefer" in request.headers
+
+    def report(event: str, **facts: Any) -> None:
+        events.append({"event": event, **facts})
+        if event == "sent":
+            sent.set()
+
+    app = web.Application(middlewares=[count])
+    mount(app, digest, policy=policy, limits=ServiceLimits(times=SessionTimes(linger=0.2)))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    link = HttpsLink(f"http://127.0.0.1:{port}/.well-known/atls", Layer1(), ignores=False, report=report)
+    visitor = Application(policy, link, report, link_name="test")
+    visiting = asyncio.get_running_loop().create_task(
+        visitor.run(opens=["door"], control=False, messages=[b"a word"], leave=False)
+    )
+    await sent.wait()
+    await asyncio.sleep(0.2)  # the poll that brought the answer is over, and the next one waits
+    assert polls.total() == 1
+    await runner.cleanup()
+    visiting.cancel()
+    assert of(events, "ended") == [{"event": "ended", "session": 0, "reason": "closed by peer", "clean": True}]
 
 
 async def test_below_a_prefix(files: Path) -> None:

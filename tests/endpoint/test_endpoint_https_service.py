@@ -145,6 +145,21 @@ async def test_what_is_repeated_gets_the_same_answer() -> None:
         assert (await at.open(nonce="cd" * 16)).headers["location"] != place
 
 
+@pytest.mark.parametrize("value", ["1", "0"])
+async def test_what_a_proxy_took_as_early_data_is_put_off(value: str) -> None:
+    """It may be a replay (RFC 8470, section 5.1)."""
+    async with site() as here:
+        place = (await here.open(first=unit(0))).headers["location"]
+        for answer in (
+            await here.open("cd" * 16, first=unit(0), early_data=value),
+            await here.unit(place, 1, unit(1), early_data=value),
+            await here.ask("DELETE", place, early_data=value),
+        ):
+            assert (answer.status, answer.reason) == (425, "too-early")
+        assert [owner.units for owner in here.came] == [[unit(0)]]
+        assert (await here.unit(place, 1, unit(1))).status == 200
+
+
 async def test_two_at_a_time_with_the_same_number_are_one_unit() -> None:
     async with site() as at:
         place = (await at.open()).headers["location"]

@@ -240,6 +240,34 @@ async def test_a_server_that_wants_a_number_above_ours_harms_its_session_only(ga
         await until(lambda: gateway.units(name))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_came_too_early_goes_again_once(gateway: WebGateway, web: Path, times: int) -> None:
+    """RFC 8470, section 5.2: some box on the way sent it as early data, and nothing was done."""
+    refusals = dict.fromkeys((atls.OpenSession, atls.SendUnit, atls.ReadUnit, atls.CloseSession), 1)
+    refusals[atls.SendUnit] = times
+
+    def script(asked: Any) -> HttpResponse:
+        if refusals[type(asked)]:
+            refusals[type(asked)] -= 1
+            return atls.refusal("too-early")
+        raise LookupError
+
+    gateway.scripts |= dict.fromkeys(refusals, script)
+    async with running(link := link_to(gateway, web)):
+        owner, name = await opened(link, gateway, "atls")
+        owner.session.send([unit(0)])
+        gateway.down(name, 0, unit(7))
+        await until(lambda: owner.units or owner.ends)
+        if times == 1:
+            assert owner.units == [unit(7)]
+            owner.session.close()
+        await link.drain()
+    assert gateway.units(name) == [(0, unit(0))] * 2
+    assert len(gateway.of(atls.OpenSession)) == len(gateway.of(atls.CloseSession)) == 2
+    assert owner.ends == ([] if times == 1 else ["too-early"])
+    assert not any("Early-Data" in each.headers for each in gateway.raw)
+
+
 @pytest.mark.parametrize(
     ("reason", "sends_close"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
 )

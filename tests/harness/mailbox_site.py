@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.skipping_loop import SkippingLoop
 from gateway.api.model import (
     ANY_LINK,
     Address,
@@ -30,7 +31,6 @@ from gateway.api.model import (
 from gateway.kit.mailbox import Mailboxes
 from gateway.kit.mailbox_state import Downlink, MailboxConnection, MailboxLimits
 from gateway.testing.recording_context import RecordingContext
-from tests.harness.skipping_loop import SkippingLoop
 
 ADTLS = ContentKind.ADTLS
 FAR = Peer(scheme="far", claims=("far:a",), link=LinkSecurity(protocol="none"))

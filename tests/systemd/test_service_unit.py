@@ -96,7 +96,13 @@ def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config(sam
     assert found == [f"{name}:{DEFAULT_CONFIG.parent}/keys/{name}" for name in keys]
 
 
-@pytest.mark.parametrize("name", ["credentials.conf", "serial-header.conf"])
+def test_the_drop_in_for_http_hands_over_the_secrets_of_its_sample():
+    found = lines_of(UNIT.with_name("http-credentials.conf"), "LoadCredential")
+    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / "config/http/gateway.yaml").read_text(), re.MULTILINE)
+    assert found == [f"{name}:{DEFAULT_CONFIG.parent}/keys/{name}" for name in keys]
+
+
+@pytest.mark.parametrize("name", ["credentials.conf", "serial-header.conf", "http-credentials.conf"])
 def test_systemd_accepts_every_drop_in(tmp_path, name):
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace(PROGRAM, "/usr/bin/env"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from gateway.api.model import Unit
 from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import record, until
-from tests.harness.http_gateway import Home
+from tests.harness.http_gateway import TOKENS, Home
 
 pytestmark = pytest.mark.process
 
@@ -28,6 +30,8 @@ http {{
     listen 127.0.0.1:{front} ssl;
     ssl_certificate gateway.pem;
     ssl_certificate_key gateway.key;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_early_data on;
     location / {{
       proxy_pass http://gateway;
       proxy_http_version 1.1;
@@ -42,7 +46,7 @@ http {{
 
 @pytest.fixture
 async def behind(start: Callable[..., Any]) -> AsyncIterator[tuple[Home, int]]:
-    home = await start(names=["127.0.0.1"])
+    home = await start(names=["127.0.0.1"], early_data_from=["127.0.0.1"])
     front = free_port()
     config = home.write("nginx.conf", NGINX.format(front=front, behind=home.plain_port).encode())
     process = await asyncio.create_subprocess_exec(
@@ -89,3 +93,30 @@ async def test_clients_that_share_a_connection_are_told_apart(behind: tuple[Home
         assert (await phone.read(session, 0)).status == 200
         assert (await tablet.read(session, 0)).status == 404
     assert home.adapter.status()["connections"] <= 4
+
+
+def resumed(front: int, ticket: Path, early: bytes) -> bytes:
+    """What ``openssl s_client`` prints if it sends ``early`` in the first flight of a resumed handshake."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{front}", "-tls1_3", "-ign_eof"]
+    fetching = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    subprocess.run([*command, "-sess_out", ticket], input=fetching, capture_output=True, timeout=10)
+    (file := ticket.with_suffix(".early")).write_bytes(early)
+    done = subprocess.run(
+        [*command, "-sess_in", ticket, "-early_data", file], input=b"", capture_output=True, timeout=10
+    )
+    assert b"Early data was accepted" in done.stdout, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("GET /d/lamp", b"HTTP/1.1 404 "), ("GET /d", b"HTTP/1.1 200 "), ("POST /atls?to=lamp", b"HTTP/1.1 425 ")],
+)
+async def test_early_data_that_nginx_took_is_answered_if_it_has_no_effect(
+    behind: tuple[Home, int], line: str, status: bytes
+) -> None:
+    home, front = behind
+    early = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKENS['phone']}\r\n"
+    early += "Content-Length: 0\r\nConnection: close\r\n\r\n"
+    shown = await asyncio.to_thread(resumed, front, home.folder / "ticket", early.encode())
+    assert status in shown, shown

@@ -213,6 +213,38 @@ async def test_a_session_that_the_gateway_closes_is_deleted_at_the_service(start
     assert home.called["connections"] == 2  # the question was answered: both are good for other sessions
 
 
+@pytest.mark.parametrize("asked", [True, False], ids=["in the answer to a question", "in the answer to our unit"])
+async def test_a_unit_that_comes_after_the_gateway_closed_does_not_stop_the_delete(start: Start, asked: bool) -> None:
+    service, late = NumberingService(), asyncio.Event()
+    home = await start(service, poll=30)
+    session = home.far.open("cloud")
+    home.far.unit(session, 0, record())
+    await until(lambda: service.waiting == 1)
+    (place,), at_service = service.places, service.place
+
+    async def hold(seen: Seen) -> Any:
+        if seen.method == "POST" and seen.body:
+            await late.wait()
+        return None
+
+    service.wrap = hold
+    if asked:
+        service.replies = lambda payload: None
+    home.far.unit(session, 1, record(seed=1))
+    await until(lambda: len(service.posts()) == 2)
+    close = home.far.close(session)
+    await asyncio.sleep(0.05)
+    if asked:
+        at_service.push(record(seed=2))
+        await until(lambda: home.called["units_in"] == 2)
+    late.set()
+    await until(lambda: home.far.outcome(close) is not None)
+    await until(lambda: not service.places)
+    assert [(each.method, each.target) for each in service.seen if each.method != "POST"] == [
+        ("DELETE", f"/atls/{place}")
+    ]
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_service_that_knows_no_delete_is_closed_all_the_same(start: Start, status: int) -> None:
     service = NumberingService()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.http.north_client import MAX_BODY
+from adapters.http.north_exchange import MAX_BODY
 from carriage.http.cookies import MOST
 from gateway.api.model import Close, ContentKind, Outcome, Reason, SessionId, Unit
 from tests.harness.gateway_in_loop import record, until

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import pytest
 from cryptography import x509
 
 from adapters.http.north_addresses import JudgedAddresses, class_of
+from demo.stack import free_port
 from gateway.api.model import Close, Outcome, Reason, Unit
 from layer.credentials import spki_sha256
+from tests.harness.connect_proxy import IMPROPER, Proxy
 from tests.harness.gateway_in_loop import record, until
 from tests.harness.http_services import POLICY, NorthHome, NumberingService, localhost, server_context, serving
 from tests.harness.layer_pair import Authority, authority, stranger
@@ -285,54 +286,6 @@ async def test_localhost_needs_no_permission_and_other_names_do(monkeypatch: pyt
         await judged.resolve("localhost.evil.example", 1)
 
 
-class Proxy:
-    """An HTTP proxy that knows CONNECT."""
-
-    def __init__(self, login: str | None = None, status: str = "200 OK") -> None:
-        self.requests: list[str] = []
-        self.login = login
-        self.status = status
-
-    @asynccontextmanager
-    async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-        self.tasks: set[Any] = set()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for writer in self.tasks:
-                writer.transport.abort()
-            await asyncio.sleep(0.02)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tasks.add(writer)
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.requests.append(head)
-            wanted = None if self.login is None else base64.b64encode(self.login.encode()).decode()
-            if wanted is not None and f"Basic {wanted}" not in head:
-                writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-                return
-            writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
-            if not self.status.startswith("200"):
-                return
-            host, port = head.split(" ")[1].rsplit(":", 1)
-            far, onwards = await asyncio.open_connection(host, int(port))
-            self.tasks.add(onwards)
-            await asyncio.gather(_copy(reader, onwards), _copy(far, writer))
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while octets := await source.read(65536):
-        sink.write(octets)
-    sink.close()
-
-
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_proxy_is_asked_by_connect_and_sees_no_request(site: Site, tls: bool) -> None:
     """Its certificate is of another authority than the service's."""
@@ -376,6 +329,44 @@ async def test_a_proxy_that_refuses_is_no_way_and_nothing_goes_around_it(
         async with home.running(home.adapter):
             assert await first(home) == (Outcome.DROPPED, reason)
     assert len(proxy.requests) >= asked and not site.service.seen
+
+
+@pytest.mark.parametrize("answer", IMPROPER)
+async def test_a_proxy_that_does_not_answer_properly_holds_nothing_up(site: Site, answer: Any) -> None:
+    url = f"https://localhost:{await site.serve()}/.well-known/atls"
+    proxy = Proxy(answer=answer)
+    async with proxy.running() as port:
+        entry = {"url": url, "ca_file": "ca.pem", "answer_within": 1, "proxy": {"url": f"http://127.0.0.1:{port}"}}
+        home = NorthHome(site.folder, url, entry)
+        async with home.running(home.adapter):
+            outcome, reason = await first(home)
+            assert outcome is Outcome.DROPPED and reason in (Reason.UNREACHABLE, Reason.BROKEN)
+    assert proxy.requests and not site.service.seen
+
+
+async def test_a_proxy_that_is_away_is_named_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    url = f"https://localhost:{await site.serve()}/.well-known/atls"
+    entry = {"url": url, "ca_file": "ca.pem", "proxy": {"url": f"http://127.0.0.1:{free_port()}"}}
+    home = NorthHome(site.folder, url, entry)
+    async with home.running(home.adapter):
+        assert await first(home) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert "has no answer for us: the proxy: Connect" in caplog.text
+
+
+async def test_a_service_that_is_not_trusted_is_found_out_behind_an_https_proxy_too(site: Site) -> None:
+    """At once, by the judgement of its certificate: in TLS in TLS some Pythons only notice a time-out."""
+    url = f"https://localhost:{await site.serve()}/.well-known/atls"
+    identity = localhost(authority())
+    (site.folder / "proxy.pem").write_bytes(identity.chain + identity.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(site.folder / "proxy.pem")
+    proxy = Proxy()
+    async with proxy.running(context) as port:
+        table = {"url": f"https://localhost:{port}", "ca_file": "ca.pem"}
+        home = NorthHome(site.folder, url, {"url": url, "ca_file": "other-ca.pem", "proxy": table})
+        async with home.running(home.adapter):
+            assert await first(home) == LINK
+    assert len(proxy.requests) == 1 and not site.service.seen
 
 
 async def test_proxies_of_the_environment_do_not_count(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,9 +185,9 @@ async def test_the_connections_of_an_earlier_config_end_with_the_adapter(start: 
     before = home.services.client(home.url)
     assert home.adapter.adopt(HttpAdapter(None, home.make({"url": home.url, "ca_file": "ca.pem", "poll": 20})))
     await asyncio.sleep(0.01)
-    assert not before._session.closed
+    assert not before._connector.closed
     await home.services.close()
-    assert before._session.closed
+    assert before._connector.closed
 
 
 async def test_a_unit_is_acknowledged_to_the_service_only_when_the_gateway_is_done_with_it(start: Start) -> None:

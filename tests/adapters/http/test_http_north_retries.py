@@ -165,6 +165,29 @@ async def test_too_early_is_tried_again_once(stage: Stage, times: int, reason: R
     found = await outcome(home, session, 0)
     assert found == (DELIVERED if reason is None else (Outcome.DROPPED, reason))
     assert len(service.seen) == 2
+    assert [each.get("early-data") for each in service.seen] == [None, None]
+    assert service.seen[0].body == service.seen[1].body and service.seen[0].target == service.seen[1].target
+
+
+async def test_a_question_and_a_close_that_come_too_early_go_again_too(stage: Stage) -> None:
+    service = NumberingService()
+    late: set[str] = set()
+
+    async def early(seen: Seen) -> web.StreamResponse | None:
+        what = f"{seen.method} {bool(seen.body)}"
+        if what in late:
+            return None
+        late.add(what)
+        return web.Response(status=425)
+
+    service.wrap = early
+    home = await stage.call(await stage.serve(service), poll=5)
+    session = home.far.open("cloud", DATA)
+    assert await outcome(home, session, 0) == DELIVERED
+    await until(lambda: service.waiting)
+    home.far.close(session)
+    await until(lambda: [each.method for each in service.seen].count("DELETE") == 2)
+    assert late == {"POST True", "POST False", "DELETE False"}
 
 
 @pytest.mark.parametrize(

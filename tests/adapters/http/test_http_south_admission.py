@@ -1,8 +1,10 @@
-"""Who is let in over HTTP and who is not: tokens, certificates, the Host, pages in browsers, early data."""
+"""Who is let in over HTTP and who is not: tokens, certificates, the Host, pages in browsers."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import subprocess
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.harness.gateway_in_loop import record
+from tests.harness.gateway_in_loop import record, until
 from tests.harness.http_gateway import POLICY, TOKENS, Home, Start
 from tests.harness.layer_pair import Authority
 
@@ -98,6 +100,17 @@ async def test_tls_1_1_is_refused_and_1_2_is_not(home: Home) -> None:
         assert (done.returncode != 0) == bool(ending), (version, done.stderr)
 
 
+async def test_a_client_that_leaves_in_the_handshake_is_no_warning(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Chromium does, once, when it is asked for a certificate: it comes again when its user has chosen."""
+    caplog.set_level("INFO")
+    with socket.create_connection(("127.0.0.1", home.port)) as leaving:
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await until(lambda: "left in the TLS handshake" in caplog.text)
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
 async def test_curl_comes_in(home: Home) -> None:
     command = ["curl", "--silent", "--show-error", "--cacert", str(home.folder / "ca.pem")]
     command += ["--header", f"Authorization: Bearer {TOKENS['phone']}", f"https://127.0.0.1:{home.port}/atls/inbox"]
@@ -128,13 +141,6 @@ async def test_names_may_have_a_wildcard(start: Start) -> None:
     found = {host: (await phone.ask("GET", "/d", Host=host)).status for host in ("a.example", "a.b.example", "[::1]:9")}
     assert found == {"a.example": 200, "a.b.example": 421, "[::1]:9": 200}
     assert (await phone.ask("GET", "/d", Host="localhost")).status == 421
-
-
-@pytest.mark.parametrize("value", ["1", "0", "nonsense"])
-async def test_what_may_be_early_data_is_put_off(home: Home, value: str) -> None:
-    answer = await home.client("phone").ask("POST", "/atls?to=lamp&nonce=" + "ab" * 8, record(), Early_Data=value)
-    assert (answer.status, answer.reason) == (425, "too-early")
-    assert not home.far.orders
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from adapters.http.adapter import HttpAdapter
 from adapters.http.config import HttpTable
 from adapters.http.plugin import HttpPlugin
 from gateway.api.facts import PolicyFacts
 from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
+from tests.harness.layer_pair import Authority
 
+PHONE = PolicyFacts({"phone": "bearer:phone"}, {"phone"})
 DIGEST = hashlib.sha256(b"secret").hexdigest().encode()
 CERTIFICATE = {"certificate_file": "good.pem", "key_file": "good.key"}
 HTTPS = CERTIFICATE | {"listen": "127.0.0.1:8443", "tokens_file": "good.tokens"}
@@ -90,9 +93,9 @@ def test_mistakes_in_the_form(table: dict[str, Any], expected: str) -> None:
         (HTTPS | {"listen": "gateway.example"}, "listen", "an IP address"),
         (HTTP | {"http_listen": "127.0.0.1:70000"}, "http_listen", "a port"),
         (HTTP | {"http_listen": "[::]"}, "names", "the host names that clients call us by"),
-        (HTTPS | {"certificate_file": "none"}, "certificate_file", "can't be opened"),
+        (HTTPS | {"certificate_file": "none"}, "certificate_file", "docs/http.md says how to make a certificate"),
         (HTTPS | {"certificate_file": "text"}, "certificate_file", "no certificate in PEM"),
-        (HTTPS | {"key_file": "none"}, "key_file", "can't be opened"),
+        (HTTPS | {"key_file": "none"}, "key_file", "docs/http.md says how to make a certificate"),
         (HTTPS | {"key_file": "open.key"}, "key_file", "chmod 600"),
         (HTTPS | {"key_file": "other.key"}, "certificate_file", "does not belong to the private key"),
         (HTTPS | {"trust_file": "text"}, "trust_file", "no certificate in PEM"),
@@ -131,6 +134,49 @@ def test_doubts(folder: Path) -> None:
     assert list(configure(folder, HTTPS).doubts(nobody)) == [
         ("tokens_file", "tokens of phone, which the policy does not name: they may do nothing"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ((-1, 800), None),
+        ((-1, 1), None),  # of an authority that renews each day
+        ((-800, -1), "it ended on {end}: clients refuse it"),
+        ((-790, 10), "it ends on {end}, and clients refuse it from then on: put another one in its place, and reload"),
+        ((1, 800), "it is not valid before {begin}: clients refuse it"),
+    ],
+)
+def test_a_certificate_that_clients_refuse_is_doubted(
+    folder: Path, days: tuple[int, int], expected: str | None
+) -> None:
+    ours = Authority("home").issue("gateway", x509.DNSName("gateway.example"), days=days)
+    (folder / "good.pem").write_bytes(ours.chain)
+    (folder / "good.key").write_bytes(ours.key_pem)
+    leaf = ours.leaf
+    dates = {"begin": f"{leaf.not_valid_before_utc:%Y-%m-%d}", "end": f"{leaf.not_valid_after_utc:%Y-%m-%d}"}
+    found = list(configure(folder, HTTPS).doubts(PHONE))
+    assert found == ([] if expected is None else [("certificate_file", expected.format(**dates))])
+
+
+def test_a_name_that_the_certificate_does_not_have_is_doubted(folder: Path) -> None:
+    ours = Authority("home").issue("gateway", x509.DNSName("gateway.example"), x509.DNSName("*.home.example"))
+    (folder / "good.pem").write_bytes(ours.chain)
+    (folder / "good.key").write_bytes(ours.key_pem)
+    names = ["gateway.example", "a.home.example", "*.home.example", "hub.local", "[fd00::1]"]
+    found = configure(folder, HTTPS | {"names": names})
+    assert list(found.doubts(PHONE)) == [
+        ("names", "not in the certificate: [fd00::1], hub.local; clients that call us so over https refuse it"),
+    ]
+    both = configure(folder, HTTPS | HTTP | {"names": names})
+    assert not list(both.doubts(PHONE)), "they may be for http"
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7", ":8080"])
+def test_tokens_in_clear_on_the_network_are_doubted(folder: Path, listen: str) -> None:
+    found = list(configure(folder, HTTP | {"http_listen": listen, "names": ["gateway.example"]}).doubts(PHONE))
+    words = "tokens cross the network in clear: 127.0.0.1 is for a proxy on this machine, listen for clients elsewhere"
+    assert found == [("http_listen", words)]
+    assert not list(configure(folder, HTTP | {"http_listen": "[::1]:8080"}).doubts(PHONE))
 
 
 def test_no_token_shows(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carriage.coap import codes
+from carriage.coap import atls_client, codes
 from carriage.coap import options as opt
 from carriage.coap.connection import (
     Answer,
@@ -359,6 +359,21 @@ def test_long_options_make_the_blocks_smaller(world) -> None:
     pair.run(5.0)
     (received,) = pair.a.of(ResponseReceived)
     assert received.response.payload == body(1000)[::-1]
+    assert max(len(octets) for _, octets in pair.passed) <= 1100
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(1023, 1), (1024, 1), (1025, 2), (1152, 2)])
+def test_a_unit_goes_up_in_as_few_blocks_as_the_sizes_allow(world, size: int, blocks: int) -> None:
+    """With the options that our endpoints send; 1152 octets is the longest datagram of DTLS."""
+    pair = world()
+    pair.b.react = answer_reversed
+    request = atls_client.send_request("0" * 32, 123_456, "adtls", body(size))
+    pair.a.connection.request(request, pair.now)
+    pair.run(5.0)
+    (received,) = pair.a.of(ResponseReceived)
+    assert received.response.payload == body(size)[::-1]
+    passed = [decode(octets) for _, octets in pair.passed]
+    assert sum(message.code == codes.POST and message.payload != b"" for message in passed) == blocks
     assert max(len(octets) for _, octets in pair.passed) <= 1100
 
 

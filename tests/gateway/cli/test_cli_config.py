@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from adapters.coap.plugin import CoapPlugin
+from adapters.http.plugin import HttpPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.cli.codes import BAD_CONFIG
@@ -24,7 +25,7 @@ OVERRIDES = {"ATLS_GATEWAY__ADAPTERS__MQTT__USER": "someone", "ATLS_GATEWAY__LIM
 @pytest.fixture
 def cli(monkeypatch):
     """Runs the command with the project's own adapters, installed or not, and these overrides."""
-    found = {"coap": CoapPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}
+    found = {"coap": CoapPlugin(), "http": HttpPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}
     monkeypatch.setattr(plugins, "load", lambda scheme, candidates: plugins.checked(found[scheme], scheme, scheme))
 
     def run(*arguments: str, **environ: str):
@@ -74,6 +75,24 @@ def test_redacted_does_not_show_which_house_it_is(cli, tmp_path):
         assert word in plain.stdout
         assert word not in redacted.stdout
     assert "baudrate: 115200" in redacted.stdout
+
+
+def test_redacted_does_not_show_the_names_and_services_of_http(cli, tmp_path):
+    private = ["10.1.2.3", "house.example", "page.example", "cloud.example", "my-token", "proxy.example", "my-login"]
+    (tmp_path / "gateway.yaml").write_text(
+        "layer: 1\nconfig-version: 1\npolicy: policy.yaml\nadapters:\n  http:\n"
+        '    http_listen: "10.1.2.3:8080"\n    names: [house.example]\n    origins: ["https://page.example"]\n'
+        "    tokens_file: $CREDENTIALS_DIRECTORY/my-tokens\n    services:\n"
+        "      - {url: https://cloud.example/, token_file: my-token, min_version: tls1.3,"
+        " proxy: {url: 'http://proxy.example:3128', login_file: my-login}}\n"
+    )
+    plain = cli("config", "show", "-c", str(tmp_path / "gateway.yaml"))
+    redacted = cli("config", "show", "--redacted", "-c", str(tmp_path / "gateway.yaml"))
+    assert redacted.exit_code == 0, redacted.stderr
+    for word in private:
+        assert word in plain.stdout
+        assert word not in redacted.stdout
+    assert '"min_version": "tls1.3"' in redacted.stdout
 
 
 def test_no_file_that_a_key_names_is_opened(cli, tmp_path):

@@ -87,6 +87,12 @@ def test_the_remedy_for_a_ca_file_is_a_folder_that_all_can_read():
     assert way == "it is no secret: put it at /etc/atls-gateway/ca.pem, mode 644"
 
 
+@pytest.mark.parametrize("name", ["psk_file", "password_file", "tokens_file", "token_file", "login_file"])
+def test_the_remedy_for_a_secret_is_never_to_show_it_to_everybody(name):
+    way = as_service._way_out(("adapters", "http", "services", 0, name), Path("/etc/atls-gateway/keys/x"))
+    assert way.startswith("let systemd hand it over: LoadCredential=x:/etc/atls-gateway/keys/x in the unit")
+
+
 def test_folders_that_the_unit_hides_or_closes_are_reported(mistakes_for):
     mistakes = mistakes_for(unit="PrivateTmp=yes\nProtectSystem=strict\nStateDirectory=a\nRuntimeDirectory=b\n")
     assert [mistake.split(": ", 2)[1] for mistake in mistakes] == [

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.skipping_loop import SkippingLoop
 from gateway.api.model import ContentKind, Open, Outcome, Sealed, Unit
 from gateway.engine.policy import Condition, Effect, Rule, Subject
 from gateway.engine.stored import StoredSession
@@ -21,7 +22,6 @@ from gateway.runtime.store_keeper import StoreKeeper
 from layer.tls_stream import StreamState
 from tests.harness.engine_stage import KINDS, PolicySet
 from tests.harness.hub_bench import LAMP, PHONE, Bench
-from tests.harness.skipping_loop import SkippingLoop
 from tests.harness.tls_octets import client_hello, dtls_record, tls_message, tls_record
 
 ATLS, ADTLS, ATLS_DATA = ContentKind.ATLS, ContentKind.ADTLS, ContentKind.ATLS_DATA

@@ -12,17 +12,21 @@ from concurrent.futures import Executor
 from typing import Any
 
 
-class _Skipper(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    """In the place of a wait it puts the clock forward."""
+class _Skipper(selectors.DefaultSelector):
+    """In the place of a wait it puts the clock forward. ``grace``: seconds that it does wait before, for what other
+    processes, or the kernel, still have to bring."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
         super().__init__()
         self.now = 0.0
+        self._grace = grace
         self.at_work = 0
         """How many threads have work to do."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
+        if not ready and timeout != 0 and self._grace:
+            ready = super().select(self._grace)
         if ready or timeout == 0:
             return ready
         if self.at_work or timeout is None:
@@ -34,8 +38,8 @@ class _Skipper(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
 class SkippingLoop(asyncio.SelectorEventLoop):
     """For ``asyncio.Runner(loop_factory=SkippingLoop)``; ``time()`` begins at 0."""
 
-    def __init__(self) -> None:
-        self._skipper = _Skipper()
+    def __init__(self, grace: float = 0.0) -> None:
+        self._skipper = _Skipper(grace)
         super().__init__(self._skipper)
 
     def time(self) -> float:
