@@ -114,8 +114,8 @@ async def wrong_length(house: HttpHouse) -> None:
 
 
 async def pipelined(house: HttpHouse) -> None:
-    """Behind a poll that waits, and without reading an answer. No more is read of it then, not even its end, until the
-    poll is answered."""
+    """Behind a poll that waits, and without reading an answer. Until the poll is answered the gateway reads nothing of
+    it, not even its end."""
     async with connected(house) as (_, writer):
         first = f"GET /atls/inbox {HEAD}Prefer: wait=50\r\n\r\n".encode()
         poured = await pour(writer, first, f"GET /d {HEAD}\r\n".encode() * 100, 50 * MiB)
@@ -193,10 +193,11 @@ async def http_status(house: HttpHouse) -> dict[str, Any]:
 
 async def drained(house: HttpHouse) -> dict[str, Any]:
     """``status`` once the tablet's connections are the only ones."""
-    async with asyncio.timeout(90):
-        while (status := await http_status(house))["connections"] > TABLETS:
-            await asyncio.sleep(0.5)
-    return status
+    for _ in range(180):
+        if (status := await http_status(house))["connections"] <= TABLETS:
+            return status
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"connections are left: {status}")
 
 
 class Footprint:
@@ -320,7 +321,7 @@ class Evil:
         self._open.add(writer)
         try:
             if self.unasked:
-                writer.write(whole(UNIT, b"nobody asked") * 100)
+                writer.write(whole(UNIT, b"smuggled") * 100)
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"(?i)content-length: (\d+)", head)
