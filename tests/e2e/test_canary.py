@@ -8,6 +8,7 @@ search would find them: what the gateway does hold is found, and so is a plainte
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from demo.scenario import Variant, layer0, tunnel
 from demo.stack import LAMP, OTHER_LAMP, Stack
 from tests.e2e import memory
 from tests.harness.attackers import coaps_client, held_unit, psk
+from tests.harness.http_house import HttpHouse, http_house, meet, session_of
 
 # Both lamps talk: with the phone and with the application, each pair under its own variant of layer 0. The tablet may
 # open sessions to a client that never comes: its units stay in the gateway.
@@ -165,6 +167,60 @@ async def test_nothing_of_layer_0_is_in_the_gateway(
     # The sessions that the search looked for are alive: nothing had been wiped before.
     sessions = (await stack.ask("sessions"))["sessions"]
     assert {(each["opener"], each["target"]) for each in sessions} >= {("lamp7", "phone"), ("lamp8", "app")}
+
+
+async def over_http(house: HttpHouse) -> dict[str, bytes]:
+    """Sessions with ends on both sides of the gateway's HTTP: a secret each way, a key; all that layer 0 may know."""
+    door, tablet = await house.start_door(), await house.start_client("tablet")
+    app = await house.stack.start_application("app", "app", house.layer0, "--open", "tablet", "--open", "door")
+    dashboard = await house.start_client("dashboard", "--open", "tablet", "--open", "door")
+    found = {}
+    for opener in (app, dashboard):
+        for target in (tablet, door):
+            mine = await session_of(opener, target.name)
+            theirs = await meet(opener, mine, target)
+            pair = f"{house.protocol} {opener.name} and {target.name}"
+            for way, sender, session, receiver in (("up", opener, mine, target), ("down", target, theirs, opener)):
+                canary = found[f"{pair} plaintext {way}"] = secrets.token_bytes(48)
+                sender.tell(do="send", session=session, hex=canary.hex())
+                await receiver.expect_event("received", sha256=hashlib.sha256(canary).hexdigest())
+            opener.tell(do="export", session=mine, label=LABEL, length=48)
+            found[f"{pair} exported key"] = bytes.fromhex((await opener.expect_event("exported", session=mine))["hex"])
+    for line in (house.layer0.parent / "pair.psk").read_text().splitlines():
+        found[f"{house.protocol} PSK"] = bytes.fromhex(line.partition(":")[2])
+    return found
+
+
+@pytest.mark.process
+async def test_nothing_of_layer_0_is_in_the_gateway_that_carries_it_over_http(tmp_path: Path) -> None:
+    async with http_house(tmp_path / "s", "tls1.3") as house:
+        stack = house.stack
+        layer_0 = await over_http(house)
+        assert len(layer_0) == 13 and all(len(secret) >= 32 for secret in layer_0.values())
+        assert stack.gateway is not None
+        regions = memory.copy_of_memory(stack.gateway.pid)
+        known = link_keys(stack) | {"url of the door": house.url.encode()}
+        assert {finding.secret for finding in memory.search(regions, known)} == known.keys()
+        assert memory.search(regions, layer_0) == []
+        files = memory.content_of(files_of(stack))
+        assert {"gateway.log", "services.json", "tokens", "store.db"} <= {Path(region.name).name for region in files}
+        assert {finding.secret for finding in memory.search(files, known)} == known.keys()
+        assert memory.search(files, layer_0) == []
+        assert len((await stack.ask("sessions"))["sessions"]) == 4
+
+
+@pytest.mark.process
+async def test_a_gateway_that_keeps_plaintext_of_http_is_caught(tmp_path: Path) -> None:
+    async with http_house(tmp_path / "s", "dtls1.2", program=[sys.executable, "-c", LEAKY]) as house:
+        assert house.stack.gateway is not None
+        layer_0 = await over_http(house)
+        assert memory.search(memory.copy_of_memory(house.stack.gateway.pid), layer_0) == []
+        leaked = "dtls1.2 dashboard and door plaintext down"
+        house.stack.gateway.tell(hex=layer_0[leaked].hex())
+        await house.stack.gateway.expect_event("text", text="kept")
+        found = memory.search(memory.copy_of_memory(house.stack.gateway.pid), layer_0)
+        assert {(finding.secret, finding.form) for finding in found} >= {(leaked, "base64+1")}
+        assert {finding.secret for finding in found} == {leaked}
 
 
 @pytest.mark.process

@@ -119,9 +119,11 @@ async def http_house(
     raw: bool = False,
     cuts: bool = False,
     http: str = "",
+    program: Sequence[str] | None = None,
 ) -> AsyncIterator[HttpHouse]:
     """``formed``: a network that the lamp may join; ``raw``: what is said inside is no CoAP; ``cuts``: a tenth of the
-    connections on both sides is cut, the others don't live long; ``http``: more lines of the adapter's config."""
+    connections on both sides is cut, the others don't live long; ``http``: more lines of the adapter's config;
+    ``program``: what to run instead of ``atls-gateway``."""
     async with running(directory) as stack:
         house = HttpHouse(stack, protocol, free_port(), free_port(), "")
         place = house.door_port
@@ -155,7 +157,7 @@ async def http_house(
             zigbee=formed is not None, form="never", tunnels={TO_TABLET: "tablet", TO_DOOR: "door"},
             extra=HTTP.format(port=house.http_port, url=house.url) + http,
         )  # fmt: skip
-        await stack.start_gateway()
+        await stack.start_gateway(program=program)
         try:
             yield house
         finally:

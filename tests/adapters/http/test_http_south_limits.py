@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
@@ -94,6 +95,24 @@ async def test_many_connections_that_say_nothing_lock_no_client_out(start: Start
     assert (await tablet.inbox()).status == 200
     for _, writer in silent:
         writer.transport.abort()
+
+
+async def test_of_requests_in_line_behind_a_poll_few_are_read(home: Home) -> None:
+    head = "HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer token-of-phone\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", home.plain_port)
+    writer.write(f"GET /atls/inbox {head}Prefer: wait=40\r\n\r\n".encode())
+    await until(lambda: home.adapter.status()["polls"] == 1)
+    more, poured = f"GET /d {head}\r\n".encode() * 1000, 0
+    with contextlib.suppress(TimeoutError):
+        while poured < 64_000_000:
+            writer.write(more)
+            async with asyncio.timeout(0.5):
+                await writer.drain()
+            poured += len(more)
+    assert poured < 32_000_000, "what the sockets' buffers on the loopback interface take"
+    (connection,) = home.south._listener.connections()
+    assert len(connection._messages) <= 64
+    writer.transport.abort()
 
 
 async def test_a_crowd_that_connects_leaves_the_loop_its_turns(start: Start) -> None:
