@@ -17,7 +17,6 @@ from adapters.coap.client_credentials import ClientCredentials
 from adapters.coap.client_log import ClientLog
 from adapters.coap.client_state import (
     ClientConnection,
-    ClientDownlink,
     ClientMailboxes,
     InboxView,
     PendingRequest,
@@ -32,7 +31,7 @@ from adapters.coap.links import FORMATS, directory, root
 from adapters.coap.links import devices as device_links
 from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls, device_resources
-from carriage.coap.atls_format import KINDS, Kind
+from carriage.coap.atls_format import KINDS
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import FailureReason as CoapReason
 from carriage.coap.exchange import Request, Response
@@ -48,18 +47,16 @@ from gateway.api.model import (
     ContentKind,
     EnvelopeId,
     Open,
-    Outcome,
     Reason,
     Receipt,
     Refused,
-    Sealed,
     SessionId,
     Transmit,
-    Unit,
     Update,
 )
 from gateway.api.ports import Adapter, AdapterContext
 from gateway.kit.mailbox_state import MailboxLimits
+from gateway.kit.sent_units import SentUnits
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +90,7 @@ class CoapAdapter:
         self._inboxes = Inboxes(self._mailboxes.table)
         self._devices = DeviceResources(timeouts.answer_within, timeouts.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
-        self._submitted: dict[EnvelopeId, PendingRequest] = {}
+        self._submitted: SentUnits[ClientConnection, PendingRequest] = SentUnits(self._mailboxes, self._mailboxes.wait)
         self._server: CoapsServer | None = None
         self._log = ClientLog(lambda: self._context.now())
 
@@ -151,22 +148,8 @@ class CoapAdapter:
         self._mailboxes.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        pending = self._submitted.pop(receipt.id, None)
-        if pending is None:
+        if not self._submitted.receipt(receipt):
             self._devices.receipt(receipt)
-            return
-        # Held is as good: it is in the gateway's store. If it is lost after all, the end of the session says so.
-        delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
-        reason = None if delivered else receipt.reason or Reason.EXPIRED
-        downlink = pending.downlink
-        repeats = () if downlink is None else downlink.sent.settle(pending.n, reason)
-        for each in (pending, *repeats):
-            if reason is not None:
-                each.refuse(reason)
-            elif downlink is not None:
-                self._mailboxes.wait(each, downlink)
-            else:
-                each.answer(None)
 
     def update(self, update: Update) -> None:
         self._devices.update(update)
@@ -223,7 +206,8 @@ class CoapAdapter:
             return
         match operation:
             case atls.SendUnit(session=session, n=n, kind=kind, payload=payload):
-                self._submit_unit(PendingRequest(connection, exchange, n), SessionId(session), kind, payload)
+                pending = PendingRequest(connection, exchange, n)
+                self._submitted.submit(connection, pending, SessionId(session), _KINDS[kind], payload)
             case atls.ReadUnit():
                 self._on_read(connection, exchange, operation)
             case atls.OpenSession():
@@ -292,49 +276,9 @@ class CoapAdapter:
         assert verdict.session is not None
         if operation.payload:
             pending = PendingRequest(connection, exchange, location=verdict.session)
-            self._submit_unit(pending, verdict.session, operation.kind, operation.payload)
+            self._submitted.submit(connection, pending, verdict.session, _KINDS[operation.kind], operation.payload)
         else:
             connection.peer.respond(exchange, atls.opened(verdict.session))
-
-    def _submit_unit(self, pending: PendingRequest, session: SessionId, kind: Kind, payload: bytes) -> None:
-        context, mailboxes, connection = self._context, self._mailboxes, pending.connection
-        identifier = context.next_id()
-        content = _KINDS[kind]
-        verdict = context.submit(
-            Unit(
-                id=identifier,
-                source=connection.identity,
-                session=session,
-                content=content,
-                n=pending.n,
-                payload=Sealed(payload),
-                received_at=context.now(),
-            )
-        )
-        if isinstance(verdict, Refused):
-            pending.refuse(verdict.reason, verdict.retry_after)
-            return
-        if verdict.duplicate:
-            self._on_repeated(pending, mailboxes.table.find(connection, session))
-            return
-        self._submitted[identifier] = pending
-        downlink = pending.downlink = mailboxes.table.enter(connection, session, content)
-        if downlink is None:
-            return  # the unit was dropped and its session ended with it, which the receipt says
-        if downlink.shown:  # only a new unit says that the client has had its answer to the last one
-            mailboxes.acknowledge(downlink)
-        downlink.sent.waiting[pending.n] = pending
-
-    def _on_repeated(self, pending: PendingRequest, downlink: ClientDownlink | None) -> None:
-        """A unit that the engine has had before is answered like the first time, and not sooner."""
-        if downlink is None:
-            pending.answer(None)
-        elif not downlink.sent.join(pending.n, pending):
-            reason = downlink.sent.answered(pending.n)
-            if reason is None:
-                self._mailboxes.wait(pending, downlink)
-            else:
-                pending.refuse(reason)
 
     def _on_read(self, connection: ClientConnection, exchange: int, operation: atls.ReadUnit) -> None:
         mailboxes = self._mailboxes

@@ -29,19 +29,16 @@ from common.within import within
 from gateway.api.model import (
     Close,
     ContentKind,
-    EnvelopeId,
     Open,
-    Outcome,
     Reason,
     Receipt,
     Refused,
-    Sealed,
     SessionId,
-    Unit,
     Verdict,
 )
 from gateway.api.ports import AdapterContext
 from gateway.kit.mailbox_state import MailboxLimits
+from gateway.kit.sent_units import SentUnits
 
 _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
@@ -57,11 +54,11 @@ class ClientSessions:
 
     def __init__(self, table: HttpTable, window: int, watches: Places[Watch]) -> None:
         self._longest_wait = table.longest_wait
-        limits = MailboxLimits(window=window, reply_window=table.reply_window, absence=table.absence)
+        limits = MailboxLimits(window=window, reply_window=table.reply_window, absence=table.absence, named_reads=True)
         self.mailboxes: ClientMailboxes = ClientMailboxes(SCHEME, _KINDS.values(), limits, self._inbox_changed)
         self.polls: Places[Poll] = Places(table.max_polls_per_client, table.max_polls)
         self.watches = watches
-        self._submitted: dict[EnvelopeId, WaitingRequest] = {}
+        self._submitted: SentUnits[HttpClient, WaitingRequest] = SentUnits(self.mailboxes, self._wait)
 
     @property
     def waiting(self) -> int:
@@ -142,36 +139,11 @@ class ClientSessions:
         return None
 
     async def _submit(self, pending: WaitingRequest, session: SessionId, kind: Kind, payload: bytes) -> HttpResponse:
-        context, mailboxes, client = self.context, self.mailboxes, pending.connection
-        identifier = context.next_id()
-        content = _KINDS[kind]
-        verdict = context.submit(
-            Unit(
-                id=identifier,
-                source=client.identity,
-                session=session,
-                content=content,
-                n=pending.n,
-                payload=Sealed(payload),
-                received_at=context.now(),
-            )
-        )
-        if isinstance(verdict, Refused):
-            if content is not ContentKind.ATLS:  # it is lost, as a datagram may be; a stream needs it
-                _count(self._owned(client, session), pending.n)
-            return atls.refusal(verdict.reason.value, verdict.retry_after)
-        downlink = mailboxes.table.enter(client, session, content)
-        _count(downlink, pending.n)
-        if verdict.duplicate:
-            self._repeated(pending, downlink)
-        else:
-            self._submitted[identifier] = pending
-            pending.downlink = downlink
-            if downlink is not None:  # else it was dropped and its session ended with it, which the receipt says
-                # A new unit says that the client has had its answer to the last one, but not that to a poll beside it.
-                if downlink.shown and not downlink.read:
-                    mailboxes.acknowledge(downlink)
-                downlink.sent.waiting[pending.n] = pending
+        client, content = pending.connection, _KINDS[kind]
+        if self._submitted.submit(client, pending, session, content, payload):
+            _count(pending.downlink, pending.n)
+        elif content is not ContentKind.ATLS:  # it is lost, as a datagram may be; a stream needs it
+            _count(self._owned(client, session), pending.n)
         return await self._answered(pending)
 
     async def _answered(self, pending: WaitingRequest) -> HttpResponse:
@@ -179,17 +151,6 @@ class ClientSessions:
             return await pending.answered
         finally:
             self.mailboxes.cancel(pending)
-
-    def _repeated(self, pending: WaitingRequest, downlink: ClientDownlink | None) -> None:
-        """A unit that the engine has had before is answered like the first time, and not sooner."""
-        if downlink is None:
-            pending.answer(None)
-        elif not downlink.sent.join(pending.n, pending):
-            reason = downlink.sent.answered(pending.n)
-            if reason is None:
-                self._wait(pending, downlink)
-            else:
-                pending.refuse(reason)
 
     def _wait(self, pending: WaitingRequest, downlink: ClientDownlink) -> None:
         """With a unit that comes within the reply window, unless another request stands for it."""
@@ -315,22 +276,7 @@ class ClientSessions:
 
     def receipt(self, receipt: Receipt) -> bool:
         """Whether it is about a unit of a client."""
-        pending = self._submitted.pop(receipt.id, None)
-        if pending is None:
-            return False
-        # Held is as good: it is in the gateway's store. If it is lost after all, the end of the session says so.
-        delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
-        reason = None if delivered else receipt.reason or Reason.EXPIRED
-        downlink = pending.downlink
-        repeats = () if downlink is None else downlink.sent.settle(pending.n, reason)
-        for each in (pending, *repeats):
-            if reason is not None:
-                each.refuse(reason)
-            elif downlink is not None:
-                self._wait(each, downlink)
-            else:
-                each.answer(None)
-        return True
+        return self._submitted.receipt(receipt)
 
     def shut_out(self, clients: Iterable[HttpClient]) -> None:
         """What stands for these clients ends."""
@@ -341,7 +287,7 @@ class ClientSessions:
         for watch in self.watches:
             if watch.client in gone:
                 watch.end(Reason.DENIED)
-        for pending in self._submitted.values():
+        for pending in self._submitted:
             if pending.connection in gone:
                 pending.refuse(Reason.DENIED)
 
@@ -351,7 +297,7 @@ class ClientSessions:
             poll.give_way()
         for watch in self.watches:
             watch.end(Reason.RESTARTED)
-        for pending in self._submitted.values():
+        for pending in self._submitted:
             pending.refuse(Reason.BUSY, 1.0)
         self._submitted.clear()
         self.mailboxes.close()

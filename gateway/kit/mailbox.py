@@ -277,7 +277,7 @@ class Mailboxes(Generic[C, R]):
         if reader.reads or downlink.observer is None:
             unit = self._unit_for(reader.connection.identity.link, downlink)
         if reader.answer(unit) and unit is not None:
-            downlink.read = reader.reads and (downlink.read or not downlink.shown)
+            downlink.read = self._limits.named_reads and reader.reads and (downlink.read or not downlink.shown)
             downlink.shown = True
             self._absence.begin(downlink)
 

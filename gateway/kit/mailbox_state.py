@@ -46,6 +46,18 @@ class Reader(Protocol):
         """Answer that the session is over, and why."""
 
 
+class UnitRequest(Reader, Protocol):
+    """A request that brings a unit of the peer's."""
+
+    n: int
+    """The unit's number."""
+    downlink: Any
+    """The ``Downlink`` of the unit's session, once that is known."""
+
+    def refuse(self, reason: Reason, retry_after: float | None = None) -> None:
+        """Answer that the unit isn't taken, and after how many seconds it may be."""
+
+
 class StandingReader(Protocol):
     """A peer's standing request for the units of one session: an observation, a stream of events."""
 
@@ -64,6 +76,7 @@ class StandingReader(Protocol):
 
 C = TypeVar("C", bound=MailboxConnection)
 R = TypeVar("R", bound=Reader)
+U = TypeVar("U", bound=UnitRequest)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +110,7 @@ class Downlink(Generic[C, R]):
     shown: bool = False
     """The lowest unit went out in an answer: the peer's next unit acknowledges it."""
     read: bool = False
-    """That was the answer to a read alone, which a unit may cross: of carriages whose reads name the unit wanted only
-    a later read acknowledges it."""
+    """That was the answer to a read alone, which a unit may cross, and reads name what they want."""
     waiting: list[R] = field(default_factory=list)
     """Requests that would take a unit with their answer."""
     sent: RepeatedRequests[int, R, Reason] = field(default_factory=lambda: RepeatedRequests(FAILURES))
@@ -116,7 +128,8 @@ class MailboxLimits:
 
     ``octets``: of all units; beyond it the session goes whose unit has waited longest. ``readers``: requests that wait
     in one session; beyond it the one that came first is answered without a unit. Seconds: ``reply_window``, how long
-    they wait; ``absence``: until a unit or an open that no peer fetched is dropped.
+    they wait; ``absence``: until a unit or an open that no peer fetched is dropped. ``named_reads``: a read names the
+    unit that it wants, so that only a later one acknowledges what it was answered.
     """
 
     window: int = 1
@@ -124,3 +137,4 @@ class MailboxLimits:
     readers: int = 8
     reply_window: float = 2.0
     absence: float = 25.0
+    named_reads: bool = False
