@@ -47,7 +47,7 @@ Table = list[list[str]]
 """Rows of cells, the heads first."""
 
 
-class Credentials:
+class EndCredentials:
     """The files of both ends of layer 0, in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ def flights(trips: Trips) -> str:
 class Counting:
     """Counts on sites of both kinds, one after the other."""
 
-    def __init__(self, folder: Path, credentials: Credentials) -> None:
+    def __init__(self, folder: Path, credentials: EndCredentials) -> None:
         self._folder = folder
         self._warm = {"atls": credentials.pair("tls1.3", PSK), "adtls": credentials.pair("dtls1.2", PSK)}
 
@@ -115,7 +115,7 @@ class Counting:
         return found
 
 
-async def ours_table(counting: Counting, credentials: Credentials) -> Table:
+async def ours_table(counting: Counting, credentials: EndCredentials) -> Table:
     """The ends of ``atls-endpoint``."""
 
     def each(*arguments: str, **settings: str) -> Callable[[], list[Stack]]:
@@ -137,7 +137,7 @@ async def ours_table(counting: Counting, credentials: Credentials) -> Table:
     return [head, *await counting.rows("atls", HOPS, streams), *await counting.rows("adtls", HOPS, datagrams)]
 
 
-async def openssl_table(counting: Counting, credentials: Credentials) -> Table:
+async def openssl_table(counting: Counting, credentials: EndCredentials) -> Table:
     """The distribution's OpenSSL by Python's ``ssl``, setting by setting."""
 
     def contexts(*, anonymous: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -174,7 +174,7 @@ async def openssl_table(counting: Counting, credentials: Credentials) -> Table:
     return [["OpenSSL, TLS 1.3", *TWO_HOPS, "units"], *await counting.rows("atls", TWO_HOPS, settings)]
 
 
-async def java_table(counting: Counting, credentials: Credentials) -> Table:
+async def java_table(counting: Counting, credentials: EndCredentials) -> Table:
     """SunJSSE, setting by setting. Each JVM has its own properties."""
     folder = credentials.folder
     fresh = iter(range(10_000))
@@ -231,7 +231,7 @@ async def java_table(counting: Counting, credentials: Credentials) -> Table:
         return [*found, *await counting.rows("adtls", TWO_HOPS, datagrams)]
 
 
-Tables = Callable[[Counting, Credentials], Awaitable[Table]]
+Tables = Callable[[Counting, EndCredentials], Awaitable[Table]]
 OF_OPENSSL: Final[tuple[Tables, ...]] = (ours_table, openssl_table)
 
 
@@ -240,7 +240,7 @@ def count(*wanted: Tables) -> list[Table]:
 
     async def run(folder: Path) -> list[Table]:
         (files := folder / "files").mkdir()
-        credentials = Credentials(files)
+        credentials = EndCredentials(files)
         counting = Counting(folder, credentials)
         return [await each(counting, credentials) for each in wanted]
 

@@ -173,16 +173,16 @@ class _Counted:
 
 
 @dataclass
-class Hop:
+class TripPath:
     """A path from a client to a server: two links, and the hops on it that can have a delay."""
 
     client: GatewayLink
     to: str
-    server: Server
+    server: AnsweringEnd
     relay: Relay
 
 
-class Server:
+class AnsweringEnd:
     """The serving side of a link: each session gets an end of ``stack``, which answers each message."""
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class Server:
         Runner(end, _Counted(carriage, run, "server"), on_event).start()  # type: ignore[arg-type]
 
 
-async def trips(hop: Hop, stack: Stack) -> Trips:
+async def trips(hop: TripPath, stack: Stack) -> Trips:
     """One session: from its open to the answer to its first message."""
     loop = asyncio.get_running_loop()
     run = hop.server.run = _Run()
@@ -265,14 +265,14 @@ class Site:
         self._folder, self._kind = folder, kind
         self._relays: list[Relay] = []
         self._running: list[asyncio.Task[None]] = []
-        self.hops: dict[str, Hop] = {}
+        self.hops: dict[str, TripPath] = {}
         """By name."""
 
     async def __aenter__(self) -> Site:
         Authority.make(self._folder).issue("gateway")
         write_secret(self._folder / "tokens", b"page:" + hashlib.sha256(TOKEN.encode()).hexdigest().encode())
         keys = make_psk_file(self._folder / "clients.psk", "phone", "tablet").keys
-        called, behind = Server(), Server()
+        called, behind = AnsweringEnd(), AnsweringEnd()
         direct = await self._relay("tcp", await self._serve(called))
         north = await self._relay("tcp", await self._serve(behind))
         http, coaps = await self._gateway(f"https://127.0.0.1:{north.port}{WELL_KNOWN}")
@@ -280,15 +280,15 @@ class Site:
         phone, tablet = await self._relay("udp", coaps), await self._relay("udp", coaps)
         to_service = await self._page(f"https://127.0.0.1:{direct.port}{WELL_KNOWN}", None)
         to_gateway = await self._page(f"https://127.0.0.1:{south.port}", TOKEN)
-        served = Server()
+        served = AnsweringEnd()
         await self._start(self._coaps("tablet", keys, tablet.port), served)
         await self._start(caller := self._coaps("phone", keys, phone.port), None)
         self.hops = {
-            "HTTP": Hop(to_service, "service", called, direct),
-            "HTTP to the gateway": Hop(to_gateway, "service", behind, south),
-            "HTTP from the gateway": Hop(to_gateway, "service", behind, north),
-            "CoAP to the gateway": Hop(caller, "tablet", served, phone),
-            "CoAP from the gateway": Hop(caller, "tablet", served, tablet),
+            "HTTP": TripPath(to_service, "service", called, direct),
+            "HTTP to the gateway": TripPath(to_gateway, "service", behind, south),
+            "HTTP from the gateway": TripPath(to_gateway, "service", behind, north),
+            "CoAP to the gateway": TripPath(caller, "tablet", served, phone),
+            "CoAP from the gateway": TripPath(caller, "tablet", served, tablet),
         }
         return self
 
@@ -319,7 +319,7 @@ class Site:
         await (relay.tcp() if transport == "tcp" else relay.udp())
         return relay
 
-    async def _start(self, link: GatewayLink, server: Server | None) -> None:
+    async def _start(self, link: GatewayLink, server: AnsweringEnd | None) -> None:
         ready = asyncio.Event()
         incoming = server.incoming if server is not None else CarriageSession.close
         running = asyncio.create_task(link.run(ready.set, incoming))
@@ -329,7 +329,7 @@ class Site:
         if running.done():
             await running
 
-    async def _serve(self, server: Server) -> int:
+    async def _serve(self, server: AnsweringEnd) -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._folder / "gateway.pem", self._folder / "gateway.key")
         await self._start(ListeningService("127.0.0.1", port := free_port(), context, self._kind), server)

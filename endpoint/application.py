@@ -17,24 +17,15 @@ from typing import TYPE_CHECKING
 
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
-from endpoint.control import (
-    MAX_LINE,
-    CloseCommand,
-    ControlCommand,
-    ExportCommand,
-    Lines,
-    OpenCommand,
-    QuitCommand,
-    SendCommand,
-    parse_command,
-)
+from endpoint.control import CloseCommand, ControlCommand, ExportCommand, OpenCommand, QuitCommand, SendCommand
 from endpoint.handler import Handler, HandlerCalls
+from endpoint.live_session import LiveSession
 from endpoint.messages import MESSAGES_PATH, Messages
+from endpoint.obey import obey
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
 from endpoint.runner import Runner
 from endpoint.session import Ended, EndpointSession, Established, RawReceived, SessionEvent
-from endpoint.standard_input import pieces
 from endpoint.transports.gateway_link import CarriageSession, GatewayLink
 from layer.config import Role
 from layer.errors import PeerError, TransportError, UsageError
@@ -49,20 +40,6 @@ MAX_SESSIONS = 256
 """Sessions and opens under way together."""
 LEAVE_WITHIN = 5.0
 """Seconds that the last closes may take to reach the gateway."""
-
-
-class _Live:
-    """One session and what is sent in it. ``ours``: we opened it."""
-
-    def __init__(self, number: int, runner: Runner, messages: Messages, *, ours: bool) -> None:
-        self.number = number
-        self.runner = runner
-        self.messages = messages
-        self.ours = ours
-        self.established = False
-        self.info: AssociationInfo | None = None
-        self.learning: int | None = None
-        """The exchange that asks for authorities."""
 
 
 class Application:
@@ -98,7 +75,7 @@ class Application:
         self._handler = HandlerCalls(handler, self._respond) if handler is not None else None
         self._authorities = authorities
         self._learn = learn
-        self._live: dict[int, _Live] = {}
+        self._live: dict[int, LiveSession] = {}
         self._count = 0
         self._opening = 0
         self._random = random.SystemRandom()
@@ -176,12 +153,11 @@ class Application:
         assert self._tasks is not None
         if len(self._live) + self._opening >= self._max_sessions:
             self._refused(to, "too many sessions")
-            return
-        if self._lazy:
+        elif self._lazy:
             self._open_lazily(to)
-            return
-        self._opening += 1
-        self._tasks.create_task(self._ask(to), name="open")
+        else:
+            self._opening += 1
+            self._tasks.create_task(self._ask(to), name="open")
 
     async def _ask(self, to: str) -> None:
         session = self._session_as(Role.CLIENT)
@@ -201,23 +177,23 @@ class Application:
         """Begin the session at once, and ask for its carriage when its hello is there: layer 0 before layer 1."""
         from endpoint.waiting_carriage import WaitingCarriage
 
-        assert self._tasks is not None
-        number, tasks = self._count, self._tasks
+        number = self._count
 
-        def needed(units: list[bytes]) -> None:
-            flight = b"".join(units)
+        def needed(flight: bytes) -> None:
+            assert self._tasks is not None
             digest = hashlib.sha256(flight).hexdigest()
             self._report("hello", session=number, to=to, size=len(flight), sha256=digest, waiting=len(self._to_send))
             self._connect()
-            tasks.create_task(self._ask_lazily(number, waiting), name="open")
+            self._tasks.create_task(self._ask_lazily(number, waiting), name="open")
 
-        waiting = WaitingCarriage(self._policy.kind, to, needed)
-        self._begin(waiting, Role.CLIENT)
+        self._begin(waiting := WaitingCarriage(self._policy.kind, to, needed), self._session_as(Role.CLIENT), ours=True)
 
     async def _ask_lazily(self, number: int, waiting: WaitingCarriage) -> None:
         await self._connected.wait()
+        if waiting.closed:
+            return
         try:
-            waiting.bind(await self._link.open(waiting.peer, self._policy.kind))
+            waiting.bind(await self._link.open(waiting.peer, self._policy.kind, waiting.first))
         except TransportError as error:
             live = self._live.pop(number, None)
             if live is not None:
@@ -255,7 +231,7 @@ class Application:
             raw=self._policy.application == "raw",
             sent=lambda data, began, status: self._on_sent(number, data, began, status),
         )
-        self._live[number] = _Live(number, runner, messages, ours=ours)
+        self._live[number] = LiveSession(number, runner, messages, ours=ours)
         runner.start()
 
     def _on_event(self, number: int, event: SessionEvent) -> None:
@@ -293,7 +269,7 @@ class Application:
                 return
         self._leave_if_done()
 
-    def _established(self, live: _Live, info: AssociationInfo) -> None:
+    def _established(self, live: LiveSession, info: AssociationInfo) -> None:
         live.established = True
         live.info = info
         live.runner.carriage.proven()
@@ -315,7 +291,7 @@ class Application:
         for data in self._to_send:
             self._send(live, data)
 
-    def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
+    def _serve(self, live: LiveSession, exchange: int, request: coap.Request) -> None:
         path = [value for number, value in request.options if number == options.URI_PATH]
         if self._authorities is not None and path == [b".well-known", b"est", b"crts"]:
             answer = self._authorities if request.code == codes.GET else coap.Response(codes.METHOD_NOT_ALLOWED)
@@ -345,7 +321,7 @@ class Application:
 
     # Authorities that the other end names
 
-    def _learnt(self, live: _Live, answer: coap.Response) -> None:
+    def _learnt(self, live: LiveSession, answer: coap.Response) -> None:
         from endpoint.authorities import learn  # as above
 
         assert self._learn is not None
@@ -357,14 +333,14 @@ class Application:
         else:
             self._report("learnt", session=live.number, file=str(self._learn), authorities=found)
 
-    def _not_learnt(self, live: _Live, reason: str) -> None:
+    def _not_learnt(self, live: LiveSession, reason: str) -> None:
         live.learning = None
         self._failed = True
         self._report("error", session=live.number, reason=f"no authorities learnt: {reason}")
 
     # Messages
 
-    def _send(self, live: _Live, data: bytes) -> None:
+    def _send(self, live: LiveSession, data: bytes) -> None:
         try:
             live.messages.send(data)
         except UsageError as error:
@@ -392,22 +368,8 @@ class Application:
     # Commands
 
     async def _obey(self) -> None:
-        """Commands from standard input until it ends."""
-        lines = Lines()
-        async for piece in pieces():
-            self._commands(lines.feed(piece))
-        self._commands(lines.finish())
+        await obey(self._command, lambda reason: self._report("error", reason=reason))
         self.quit()
-
-    def _commands(self, lines: Sequence[bytes | None]) -> None:
-        for line in lines:
-            try:
-                if line is None:
-                    raise PeerError(f"a command has at most {MAX_LINE} octets")
-                if line.strip():
-                    self._command(parse_command(line))
-            except (PeerError, UsageError) as error:
-                self._report("error", reason=str(error))
 
     def _command(self, command: ControlCommand) -> None:
         match command:
@@ -425,7 +387,7 @@ class Application:
             case QuitCommand():
                 self.quit()
 
-    def _session(self, number: int, *, established: bool = True) -> _Live:
+    def _session(self, number: int, *, established: bool = True) -> LiveSession:
         live = self._live.get(number)
         if live is None:
             raise PeerError(f"no session {number}")

@@ -13,16 +13,17 @@ from endpoint.transports.gateway_link import Callbacks, CarriageSession, Kind
 
 
 class WaitingCarriage:
-    """``needed`` gets the first units, once there are any: it is time to ask for the real carriage."""
+    """``needed`` gets the first flight, once there is one: it is time to ask for the real carriage, and to give it the
+    unit ``first``."""
 
-    def __init__(self, kind: Kind, peer: str, needed: Callable[[list[bytes]], None]) -> None:
+    def __init__(self, kind: Kind, peer: str, needed: Callable[[bytes], None]) -> None:
         self._kind: Kind = kind
         self._peer = peer
-        self._needed: Callable[[list[bytes]], None] | None = needed
+        self._needed: Callable[[bytes], None] | None = needed
         self._units: list[bytes] = []
         self._callbacks: Callbacks | None = None
         self._carriage: CarriageSession | None = None
-        self._closed = False
+        self.closed = False
 
     @property
     def kind(self) -> Kind:
@@ -44,7 +45,7 @@ class WaitingCarriage:
         self._units.extend(units)
         needed, self._needed = self._needed, None
         if needed is not None:
-            needed(list(self._units))
+            needed(b"".join(self._units))
 
     def proven(self) -> None:
         """See ``CarriageSession``."""
@@ -53,17 +54,22 @@ class WaitingCarriage:
 
     def close(self) -> None:
         """See ``CarriageSession``."""
-        self._closed = True
+        self.closed = True
         if self._carriage is not None:
             self._carriage.close()
 
+    @property
+    def first(self) -> bytes:
+        """The first unit that waits; only after ``needed``."""
+        return self._units[0]
+
     def bind(self, carriage: CarriageSession) -> None:
-        """Send what waits over ``carriage``, and all else from now on."""
-        if self._closed:
+        """Send what waits over ``carriage``, which has ``first`` already, and all else from now on."""
+        if self.closed:
             carriage.close()
             return
         assert self._callbacks is not None
         self._carriage = carriage
         units, self._units = self._units, []
-        carriage.send(units)  # first, since attaching may bring units and so answers to them
+        carriage.send(units[1:])  # before attaching, since attaching may bring units and so answers to them
         carriage.attach(self._callbacks)
