@@ -65,6 +65,10 @@ async def main() -> int:
         if answer.code.dotted in ("4.29", "5.03"):
             await asyncio.sleep(answer.opt.max_age or 1)
             continue
+        if answer.code.dotted == "4.04":
+            break  # the session is over
+        if not answer.code.is_successful():  # lost, as a datagram may be
+            print(f"unit {n}: {answer.code} {answer.payload.decode()}", file=sys.stderr)
         n += 1
     await context.request(Message(code=DELETE, uri=place)).response
     reading.cancel()

@@ -80,14 +80,17 @@ def main() -> int:
                 came += 1
 
     def read() -> None:
-        while True:
-            answer, body = reading.ask("POST", place, ATLS_Seq=came, Prefer="wait=20")
-            if answer.status == 200:
-                take(answer, body)
-            elif answer.status in (429, 503):
-                time.sleep(float(answer.headers.get("Retry-After", 1)))
-            else:
-                return program.hear(b"")
+        try:
+            while True:
+                answer, body = reading.ask("POST", place, ATLS_Seq=came, Prefer="wait=20")
+                if answer.status == 200:
+                    take(answer, body)
+                elif answer.status in (429, 503):
+                    time.sleep(float(answer.headers.get("Retry-After", 1)))
+                else:
+                    break  # the session is over
+        finally:
+            program.hear(b"")
 
     threading.Thread(target=read, daemon=True).start()
     for n, unit in enumerate(program.units()):

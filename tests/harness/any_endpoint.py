@@ -182,17 +182,17 @@ class Peer:
 
     async def is_up(self, to: str | None) -> None:
         if to is None:
-            await until(lambda: "waiting\n" in self.log, 20)
+            await until(lambda: "waiting\n" in self.log, 60)
 
     async def heard(self, text: str) -> None:
-        await until(lambda: f"heard: {text}\n" in self.log, 20)
+        await until(lambda: f"heard: {text}\n" in self.log, 60)
 
     async def closes(self) -> None:
         """A client of another make does so when it has heard all."""
 
     async def ends(self) -> None:
         """In good order, with the other end's close_notify if that closed."""
-        await until(lambda: self.process.returncode is not None, 20)
+        await until(lambda: self.process.returncode is not None, 60)
         assert self.process.returncode == 0, self.log
 
     @property

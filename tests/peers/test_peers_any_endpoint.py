@@ -130,7 +130,7 @@ async def test_a_session_that_is_cut_off_is_no_end_in_good_order(home: Home, pro
     for each in (opened, opener):
         await each.heard(each.talk.says[PEERS[each.role]][0])
     opener.process.tell(do="abort", session=0)
-    await until(lambda: opened.process.returncode is not None, 20)
+    await until(lambda: opened.process.returncode is not None, 60)
     assert opened.process.returncode != 0 and "cut off without close_notify" in opened.log
     await opener.process.stop()
 
@@ -140,7 +140,7 @@ async def test_a_relay_says_why_its_open_is_refused(home: Home, carriage: str) -
     home.runs += 1
     opener = end(home, "adtls", "client", f"python-{carriage}")()
     await opener.start("nothing-of-that-name")
-    await until(lambda: opener.process.returncode is not None, 20)
+    await until(lambda: opener.process.returncode is not None, 60)
     assert opener.process.returncode == 1 and "denied" in opener.log.splitlines()[-1]
 
 
