@@ -23,7 +23,10 @@ from gateway.api.errors import TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import EnvelopeId, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
+from gateway.kit.json_file import JsonFile
 
+COUNTED: Final = "clients.json"
+"""The file that says whether the last run ended in order, so that the numbers of all units are known."""
 LISTEN_AGAIN: Final = 5.0
 """Seconds after which an address that can't be had is tried again."""
 
@@ -67,6 +70,9 @@ class South:
         known = {end.claim for end in ends if end.claim.startswith(OF_TOKENS)}
         for claim in known - self.admission.claims():
             self._sessions.mailboxes.end_all(claim)  # its token was revoked while no adapter ran
+        counted = JsonFile(context.state_dir / COUNTED, "sessions of clients without numbers end")
+        counted.read(self._sessions.take_count)
+        counted.write({"counted": False})
         try:
             while True:
                 try:
@@ -77,6 +83,7 @@ class South:
         finally:
             self._stop()
             self._clients.close()
+            counted.write({"counted": True})
 
     def _stop(self) -> None:
         """What stands is answered, so that its clients ask again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from adapters.http.config import HttpTable
 from adapters.http.identity import SCHEME
@@ -59,6 +59,8 @@ class ClientSessions:
         self.polls: Places[Poll] = Places(table.max_polls_per_client, table.max_polls)
         self.watches = watches
         self._submitted: SentUnits[HttpClient, WaitingRequest] = SentUnits(self.mailboxes, self._wait)
+        self._counted = False
+        """The run before this one ended in order, so ``Downlink.next_in`` is not too low."""
 
     @property
     def waiting(self) -> int:
@@ -120,6 +122,8 @@ class ClientSessions:
         expected = 0 if downlink is None else downlink.next_in
         n = operation.n
         if n is None:
+            if downlink is not None and downlink.resumed and not self._counted:
+                return self._uncounted(client, session)
             n = expected
         elif n > expected and (downlink is None or not downlink.resumed):
             # The engine would end a session of TLS: over HTTP the unit that is missing can still come.
@@ -129,6 +133,15 @@ class ClientSessions:
         pending = _pending(client)
         pending.n, pending.draft = n, operation.draft
         return await self._submit(pending, session, operation.kind, operation.payload)
+
+    def take_count(self, found: Any) -> None:
+        self._counted = bool(found["counted"])
+
+    def _uncounted(self, client: HttpClient, session: SessionId) -> HttpResponse:
+        """After a crash the number of a unit that has none is not known: the other end might drop it as a repeated one,
+        and acknowledge it. So the session is over, and the client may open another one."""
+        self._close(client, session, Reason.RESTARTED)
+        return _UNKNOWN
 
     def _kept(self, client: HttpClient, session: SessionId) -> ClientDownlink | None:
         """What is kept of a session in the client's mailboxes, owned by it or not."""
@@ -194,21 +207,21 @@ class ClientSessions:
         content = next((view.content for view in views if view.session == session), None)
         return None if content is None else table.downlink(box, session, content)
 
-    def _close(self, client: HttpClient, session: SessionId) -> HttpResponse:
+    def _close(self, client: HttpClient, session: SessionId, reason: Reason = Reason.CLOSED) -> HttpResponse:
         context = self.context
         downlink = self.mailboxes.table.find(client, session)  # afterwards the session may have no owner
         close = Close(
             id=context.next_id(),
             source=client.identity,
             session=session,
-            reason=Reason.CLOSED,
+            reason=reason,
             received_at=context.now(),
         )
         verdict: Verdict = context.submit(close)
         if isinstance(verdict, Refused):
             return atls.refusal(verdict.reason.value, verdict.retry_after)
         if downlink is not None:
-            self.mailboxes.leave(downlink, Reason.CLOSED)
+            self.mailboxes.leave(downlink, reason)
         return atls.closed()
 
     # Events

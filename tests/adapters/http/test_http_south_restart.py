@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.model import Close, ContentKind, Unit
+from gateway.api.model import Close, ContentKind, Reason, Unit
 from tests.harness.gateway_in_loop import record, tls_record, until
 from tests.harness.http_gateway import Home, token_lines
 
@@ -18,9 +18,14 @@ kinds = pytest.mark.parametrize("kind", ["adtls", "atls"])
 
 
 @asynccontextmanager
-async def restarted(home: Home) -> AsyncIterator[None]:
+async def restarted(home: Home, *, killed: bool = False) -> AsyncIterator[None]:
+    """``killed``: with what the adapter had written until then, and rows of sessions that may lag."""
+    written = {path: path.read_bytes() for path in home.south._context.state_dir.iterdir()}
     home.tasks["http"].cancel()
     await until(lambda: home.state.adapter is None)
+    if killed:
+        for path, octets in written.items():
+            path.write_bytes(octets)
     home.adapter = home.configure()
     async with asyncio.TaskGroup() as tasks:
         home.run(tasks, "http", home.adapter)
@@ -73,6 +78,26 @@ async def test_a_client_of_the_draft_goes_on_with_its_cookie(home: Home) -> None
     async with restarted(home):
         assert (await phone.ask("POST", "/atls?to=lamp", tls_record(seed=1), **draft, **cookie)).status == 200
         assert [unit.n for unit in home.far.of(Unit)] == [0, 1]
+
+
+async def test_a_client_of_the_draft_learns_that_its_count_was_lost_in_a_crash(home: Home) -> None:
+    """A unit without a number could be taken for one that the other side has had, acknowledged and lost."""
+    draft = {"Content-Type": "application/atls+octet-stream"}
+    phone = home.client("phone")
+    first = await phone.ask("POST", "/atls?to=lamp", tls_record(), **draft)
+    cookie = {"Cookie": first.headers["Set-Cookie"].partition(";")[0]}
+    numbered = (await phone.opened("lamp", "atls", body=tls_record(seed=3))).session
+    for n in (1, 2):
+        assert (await phone.ask("POST", "/atls?to=lamp", tls_record(seed=n), **draft, **cookie)).status == 200
+    async with restarted(home, killed=True):
+        refused = await phone.ask("POST", "/atls?to=lamp", tls_record(seed=9), **draft, **cookie)
+        assert refused.status == 404 and "Max-Age=0" in refused.headers["Set-Cookie"]
+        await until(lambda: home.far.of(Close))
+        assert [(each.session, each.reason) for each in home.far.of(Close)] == [(first.session, Reason.RESTARTED)]
+        assert (await phone.sent(numbered, 1, tls_record(seed=4), "atls")).status == 200, "one with numbers goes on"
+        assert (await phone.ask("POST", "/atls?to=lamp", tls_record(), **draft)).status == 200
+    async with restarted(home):
+        pass
 
 
 async def test_what_stands_is_answered_when_the_adapter_ends(home: Home) -> None:
