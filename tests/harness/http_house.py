@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +67,6 @@ class HttpHouse:
     south: Forwarder | None = None
     north: Forwarder | None = None
     pin: str = ""
-    pages: dict[str, Path] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
