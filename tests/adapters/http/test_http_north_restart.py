@@ -22,6 +22,8 @@ from adapters.http.plugin import HttpPlugin
 from carriage.http import atls
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Accepted, Close, ContentKind, Outcome, Reason, Refused, SessionId, Unit, Verdict
+from gateway.api.ports import AdapterContext
+from gateway.api.sessions import SurvivingEnd
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
 from tests.harness.config_tables import form_mistake, meaning_mistake, write_files
@@ -70,13 +72,27 @@ def file_of(home: NorthHome) -> Path:
     return home.services.context.state_dir / FILE
 
 
-async def again(home: NorthHome) -> None:
+class LaggingHttpAdapter(HttpAdapter):
+    """Starts from a store whose last row was written before the service's last units came."""
+
+    async def run(self, context: AdapterContext) -> None:
+        class Lagging:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(context, name)
+
+            def surviving(self) -> list[SurvivingEnd]:
+                return [replace(each, next_in=1) for each in context.surviving()]
+
+        await super().run(Lagging())  # type: ignore[arg-type]  # all of it but for that
+
+
+async def again(home: NorthHome, made: type[HttpAdapter] = HttpAdapter) -> None:
     """The adapter ends, and a new instance of it runs."""
     home.tasks["http"].cancel()
     await asyncio.wait({home.tasks["http"]})
     table = next(iter(home.services._config.values())).table.model_dump()
     home.services = home.make(table)
-    home.adapter = HttpAdapter(None, home.services)
+    home.adapter = made(None, home.services)
     tasks = asyncio.get_running_loop()
     home.run(tasks, "http", home.adapter)  # type: ignore[arg-type]  # a loop makes tasks just as well
     await until(lambda: home.state.ready)
@@ -229,7 +245,7 @@ async def test_a_unit_waits_until_what_it_acknowledges_is_delivered_or_stored(st
 
 @pytest.mark.parametrize("content", [DATA, ContentKind.ATLS])
 async def test_a_service_that_has_forgotten_what_was_acknowledged_before_a_crash_says_where_to_go_on(
-    start: Start, content: ContentKind, monkeypatch: pytest.MonkeyPatch
+    start: Start, content: ContentKind
 ) -> None:
     service = NumberingService()
     service.replies = lambda payload: tls_record(seed=len(payload))
@@ -246,10 +262,7 @@ async def test_a_service_that_has_forgotten_what_was_acknowledged_before_a_crash
     for seed in range(3):
         service.place.push(tls_record(seed=seed))
     await until(lambda: len(home.far.of(Unit, session)) == 4 and service.waiting)
-    surviving = home.hub.engine.surviving
-    lagging = lambda scheme: [replace(each, next_in=1) for each in surviving(scheme)]  # noqa: E731
-    monkeypatch.setattr(home.hub.engine, "surviving", lagging)  # as a row that was written before the last units
-    await again(home)
+    await again(home, LaggingHttpAdapter)
     service.place.push(tls_record(seed=9))
     await until(lambda: len(home.far.of(Unit, session)) == 5)
     assert [each.n for each in home.far.of(Unit, session)] == [0, 1, 2, 3, 4]
