@@ -17,7 +17,7 @@ from demo.pictures.hops import (
     gateway_log,
     octets_of,
     quoted,
-    told,
+    requests_seen,
     traced,
     until_over,
 )
@@ -130,7 +130,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
                 "The wire between nginx and the service",
                 "Plain http. The first request as it was, then each kind of request, then the names of layer 0 that "
                 "could be read here: certificates of DTLS 1.2 pass in clear, those of TLS 1.3 don't.",
-                [*quoted(first), "", *told(wire.crossings), "", f"names in clear: {', '.join(named)}"],
+                [*quoted(first), "", *requests_seen(wire.crossings), "", f"names in clear: {', '.join(named)}"],
                 clear,
             ),
         ]

@@ -103,14 +103,15 @@ def exchanges(crossings: Iterable[Crossing]) -> list[tuple[Message, Message]]:
     ]
 
 
-def told(crossings: Iterable[Crossing]) -> list[str]:
-    """Each kind of request once, with the TLS records that its body shows to who reads it."""
+def requests_seen(crossings: Iterable[Crossing]) -> list[str]:
+    """Each kind of request once, with the TLS records that its body shows to who reads it; those without a body last,
+    since when a question comes among units is a matter of chance."""
     lines = []
     for request, _ in exchanges(crossings):
         kind = request.field("Content-Type") if request.body else "no body"
         records = f": {counted(records_of(request.body))}" if kind == "application/atls" else ""
         lines.append(f"{request.first.removesuffix(' HTTP/1.1')}  {kind}{records}")
-    return once(lines)
+    return sorted(once(lines), key=lambda line: line.endswith("no body"))
 
 
 async def until_over(stack: Stack) -> None:
@@ -130,8 +131,10 @@ def quoted(message: Message) -> list[str]:
 
 
 def accessed(log: Path) -> list[str]:
-    """Each kind of request in nginx's access log once, without sizes and answers, which differ from run to run."""
-    return once(re.sub(r" length=.*", "", line) for line in log.read_text().splitlines())
+    """Each kind of request in nginx's access log once, without sizes and answers, which differ from run to run; those
+    without a body last, as in ``requests_seen``."""
+    kinds = once(re.sub(r" length=.*", "", line) for line in log.read_text().splitlines())
+    return sorted(kinds, key=lambda line: line.endswith("type=-"))
 
 
 def files_of(*paths: Path) -> bytes:

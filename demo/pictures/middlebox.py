@@ -20,7 +20,7 @@ from demo.pictures.hops import (
     octets_of,
     once,
     quoted,
-    told,
+    requests_seen,
     until_over,
 )
 from demo.pictures.picture import Picture, Saw, Step
@@ -173,7 +173,7 @@ async def run(stack: Stack) -> tuple[Sequence[Step], Sequence[Saw]]:
         Saw(
             "The wire between nginx and the service",
             "Plain http: each kind of request, with the records in its body.",
-            told(behind_nginx.crossings),
+            requests_seen(behind_nginx.crossings),
             to_service,
         ),
     ]

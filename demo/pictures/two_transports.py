@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from demo.pictures.boxes import start_nginx
 from demo.pictures.ends import layer0_policies, tokens
-from demo.pictures.hops import accessed, audited, files_of, gateway_log, octets_of, once, told, traced
+from demo.pictures.hops import accessed, audited, files_of, gateway_log, octets_of, once, traced
 from demo.pictures.picture import Picture, Saw, Step
 from demo.pictures.wire import Wire
 from demo.process import Process, ProcessFailedError
@@ -158,7 +158,7 @@ def _sights(stack: Stack, broker: Broker, nginx: Process, by_http: Wire, broker_
         Saw(
             "The wire between nginx and the gateway",
             "Plain http: each kind of request, with the records in its body.",
-            told(by_http.crossings),
+            requests_seen(by_http.crossings),
             http_saw,
         ),
         Saw(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.pictures.hops import exchanges, messages, quoted, steady, told
+from demo.pictures.hops import exchanges, messages, quoted, steady
 from demo.pictures.order import OrderTrace
 from demo.pictures.wire import Crossing, Wire
 
@@ -31,7 +31,7 @@ def test_a_request_is_shown_without_what_differs_from_run_to_run() -> None:
     crossing = Crossing()
     for up, octets in ((True, REQUEST), (False, ANSWER), (True, POLL), (False, ANSWER)):
         crossing.note(up, octets)
-    assert told([crossing, crossing]) == [
+    assert requests_seen([crossing, crossing]) == [
         "POST /atls/{session}?nonce={nonce}  application/atls: application_data",
         "POST /atls/{session}  no body",
     ]
