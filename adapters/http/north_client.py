@@ -162,7 +162,7 @@ class ServiceClient:
                     delay = None
                     if result.reason is Reason.UNREACHABLE and (not result.sent or again):
                         delay = 0.0 if result.idle else pause  # of connections that had been idle several may be dead
-                    if delay is None or now() + delay > end:
+                    if delay is None or now() + delay > end or self._connector.closed:
                         return self._refused(self._complain(failed))
                     if delay:
                         self._complain(failed)

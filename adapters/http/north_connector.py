@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +67,16 @@ class ServiceConnector(TunnelConnector):
     async def get(self) -> tuple[Connection, LinkSecurity, bool]:
         """A connection, its protection, and whether it had been idle, so that it may be dead; else it was made for this
         request. To be released or closed. Raises what aiohttp does; TimeoutError."""
-        connection = await self.connect(self._route, [], self._within)
+        if self.closed:
+            raise _closed()
+        try:
+            connection = await self.connect(self._route, [], self._within)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                # Closed while this waited for a free connection: aiohttp has cancelled the wait, and no one the task.
+                raise _closed() from None
+            raise
         protocol = connection.protocol
         assert protocol is not None
         idle = protocol not in self._unused
@@ -86,3 +96,7 @@ class ServiceConnector(TunnelConnector):
         self._unused = {each for each in self._unused if each in self._links} | {protocol}
         self.made += 1
         return protocol
+
+
+def _closed() -> aiohttp.ClientOSError:
+    return aiohttp.ClientOSError(errno.ECANCELED, "its connections are closed, as after a reload")

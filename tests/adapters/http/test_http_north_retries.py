@@ -86,6 +86,22 @@ async def test_a_service_that_is_away_for_too_long_is_unreachable(stage: Stage) 
     assert home.called["retries"] > 1
 
 
+async def test_a_unit_that_waits_for_a_connection_learns_that_its_client_is_closed(stage: Stage) -> None:
+    came: list[bytes] = []
+
+    async def silence(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        came.append(body)
+        await asyncio.sleep(30)
+
+    port = await stage.stack.enter_async_context(RawService(silence).running(stage.context))
+    home = await stage.call(port, max_connections=2)
+    units = [home.far.unit(home.far.open("cloud", DATA), 0, record(seed=seed), DATA) for seed in range(3)]
+    await until(lambda: len(came) == 2)
+    await home.services.client(home.url).aclose()  # as after a reload
+    await until(lambda: all(home.far.outcome(unit) is not None for unit in units))
+    assert {home.far.outcome(unit) for unit in units} == {(Outcome.DROPPED, Reason.UNREACHABLE)}
+
+
 def dying(number_units: bool) -> tuple[Callable[..., Any], list[bytes]]:
     """Answers the first request of each connection, and closes it when the second one comes, unanswered."""
     taken: list[bytes] = []
