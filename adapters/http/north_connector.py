@@ -56,7 +56,8 @@ class ServiceConnector(TunnelConnector):
             connect=service.table.answer_within, sock_connect=service.table.connect_within
         )
         self._links: dict[ResponseHandler, LinkSecurity] = {}
-        """Of the connections that are open, and of some that no longer are."""
+        """Of the connections that are open, and of some that no longer are. Over http nothing protects what an https
+        proxy passes on."""
         self._unused: set[ResponseHandler] = set()
         self.made = 0
 
@@ -92,7 +93,7 @@ class ServiceConnector(TunnelConnector):
     ) -> ResponseHandler:
         protocol = await super()._create_connection(req, traces, timeout)
         self._links = {each: link for each, link in self._links.items() if each.is_connected()}
-        self._links[protocol] = link_of(protocol.transport)
+        self._links[protocol] = link_of(protocol.transport) if self._route.is_ssl() else NO_TLS
         self._unused = {each for each in self._unused if each in self._links} | {protocol}
         self.made += 1
         return protocol
