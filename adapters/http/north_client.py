@@ -38,7 +38,8 @@ from gateway.kit.fixed_timeout import FixedTimeout
 _LOG = logging.getLogger(__name__)
 
 SOON = 1.0
-"""Seconds in which a connection is had as a rule; if it takes longer, the answer has so much less time."""
+"""Seconds in which a connection is had as a rule; if it takes longer, the answer has so much less time. If less than a
+quarter is left the request is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,14 @@ class ServiceClient:
             if require is not ANY_LINK and not meets(link, require):
                 connection.release()
                 return Failed(Reason.LINK, link.protocol)
-            sent = True
-            exchange, took = ServiceExchange(connection), time.monotonic() - began
+            took = time.monotonic() - began
+            left = (wait or 0) + self._answer_within - took
+            if left < self._answer_within / 4:  # what is sent so late is done, and its answer not waited for
+                connection.release()
+                raise TimeoutError
+            sent, exchange = True, ServiceExchange(connection)
             if wait or took > SOON:
-                most = asyncio.timeout((wait or 0) + self._answer_within - took)
-                response = await within(most, lambda _: exchange.run(message))
+                response = await within(asyncio.timeout(left), lambda _: exchange.run(message))
             else:
                 self._answers.begin(exchange)
                 try:

@@ -102,6 +102,22 @@ async def test_a_unit_that_waits_for_a_connection_learns_that_its_client_is_clos
     assert {home.far.outcome(unit) for unit in units} == {(Outcome.DROPPED, Reason.UNREACHABLE)}
 
 
+async def test_a_unit_that_has_a_connection_when_its_time_is_nearly_over_is_not_sent(stage: Stage) -> None:
+    came: list[bytes] = []
+
+    async def slowly(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        came.append(body)
+        await asyncio.sleep(1.05)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    port = await stage.stack.enter_async_context(RawService(slowly).running(stage.context))
+    home = await stage.call(port, max_connections=2, answer_within=1.2)
+    units = [home.far.unit(home.far.open("cloud", DATA), 0, record(seed=seed), DATA) for seed in range(3)]
+    await until(lambda: all(home.far.outcome(unit) is not None for unit in units))
+    assert home.far.outcome(units[2]) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert sorted(came) == sorted(record(seed=seed) for seed in range(2))
+
+
 def dying(number_units: bool) -> tuple[Callable[..., Any], list[bytes]]:
     """Answers the first request of each connection, and closes it when the second one comes, unanswered."""
     taken: list[bytes] = []
