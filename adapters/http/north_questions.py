@@ -40,6 +40,8 @@ class Questions:
         self._asking = False
         self._wanted = 0
         """The number of the unit that was asked for last."""
+        self._sent_on = False
+        """The service has said once already where to go on; one that says so for ever is asked ever less often."""
 
     @property
     def going_on(self) -> bool:
@@ -130,7 +132,8 @@ class Questions:
             return None
         if isinstance(found, SessionRefused):
             if found.expected is not None and arrivals.go_on_at(found.expected):
-                return True
+                before, self._sent_on = self._sent_on, True
+                return not before
             if found.status in GONE:
                 end.end(Reason.CLOSED if found.reason == "closed" else Reason.UNKNOWN)
             elif arrivals.ahead and end.is_stream:
