@@ -410,6 +410,25 @@ async def test_a_question_that_brings_nothing_new_at_once_has_pauses(stage: Stag
     assert len(home.far.of(Unit, session)) == 1, "the answer to our own unit"
 
 
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_service_that_has_no_answer_to_what_is_missing_is_asked_with_pauses(stage: Stage, status: int) -> None:
+    service = NumberingService()
+
+    async def wrap(seen: Seen) -> web.StreamResponse | None:
+        if not seen.body:
+            return web.Response(status=status)
+        return None if seen.body == record() else NumberingService.web(atls.unit(5, "atls-data", b"too far on"))
+
+    service.wrap = wrap
+    home = await stage.call(await stage.serve(service), RARE)
+    session = home.far.open("cloud", DATA)
+    assert await outcome(home, session, 0) == DELIVERED
+    assert await outcome(home, session, 1) == DELIVERED
+    await until(service.questions)
+    await asyncio.sleep(SETTLES)
+    assert len(service.questions()) == 1
+
+
 @pytest.mark.parametrize(("status", "reason"), [(429, Reason.OVER_RATE), (503, Reason.BUSY)])
 async def test_a_service_that_says_again_at_once_is_asked_with_growing_pauses(
     stage: Stage, status: int, reason: Reason
