@@ -76,6 +76,8 @@ class ServiceExchange:
             head, payload = await protocol.read()
             while 100 <= head.code < 200 and head.code != 101:  # RFC 9110, section 15.2
                 head, payload = await protocol.read()
+            if head.code < 200:  # 101, which was not asked for: what follows it is for no request
+                raise ValueError("no answer")
             self._payload = payload
             if int(head.headers.get("Content-Length", 0)) > MAX_BODY:
                 raise TooLargeError
