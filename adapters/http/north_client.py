@@ -228,24 +228,21 @@ class ServiceClient:
 
     def _failed(self, error: Exception, sent: bool, idle: bool) -> Failed:
         """What the end of a request without an answer means."""
-        match error:
-            case StaleError():
-                return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
-            case TooLargeError():
-                return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
-            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-                return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
-            case aiohttp.ClientHttpProxyError():
-                reason = Reason.UNREACHABLE if may_change(error.status) else Reason.LINK
-                return Failed(reason, refusal(error.status))
-            case aiohttp.ClientPayloadError():
-                return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
-            case aiohttp.ClientResponseError() | HttpProcessingError() | ValueError():
-                return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
-            case TimeoutError():
-                return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
-            case _:
-                return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
+        if isinstance(error, StaleError):
+            return Failed(Reason.UNREACHABLE, "the connection was closed before a request", idle=idle)
+        if isinstance(error, TooLargeError):
+            return Failed(Reason.TOO_LARGE, f"an answer above {MAX_BODY} octets", sent=True)
+        if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+            return Failed(Reason.LINK, self._of_proxy(error) + _tls_trouble(error))
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return Failed(Reason.UNREACHABLE if may_change(error.status) else Reason.LINK, refusal(error.status))
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return Failed(Reason.UNREACHABLE, "the answer was cut off", sent, idle)
+        if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError, ValueError)):
+            return Failed(Reason.BROKEN, "an answer that is no HTTP", sent, idle)
+        if isinstance(error, TimeoutError):
+            return Failed(Reason.UNREACHABLE, "no answer in time" if sent else "no connection in time", sent, idle)
+        return Failed(Reason.UNREACHABLE, self._of_proxy(error) + _why(error), sent, idle)
 
     def _of_proxy(self, error: Exception) -> str:
         """How a line about an error begins: with the proxy, if that had no connection for us."""

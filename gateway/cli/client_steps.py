@@ -114,7 +114,7 @@ def give(config: str | None, file: str | None, as_json: bool, change: Callable[[
     policy = _policy(here.source)
     subject = _subjects(policy).get(key.identity)
     if as_json:
-        shown = {"identity": key.identity, "key": key.shown, "encoding": "text" if key.text else "hex"}
+        shown = {"identity": key.identity, "key": key.shown, "encoding": "text" if key.form == "text" else "hex"}
         print_json({**shown, "file": str(here.place.path), "subject": subject, **effect.as_json()})
         _end(effect)
         return
@@ -130,13 +130,13 @@ def key_lines(key: NewKey, url: str, code: Iterable[str] = ()) -> Iterator[str]:
     yield f"The key of {key.identity}, shown this once:"
     yield ""
     yield f"  identity  {key.identity}"
-    yield f"  key       {key.shown}  ({'text' if key.text else 'hexadecimal'})"
+    yield f"  key       {key.shown}  ({'text' if key.form == 'text' else 'hexadecimal'})"
     yield ""
     if drawn := list(code):
         yield from drawn
         yield f"The code holds the line {key.identity}:KEY."
         yield ""
-    if key.text:
+    if key.form == "text":
         yield f"With libcoap: coap-client-openssl -u {key.identity} -k {key.shown} {url}/.well-known/core"
     else:
         yield f"With atls-endpoint: put the line {key.identity}:{key.shown}"

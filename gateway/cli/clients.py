@@ -18,7 +18,12 @@ _file_option = click.option(
     "of the unit copies there.",
 )
 _name = click.argument("name", metavar="NAME")
-_text = click.option("--text", is_flag=True, help="A key of letters and digits, for programs that take it as text.")
+_text = click.option(
+    "--text", "form", flag_value="text", help="A key of letters and digits, for programs that take it as text."
+)
+_short = click.option(
+    "--short", "form", flag_value="short", help="A key of 16 octets in the place of 32: tinydtls takes no longer one."
+)
 
 
 @click.group(epilog=EPILOG)
@@ -45,9 +50,10 @@ def clients() -> None:
 @config_option
 @_file_option
 @_text
+@_short
 @json_option
 @_name
-def add(config: str | None, file: str | None, text: bool, as_json: bool, name: str) -> None:
+def add(config: str | None, file: str | None, form: str | None, as_json: bool, name: str) -> None:
     """Make a key for the client NAME, show it once, and let the client in.
 
     The key is not shown again: a lost one is replaced by `clients rotate`. On a terminal it's shown as a QR code, too,
@@ -56,19 +62,21 @@ def add(config: str | None, file: str | None, text: bool, as_json: bool, name: s
     \b
       atls-gateway clients add phone
       atls-gateway clients add laptop --text
+      atls-gateway clients add sensor --short
     """
     from gateway.cli import client_steps
 
-    client_steps.give(config, file, as_json, lambda keys: keys.add(name, text=text))
+    client_steps.give(config, file, as_json, lambda keys: keys.add(name, form or "hex"))
 
 
 @clients.command("rotate", epilog=EPILOG)
 @config_option
 @_file_option
 @_text
+@_short
 @json_option
 @_name
-def rotate(config: str | None, file: str | None, text: bool, as_json: bool, name: str) -> None:
+def rotate(config: str | None, file: str | None, form: str | None, as_json: bool, name: str) -> None:
     """Make another key for the client NAME; the old one is worth nothing from then on.
 
     The client's connections, observations and sessions end at once, since another holder of the old key could have
@@ -79,7 +87,7 @@ def rotate(config: str | None, file: str | None, text: bool, as_json: bool, name
     """
     from gateway.cli import client_steps
 
-    client_steps.give(config, file, as_json, lambda keys: keys.rotate(name, text=text))
+    client_steps.give(config, file, as_json, lambda keys: keys.rotate(name, form or "hex"))
 
 
 @clients.command("revoke", epilog=EPILOG)

@@ -27,14 +27,14 @@ _FIRST_LINE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was made now. ``shown``: as its client is given it, ``text`` or hexadecimal."""
+    """A key that was made now. ``shown``: as its client is given it, as text or in hexadecimal."""
 
     identity: str
     shown: str
-    text: bool
+    form: str
 
     def __repr__(self) -> str:
-        return f"NewKey(identity={self.identity!r}, text={self.text})"
+        return f"NewKey(identity={self.identity!r}, form={self.form!r})"
 
 
 def identity_problem(name: str) -> str | None:
@@ -49,10 +49,15 @@ def identity_problem(name: str) -> str | None:
     return problem and f"expected 1 to {MAX_PSK_IDENTITY} octets, not {len(octets)}"
 
 
-def make(name: str, *, text: bool) -> tuple[NewKey, bytes]:
-    """A fresh key, and the octets of it: 256 random bits; as text 32 characters with 128 of them."""
-    shown = secrets.token_hex(16 if text else 32)
-    return NewKey(name, shown, text), shown.encode() if text else bytes.fromhex(shown)
+FORMS: Final = {"hex": 32, "short": 16, "text": 16}
+"""The random octets of a key by its form: in hexadecimal, in hexadecimal for small devices, or their hexadecimal digits
+as the key itself."""
+
+
+def make(name: str, form: str) -> tuple[NewKey, bytes]:
+    """A fresh key, and the octets of it. ``form``: one of ``FORMS``."""
+    shown = secrets.token_hex(FORMS[form])
+    return NewKey(name, shown, form), shown.encode() if form == "text" else bytes.fromhex(shown)
 
 
 class ClientKeys:
@@ -76,13 +81,13 @@ class ClientKeys:
         with alone_in(self.path.resolve().parent):
             yield
 
-    def add(self, name: str, *, text: bool = False) -> NewKey:
+    def add(self, name: str, form: str = "hex") -> NewKey:
         """UsageError: there is such a client. The file is made if it isn't there."""
-        return self._write_key(name, text, known=False)
+        return self._write_key(name, form, known=False)
 
-    def rotate(self, name: str, *, text: bool = False) -> NewKey:
+    def rotate(self, name: str, form: str = "hex") -> NewKey:
         """UsageError: there is no such client."""
-        return self._write_key(name, text, known=True)
+        return self._write_key(name, form, known=True)
 
     def revoke(self, name: str) -> None:
         """UsageError: there is no such client."""
@@ -91,10 +96,10 @@ class ClientKeys:
         del lines[self._line(content, name)]
         self._write(b"\n".join(lines))
 
-    def _write_key(self, name: str, text: bool, *, known: bool) -> NewKey:
+    def _write_key(self, name: str, form: str, *, known: bool) -> NewKey:
         if problem := identity_problem(name):
             raise UsageError(f"{_shown(name)}: {problem}")
-        key, octets = make(name, text=text)
+        key, octets = make(name, form)
         line = b"%s:%s" % (name.encode(), octets.hex().encode())
         content = self._read()
         if known:
@@ -105,7 +110,7 @@ class ClientKeys:
         if name.encode() in parse(content, str(self.path)):
             raise UsageError(
                 f"{name}: there is such a client already; its key is not shown again. For a new key: "
-                f"atls-gateway clients rotate {name}{' --text' if text else ''}"
+                f"atls-gateway clients rotate {name}{'' if form == 'hex' else f' --{form}'}"
             )
         gap = b"" if not content or content.endswith(b"\n") else b"\n"
         self._write(content + gap + line + b"\n")

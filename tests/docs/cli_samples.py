@@ -85,7 +85,7 @@ def rendered() -> dict[str, str]:
             "name": devices_view.named_lines(answers["name"], to, runs=True),
             "reload": status_view.reload_lines(answers["reload"], to),
             "network": network.lines(answers["network"], to),
-            "clients-add": client_steps.key_lines(NewKey("laptop", "9f0c" * 8, text=True), "coaps://hub"),
+            "clients-add": client_steps.key_lines(NewKey("laptop", "9f0c" * 8, form="text"), "coaps://hub"),
             "clients-list": client_steps.list_lines(answers["clients"], "", to),
             "clients-policy": client_steps.policy_lines(
                 "laptop", {"groups": {"devices": []}}, "/etc/atls-gateway/policy.yaml"

@@ -140,6 +140,14 @@ def test_a_key_as_text_is_stored_in_hexadecimal(home: Home) -> None:
     assert load_psk_file(home.keys) == {b"laptop": key.encode()}
 
 
+def test_a_short_key_has_what_tinydtls_takes(home: Home) -> None:
+    key = home.key("add", "sensor", "--short")
+    assert load_psk_file(home.keys) == {b"sensor": bytes.fromhex(key)} and len(key) == 32
+    assert len(home.key("rotate", "sensor", "--short")) == 32 and len(home.key("rotate", "sensor")) == 64
+    again = home.clients("add", "sensor", "--short")
+    assert (again.exit_code, again.output.endswith("atls-gateway clients rotate sensor --short\n")) == (1, True)
+
+
 def test_all_other_lines_stay(home: Home) -> None:
     home.keys.parent.mkdir(mode=0o700)
     before = b"# mine\n\nphone:" + b"ab" * 16 + b"\n  # his\nlamp:7:" + b"cd" * 16  # no newline at the end
