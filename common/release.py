@@ -10,7 +10,11 @@ def release(error: BaseException) -> None:
     handshake that failed keeps its buffers, 256 KiB, until garbage is collected. The collector counts objects and not
     octets, so several hundred MiB can be waiting for it.
     """
-    found: BaseException | None = error
-    while found is not None:
-        found.__traceback__ = None
-        found = found.__cause__ or found.__context__
+    found: set[int] = set()  # two may have led to each other, and some have no hash
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in found:
+            found.add(id(each))
+            each.__traceback__ = None
+            left += (each.__cause__, each.__context__)

@@ -38,7 +38,8 @@ from gateway.kit.fixed_timeout import FixedTimeout
 _LOG = logging.getLogger(__name__)
 
 SOON = 1.0
-"""Seconds in which a connection is had as a rule; if it takes longer, the answer has so much less time."""
+"""Seconds in which a connection is had as a rule; if it takes longer, the answer has so much less time. If less than a
+quarter is left the request is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class ServiceClient:
                     delay = None
                     if result.reason is Reason.UNREACHABLE and (not result.sent or again):
                         delay = 0.0 if result.idle else pause  # of connections that had been idle several may be dead
-                    if delay is None or now() + delay > end:
+                    if delay is None or now() + delay > end or self._connector.closed:
                         return self._refused(self._complain(failed))
                     if delay:
                         self._complain(failed)
@@ -189,11 +190,14 @@ class ServiceClient:
             if require is not ANY_LINK and not meets(link, require):
                 connection.release()
                 return Failed(Reason.LINK, link.protocol)
-            sent = True
-            exchange, took = ServiceExchange(connection), time.monotonic() - began
+            took = time.monotonic() - began
+            left = (wait or 0) + self._answer_within - took
+            if left < self._answer_within / 4:  # what is sent so late is done, and its answer not waited for
+                connection.release()
+                raise TimeoutError
+            sent, exchange = True, ServiceExchange(connection)
             if wait or took > SOON:
-                most = asyncio.timeout((wait or 0) + self._answer_within - took)
-                response = await within(most, lambda _: exchange.run(message))
+                response = await within(asyncio.timeout(left), lambda _: exchange.run(message))
             else:
                 self._answers.begin(exchange)
                 try:

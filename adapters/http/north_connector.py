@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,8 @@ class ServiceConnector(TunnelConnector):
             connect=service.table.answer_within, sock_connect=service.table.connect_within
         )
         self._links: dict[ResponseHandler, LinkSecurity] = {}
-        """Of the connections that are open, and of some that no longer are."""
+        """Of the connections that are open, and of some that no longer are. Over http nothing protects what an https
+        proxy passes on."""
         self._unused: set[ResponseHandler] = set()
         self.made = 0
 
@@ -66,7 +68,16 @@ class ServiceConnector(TunnelConnector):
     async def get(self) -> tuple[Connection, LinkSecurity, bool]:
         """A connection, its protection, and whether it had been idle, so that it may be dead; else it was made for this
         request. To be released or closed. Raises what aiohttp does; TimeoutError."""
-        connection = await self.connect(self._route, [], self._within)
+        if self.closed:
+            raise _closed()
+        try:
+            connection = await self.connect(self._route, [], self._within)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                # Closed while this waited for a free connection: aiohttp has cancelled the wait, and no one the task.
+                raise _closed() from None
+            raise
         protocol = connection.protocol
         assert protocol is not None
         idle = protocol not in self._unused
@@ -82,7 +93,11 @@ class ServiceConnector(TunnelConnector):
     ) -> ResponseHandler:
         protocol = await super()._create_connection(req, traces, timeout)
         self._links = {each: link for each, link in self._links.items() if each.is_connected()}
-        self._links[protocol] = link_of(protocol.transport)
+        self._links[protocol] = link_of(protocol.transport) if self._route.is_ssl() else NO_TLS
         self._unused = {each for each in self._unused if each in self._links} | {protocol}
         self.made += 1
         return protocol
+
+
+def _closed() -> aiohttp.ClientOSError:
+    return aiohttp.ClientOSError(errno.ECANCELED, "its connections are closed, as after a reload")

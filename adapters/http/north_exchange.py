@@ -46,14 +46,17 @@ def message_of(method: str, target: str, fixed: str, fields: Iterable[tuple[str,
 class ServiceExchange:
     """The connection is released afterwards if it can be used again, else closed."""
 
-    __slots__ = ("_connection", "_payload")
+    __slots__ = ("_connection", "_is_late", "_payload")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._is_late = False
         self._payload: StreamReader | None = None
 
     def give_up(self) -> None:
         """Its time is over: ``run`` raises TimeoutError."""
+        # The head may have come in this turn of the loop: then ``run`` finds a body only in the next one.
+        self._is_late = True
         late = TimeoutError()
         if (protocol := self._connection.protocol) is not None:
             protocol.set_exception(late)
@@ -73,10 +76,14 @@ class ServiceExchange:
             head, payload = await protocol.read()
             while 100 <= head.code < 200 and head.code != 101:  # RFC 9110, section 15.2
                 head, payload = await protocol.read()
+            if head.code < 200:  # 101, which was not asked for: what follows it is for no request
+                raise ValueError("no answer")
             self._payload = payload
             if int(head.headers.get("Content-Length", 0)) > MAX_BODY:
                 raise TooLargeError
             if not payload.is_eof():
+                if self._is_late:
+                    raise TimeoutError
                 body = await _whole(payload)
             else:  # reading nothing would have the connection go on reading, which it does
                 body = payload.read_nowait() if payload.total_bytes else b""

@@ -40,6 +40,8 @@ class Questions:
         self._asking = False
         self._wanted = 0
         """The number of the unit that was asked for last."""
+        self._sent_on = False
+        """The service has said once already where to go on; one that says so for ever is asked ever less often."""
 
     @property
     def going_on(self) -> bool:
@@ -80,9 +82,9 @@ class Questions:
                 self._task = None
 
     async def _ask_on(self) -> None:
-        times, pause, loop = self._home.times, 0.0, asyncio.get_running_loop()
+        times, pause, ahead, loop = self._home.times, 0.0, 0, asyncio.get_running_loop()
         while not self._end.over:
-            pause = await self._rest(pause)
+            pause = await self._rest(pause, ahead)
             if not await self._arrivals.settled():
                 return
             client = self._home.client(self._end.url)
@@ -92,8 +94,8 @@ class Questions:
             if client.polls.locked():
                 wait = min(wait, _CROWDED)
             async with client.polls:
-                asked_at = loop.time()
-                result = await self._question(client, 0 if self._arrivals.ahead else wait)
+                asked_at, ahead = loop.time(), self._arrivals.ahead
+                result = await self._question(client, 0 if ahead else wait)
             again = self._hear(result, wait, loop.time() - asked_at)
             if again is None:
                 return
@@ -130,7 +132,8 @@ class Questions:
             return None
         if isinstance(found, SessionRefused):
             if found.expected is not None and arrivals.go_on_at(found.expected):
-                return True
+                before, self._sent_on = self._sent_on, True
+                return not before
             if found.status in GONE:
                 end.end(Reason.CLOSED if found.reason == "closed" else Reason.UNKNOWN)
             elif arrivals.ahead and end.is_stream:
@@ -148,10 +151,11 @@ class Questions:
         applied = applied_wait(result.response)
         return took >= max(1.0, (wait if applied is None else min(wait, applied)) / 2)
 
-    async def _rest(self, pause: float) -> float:
-        """Pause between questions; if something comes meanwhile, the short pause counts from then on."""
+    async def _rest(self, pause: float, ahead: int) -> float:
+        """Pause between questions; if something comes meanwhile, the short pause counts from then on. ``ahead``: that
+        of the last question; if a unit is missing since then there is no pause."""
         arrivals = self._arrivals
-        while pause and not arrivals.ahead and not self._end.over:
+        while pause and arrivals.ahead <= ahead and not self._end.over:
             arrivals.changed.clear()
             try:
                 async with asyncio.timeout(pause):

@@ -186,13 +186,13 @@ class ServiceListener(web.Server):
                 _LOG.debug("a connection can't be accepted: %s", error)
                 await asyncio.sleep(0.1)
                 continue
-            if not self._has_room():
+            if self._has_room():
+                accepted.setblocking(False)
+                connection = self()
+                self._open[connection] = None
+                connection.handshake = loop.create_task(self._shake(accepted, connection, context))
+            else:
                 accepted.close()
-                continue
-            accepted.setblocking(False)
-            connection = self()
-            self._open[connection] = None
-            connection.handshake = loop.create_task(self._shake(accepted, connection, context))
             await asyncio.sleep(0)  # what connects without end is not all that this process does
 
     async def _shake(

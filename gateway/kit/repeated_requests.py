@@ -40,6 +40,10 @@ class RepeatedRequests(Generic[K, R, A]):
         self._joined.setdefault(key, []).append(request)
         return True
 
+    def repeats(self, key: K) -> Sequence[R]:
+        """Those that wait with the first request."""
+        return self._joined.get(key, ())
+
     def answered(self, key: K) -> A | None:
         """The answer that is kept for a repeat."""
         kept = self._answers.get(key)

@@ -27,8 +27,12 @@ class SentUnits(Generic[C, U]):
         return len(self._submitted)
 
     def __iter__(self) -> Iterator[U]:
-        """Their requests."""
-        return iter(tuple(self._submitted.values()))
+        """Their requests, and the repeats of these."""
+        found: list[U] = []
+        for request in self._submitted.values():
+            downlink: Downlink[C, U] | None = request.downlink
+            found += (request, *(() if downlink is None else downlink.sent.repeats(request.n)))
+        return iter(found)
 
     def clear(self) -> None:
         self._submitted.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -500,6 +501,27 @@ async def test_a_crowd_that_connects_leaves_the_loop_its_turns() -> None:
     assert max(after - before for before, after in pairwise(counts)) == 1
     await connections.end()
     for each in crowd:
+        each.close()
+
+
+async def test_a_crowd_for_which_there_is_no_room_leaves_the_loop_its_turns_too() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    connections = ServiceListener(handler, most=1)
+    await connections.listen("127.0.0.1", port := free_port(), None)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await until(lambda: any(each.at_work for each in connections._open))
+    crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    closed = [0]
+    while closed[-1] < 100:
+        await asyncio.sleep(0)
+        closed.append(len(select.select(crowd, [], [], 0)[0]))  # what ends can be read
+    assert max(after - before for before, after in pairwise(closed)) <= 2
+    await connections.end()
+    for each in (*crowd, writer):
         each.close()
 
 

@@ -153,6 +153,25 @@ async def test_an_answer_to_no_request_is_not_taken_for_that_to_the_next_one(tmp
         assert found == DELIVERED and len(raw.targets) == 2
 
 
+async def test_a_connection_on_which_the_service_changes_the_protocol_is_not_used_again(tmp_path: Path) -> None:
+    """The gateway did not ask for it, and no field says to which: what follows may be the answer after all."""
+    used: list[asyncio.StreamWriter] = []
+
+    async def answer(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        late = writer in used
+        used.append(writer)
+        if late or len(used) > 1:
+            writer.write(whole("", b"no", "403 Forbidden") if late else whole(""))
+        else:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+    async with beside_a_good_one(tmp_path, answer, poll=0) as (home, _):
+        _, found = await outcome_of_first(home)
+        assert found == (Outcome.DROPPED, Reason.BROKEN)
+        _, found = await outcome_of_first(home)
+        assert found == DELIVERED and len(set(used)) == 2
+
+
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     elsewhere: list[bytes] = []
 

@@ -286,6 +286,17 @@ async def test_localhost_needs_no_permission_and_other_names_do(monkeypatch: pyt
         await judged.resolve("localhost.evil.example", 1)
 
 
+async def test_tls_to_a_proxy_protects_no_service_behind_it(site: Site) -> None:
+    proxy = await site.serve()  # as a proxy that has every answer itself
+    url = "http://cloud.example/.well-known/atls"
+    entry = {"url": url, "allow_http": True, "proxy": {"url": f"https://localhost:{proxy}", "ca_file": "ca.pem"}}
+    home = await site.call(url, entry)
+    assert await first(home) == DELIVERED
+    await until(lambda: home.far.of(Unit))
+    (unit,) = home.far.of(Unit)
+    assert unit.source.link.protocol == "none" and not unit.source.link.authenticated
+
+
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_proxy_is_asked_by_connect_and_sees_no_request(site: Site, tls: bool) -> None:
     """Its certificate is of another authority than the service's."""

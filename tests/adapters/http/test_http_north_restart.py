@@ -269,6 +269,22 @@ async def test_a_service_that_has_forgotten_what_was_acknowledged_before_a_crash
     assert not home.far.of(Close)
 
 
+async def test_a_service_that_says_ever_higher_where_to_go_on_is_asked_with_growing_pauses(start: Start) -> None:
+    service = NumberingService()
+    home = await start(service, poll=30)
+    await opened(home)
+    await until(lambda: service.waiting)
+
+    async def further(seen: Seen) -> web.Response | None:
+        wanted = int(seen.get("atls-seq") or 0)
+        return None if seen.body else NumberingService.web(atls.refusal("order", expected=wanted + 1))
+
+    service.wrap, before = further, len(service.questions())
+    await again(home)
+    await asyncio.sleep(0.6)
+    assert 2 <= len(service.questions()) - before <= 8  # at once, and then after 0.05, 0.1, 0.2, 0.4 s
+
+
 async def test_a_unit_above_the_rate_comes_later_and_in_order(start: Start) -> None:
     policy = POLICY.replace("content:", "condition: {{units: 30/s}}\n    content:")
     service = NumberingService()

@@ -86,6 +86,38 @@ async def test_a_service_that_is_away_for_too_long_is_unreachable(stage: Stage) 
     assert home.called["retries"] > 1
 
 
+async def test_a_unit_that_waits_for_a_connection_learns_that_its_client_is_closed(stage: Stage) -> None:
+    came: list[bytes] = []
+
+    async def silence(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        came.append(body)
+        await asyncio.sleep(30)
+
+    port = await stage.stack.enter_async_context(RawService(silence).running(stage.context))
+    home = await stage.call(port, max_connections=2)
+    units = [home.far.unit(home.far.open("cloud", DATA), 0, record(seed=seed), DATA) for seed in range(3)]
+    await until(lambda: len(came) == 2)
+    await home.services.client(home.url).aclose()  # as after a reload
+    await until(lambda: all(home.far.outcome(unit) is not None for unit in units))
+    assert {home.far.outcome(unit) for unit in units} == {(Outcome.DROPPED, Reason.UNREACHABLE)}
+
+
+async def test_a_unit_that_has_a_connection_when_its_time_is_nearly_over_is_not_sent(stage: Stage) -> None:
+    came: list[bytes] = []
+
+    async def slowly(target: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        came.append(body)
+        await asyncio.sleep(1.05)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    port = await stage.stack.enter_async_context(RawService(slowly).running(stage.context))
+    home = await stage.call(port, max_connections=2, answer_within=1.2)
+    units = [home.far.unit(home.far.open("cloud", DATA), 0, record(seed=seed), DATA) for seed in range(3)]
+    await until(lambda: all(home.far.outcome(unit) is not None for unit in units))
+    assert home.far.outcome(units[2]) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert sorted(came) == sorted(record(seed=seed) for seed in range(2))
+
+
 def dying(number_units: bool) -> tuple[Callable[..., Any], list[bytes]]:
     """Answers the first request of each connection, and closes it when the second one comes, unanswered."""
     taken: list[bytes] = []
@@ -376,6 +408,25 @@ async def test_a_question_that_brings_nothing_new_at_once_has_pauses(stage: Stag
     await asyncio.sleep(SETTLES)
     assert len(service.questions()) <= 3
     assert len(home.far.of(Unit, session)) == 1, "the answer to our own unit"
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_service_that_has_no_answer_to_what_is_missing_is_asked_with_pauses(stage: Stage, status: int) -> None:
+    service = NumberingService()
+
+    async def wrap(seen: Seen) -> web.StreamResponse | None:
+        if not seen.body:
+            return web.Response(status=status)
+        return None if seen.body == record() else NumberingService.web(atls.unit(5, "atls-data", b"too far on"))
+
+    service.wrap = wrap
+    home = await stage.call(await stage.serve(service), RARE)
+    session = home.far.open("cloud", DATA)
+    assert await outcome(home, session, 0) == DELIVERED
+    assert await outcome(home, session, 1) == DELIVERED
+    await until(service.questions)
+    await asyncio.sleep(SETTLES)
+    assert len(service.questions()) == 1
 
 
 @pytest.mark.parametrize(("status", "reason"), [(429, Reason.OVER_RATE), (503, Reason.BUSY)])

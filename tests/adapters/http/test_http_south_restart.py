@@ -120,3 +120,14 @@ async def test_a_token_that_was_revoked_meanwhile_ends_its_sessions(home: Home) 
     home.write("tokens", token_lines("tablet"), 0o600)
     async with restarted(home):
         await until(lambda: home.far.of(Close))
+
+
+async def test_a_repeat_of_a_unit_on_its_way_is_answered_too_when_the_adapter_ends(home: Home) -> None:
+    phone, other = home.client("phone"), home.client("phone")
+    session = (await phone.opened("lamp")).session
+    home.far.takes = False
+    sending = [asyncio.get_running_loop().create_task(each.sent(session, 0, record())) for each in (phone, other)]
+    await until(lambda: len(tuple(home.south._sessions._submitted)) == 2)
+    home.tasks["http"].cancel()
+    done, _ = await asyncio.wait(sending, timeout=5)
+    assert [each.result().reason for each in done] == ["busy", "busy"]
