@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from demo.pictures.boxes import start_nginx
 from demo.pictures.ends import layer0_policies, tokens
-from demo.pictures.hops import accessed, audited, files_of, gateway_log, octets_of, once, traced
+from demo.pictures.hops import accessed, audited, files_of, gateway_log, octets_of, once, requests_seen, traced
 from demo.pictures.picture import Picture, Saw, Step
 from demo.pictures.wire import Wire
 from demo.process import Process, ProcessFailedError

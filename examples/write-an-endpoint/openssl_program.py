@@ -77,7 +77,10 @@ def hear(link: socket.socket) -> None:
     if stream:
         link.shutdown(socket.SHUT_WR)
     else:
-        openssl.terminate()  # UDP has no end
+        try:
+            openssl.wait(2)  # until it has read what came last, close_notify too
+        except subprocess.TimeoutExpired:
+            openssl.terminate()  # UDP has no end
 
 
 link, openssl = connect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.pictures.hops import exchanges, messages, quoted, steady
+from demo.pictures.hops import exchanges, messages, quoted, requests_seen, steady
 from demo.pictures.order import OrderTrace
 from demo.pictures.wire import Crossing, Wire
 
