@@ -106,9 +106,9 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     for name, held in report.get("long_polls", {}).items():
         yield (
-            f"long polls, {name}: {held['octets'] / 1024:.0f} KiB for each client; {held['idle_sleeps']:.1f} wake-ups "
-            f"and {held['idle_cpu'] * 1e3:.2f} ms of CPU a second without clients, {held['sleeps']:.1f} and "
-            f"{held['cpu'] * 1e3:.2f} ms with them"
+            f"long polls, {name}: {held['octets'] / 1024:.0f} KiB a client; each second without, with them: "
+            f"{held['idle_sleeps']:.1f}, {held['sleeps']:.1f} wake-ups, "
+            f"{held['idle_cpu'] * 1e3:.2f}, {held['cpu'] * 1e3:.2f} ms of CPU"
         )
         yield ""
     if "start" in report:

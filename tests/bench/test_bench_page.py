@@ -14,7 +14,7 @@ from bench.micro import calls
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "bench.md").read_text()
-NAME = "2-core-epyc"
+NAME, HTTPS = "2-core-epyc", "https-2-core"
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,13 @@ def saved() -> dict[str, Any]:
     return found
 
 
-def test_the_figures_are_those_of_the_saved_run(saved: dict[str, Any], capsys: Any) -> None:
-    assert "\n".join(report.page(saved)) in PAGE
-    assert command.main(["--show", NAME]) == 0
+@pytest.mark.parametrize("name", [NAME, HTTPS])
+def test_the_figures_are_those_of_the_saved_run(name: str, capsys: Any) -> None:
+    found = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
+    assert "\n".join(report.page(found)) in PAGE
+    assert command.main(["--show", name]) == 0
     assert capsys.readouterr().out.strip() in PAGE
+    assert found["machine"]["commit"] in PAGE
 
 
 def test_date_machine_and_versions_are_those_of_the_saved_run(saved: dict[str, Any]) -> None:
