@@ -51,7 +51,7 @@ def context(protocol):
 
 
 def clients(port):
-    """In a process of its own: that many idle clients, until standard input ends."""
+    """In another process: that many idle clients, until standard input ends."""
     ours = context(ssl.PROTOCOL_TLS_CLIENT)
     kept = [ours.wrap_socket(socket.create_connection(("127.0.0.1", port))) for _ in range(COUNT)]
     print("connected", flush=True)
