@@ -38,7 +38,7 @@ RUN cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && chroot /image /opt/atls-gateway/bin/python -c 'import endpoint.cli, simulator.cli'
 
 FROM scratch
-ARG VERSION=0.4.0
+ARG VERSION=0.5.0
 LABEL org.opencontainers.image.title="atls-gateway" \
       org.opencontainers.image.description="A gateway between ZigBee, CoAP, HTTP and MQTT that forwards end-to-end TLS" \
       org.opencontainers.image.licenses="GPL-3.0-or-later" \

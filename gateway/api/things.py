@@ -39,10 +39,11 @@ class DataType(Enum):
 class DataSchema:
     """The schema of a value (TD 1.1, section 5.3.2).
 
-    ``unit``: of a number, from the SenML registry (RFC 8428, section 12.1): ``Cel``, ``%RH``, ``s``. ``minimum`` and
-    ``maximum`` (both included) and ``multiple_of`` (the step) bound a number. ``enum``: the only values of a string.
-    ``fields`` are an object's by name, ``required`` those that must be there, others are refused; ``items`` is what
-    an array holds, at most ``max_items``.
+    ``unit``: of a number, from the SenML registry (RFC 8428, section 12.1): ``Cel``, ``%RH``, ``s``, or a secondary
+    unit of RFC 8798: ``hPa``, ``kWh``, ``mV``. ``minimum`` and ``maximum`` (both included) and ``multiple_of`` (the
+    step) bound a number. ``enum``: the only values of a string. ``fields`` are an object's by name,
+    ``required`` those that must be there, others are refused; ``items`` is what an array holds, at most
+    ``max_items``.
     """
 
     type: DataType
@@ -74,6 +75,8 @@ class PropertyAffordance(DataSchema):
     writable: bool = False
     readable: bool = True
     lifetime: float = 86_400.0
+    entity: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +84,15 @@ class ActionAffordance:
     """Something that a device can do (TD 1.1, section 5.3.1.4). ``name`` as of a property.
 
     ``input``, ``output`` None: it takes none, gives none. ``idempotent``: doing it twice is as good as once (``toggle``
-    is not). One that is not needs a ``transaction`` on a carriage that may deliver twice.
+    is not). One that is not needs a ``transaction`` on a carriage that may deliver twice. ``entity`` as of a property.
+    An input that is an object has one required field at most, which a bare value stands for.
     """
 
     name: str
     input: DataSchema | None = None
     output: DataSchema | None = None
     idempotent: bool = False
+    entity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
