@@ -23,8 +23,8 @@ HEAD = """\
 This page lists the properties, actions and events that a ZigBee device has by the clusters of its interview.
 
 Names are those that zigbee2mqtt's users know. A property is a key of the device's state over [MQTT](mqtt.md),
-and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join, how
-their reports are configured, and what counts as no value.
+and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join,
+how their reports are configured, and what counts as no value.
 
 `make devices-page` writes this page from the tables in `adapters/zigbee/families`;
 [add-a-cluster.md](add-a-cluster.md) says how a row is added.
