@@ -3,7 +3,8 @@
 All that is known of an attribute or a command stands in its row; ``cluster_mappings`` says what each column means. A
 new cluster is new rows of its family (docs/add-a-cluster.md). Of each family:
 ``ROWS``: attributes as properties. ``WRITES``: commands that set properties, several in one frame. ``ACTIONS``:
-commands as actions. ``EVENTS``: commands that devices send, as events or values.
+commands as actions. ``EVENTS``: commands that devices send, as events or values. Some have ``SETUPS`` too: requests
+that each device with the cluster gets once.
 ``reports`` decodes by them, ``command_execution`` sends by them, ``reporting_setup`` has attributes reported.
 """
 
@@ -12,7 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping, WriteMapping
+from adapters.zigbee.cluster_mappings import (
+    ActionMapping,
+    AttributeMapping,
+    EventMapping,
+    SetupMapping,
+    WriteMapping,
+)
 from adapters.zigbee.families import (
     closures,
     energy,
@@ -44,6 +51,8 @@ WRITES: Final = tuple(row for family in FAMILIES for row in family.WRITES)
 ACTIONS: Final = tuple(row for family in FAMILIES for row in family.ACTIONS)
 EVENTS: Final = tuple(row for family in FAMILIES for row in family.EVENTS)
 
+SETUPS: Final[tuple[SetupMapping, ...]] = (*security.SETUPS,)
+
 
 class ClusterTable:
     """Rows by their cluster. ``clusters``: those whose reports are read here."""
@@ -54,6 +63,7 @@ class ClusterTable:
         writes: Iterable[WriteMapping] = WRITES,
         actions: Iterable[ActionMapping] = ACTIONS,
         events: Iterable[EventMapping] = EVENTS,
+        setups: Iterable[SetupMapping] = SETUPS,
     ) -> None:
         self.rows = tuple(rows)
         self.of: dict[int, list[AttributeMapping]] = {}
@@ -68,6 +78,9 @@ class ClusterTable:
             self.actions.setdefault(action.cluster, []).append(action)
         for event in events:
             self.events.setdefault(event.cluster, []).append(event)
+        self.setups: dict[int, list[SetupMapping]] = {}
+        for setup in setups:
+            self.setups.setdefault(setup.cluster, []).append(setup)
         self.clusters = frozenset(self.of)
 
 
