@@ -1,10 +1,10 @@
 """Alarms: IAS Zone, 0x0500, IAS ACE, 0x0501, and IAS WD, 0x0502 (ZCL8, 8.2 to 8.4).
 
-A zone's kind is an attribute that never changes: by it the alarm is a contact, smoke, water. Its status comes as an
-attribute and, unasked, as a command. A zone tells its status only to whom it is enrolled with: three requests of its
-setup do that in whichever order the device needs. Its address for alarms is written (some then ask to be enrolled,
-which is answered; some enrol by themselves), an answer is sent unasked (some wait for it, or for a press of theirs
-before it), and its state is read back, which some never show and some refuse.
+A zone's kind is an attribute that never changes: by it the alarm is a contact, smoke, water. The status comes as an
+attribute and, unasked, as a command. A zone tells it only to whom it is enrolled with: three requests of the setup do
+that in whichever order the device needs. The address for alarms is written (some then ask to be enrolled, which is
+answered), an answer is sent unasked (some wait for it), and the state is read back, which some never show and some
+refuse.
 """
 
 from __future__ import annotations
@@ -92,30 +92,32 @@ def _status(
     )
 
 
-def _of_kind(row: AttributeMapping, kind: int) -> AttributeMapping:
+def _of_kinds(row: AttributeMapping, *kinds: int) -> AttributeMapping:
     def adapt(own: AttributeMapping, known: Particulars) -> AttributeMapping | None:
-        return own if known.constants.get(_ZONE_TYPE) == kind else None
+        return own if known.constants.get(_ZONE_TYPE) in kinds else None
 
     return replace(row, adapt=adapt)
 
 
-def _of_no_kind(row: AttributeMapping, known: Particulars) -> AttributeMapping | None:
-    return None if known.constants.get(_ZONE_TYPE) in _KINDS else row
-
-
 _ALARM_1, _ALARMS, _TAMPER, _BATTERY = 0x0001, 0x0003, 0x0004, 0x0008
 _KINDS: Final = {
-    0x000D: _status("occupancy", _ALARMS, "occupancy", 3302),  # motion sensor
-    0x0015: _status("contact", _ALARM_1, "door", 3300, inverted=True),  # contact switch: closed is no alarm
-    0x0016: _status("contact", _ALARM_1, "door", 3300, inverted=True),  # door or window handle
-    0x0028: _status("smoke", _ALARM_1, "smoke", 3300),  # fire sensor
-    0x002A: _status("water_leak", _ALARM_1, "moisture", 3300),
-    0x002B: _status("carbon_monoxide", _ALARM_1, "carbon_monoxide", 3300),
-    0x002C: _status("sos", _ALARM_1, "safety", 3300),  # personal emergency device
-    0x002D: _status("vibration", _ALARM_1, "vibration", 3300),
-    0x0226: _status("glass_break", _ALARM_1, "safety", 3300),
+    (0x000D,): _status("occupancy", _ALARMS, "occupancy", 3302),  # motion sensor
+    # contact switch, door or window handle: closed is no alarm
+    (0x0015, 0x0016): _status("contact", _ALARM_1, "door", 3300, inverted=True),
+    (0x0028,): _status("smoke", _ALARM_1, "smoke", 3300),  # fire sensor
+    (0x002A,): _status("water_leak", _ALARM_1, "moisture", 3300),
+    (0x002B,): _status("carbon_monoxide", _ALARM_1, "carbon_monoxide", 3300),
+    (0x002C,): _status("sos", _ALARM_1, "safety", 3300),  # personal emergency device
+    (0x002D,): _status("vibration", _ALARM_1, "vibration", 3300),
+    (0x0226,): _status("glass_break", _ALARM_1, "safety", 3300),
 }
-"""By zone type (ZCL8, table 8-5) the property that its alarm is."""
+"""By zone types (ZCL8, table 8-5) the property that the alarm is."""
+_KNOWN: Final = frozenset(kind for kinds in _KINDS for kind in kinds)
+
+
+def _of_no_kind(row: AttributeMapping, known: Particulars) -> AttributeMapping | None:
+    return None if known.constants.get(_ZONE_TYPE) in _KNOWN else row
+
 
 # Keypads and key fobs -----------------------------------------------------------------------------------------------
 
@@ -188,7 +190,7 @@ def _squawk(given: PropertyValue | None) -> bytes:
 # The tables ---------------------------------------------------------------------------------------------------------
 
 ROWS: Final = (
-    *(_of_kind(row, kind) for kind, row in _KINDS.items()),
+    *(_of_kinds(row, *kinds) for kinds, row in _KINDS.items()),
     replace(_status("alarm", _ALARMS, "safety", 3338), adapt=_of_no_kind),
     _status("tamper", _TAMPER, "tamper", 3300, category="diagnostic"),
     _status("battery_low", _BATTERY, "battery", 3300, category="diagnostic"),
