@@ -124,7 +124,7 @@ def test_properties_of_endpoints() -> None:
     ]  # fmt: skip
     assert model.slots["temperature_3"].endpoint == 3
     assert reported(model, 3 << 16 | 0x0402, bytes.fromhex("0000290a00")) == ((("temperature_3", 0.1),), "")
-    assert reported(model, 3 << 16 | 0x0405, bytes.fromhex("0000290a00")) == ((), "")
+    assert reported(model, 3 << 16 | 0x0405, bytes.fromhex("0100290a00")) == ((), "")
     assert model.endpoint == 1
 
 
