@@ -1,4 +1,4 @@
-"""Devices and their values as JSON, and the values that a client's JSON sets. No state, no decision."""
+"""What devices offer as JSON, and the values that a client's JSON sets. No state, no decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gateway.api.model import (
     PropertyAffordance,
     PropertyResult,
     Receipt,
-    Sample,
     Value,
 )
 from gateway.kit.values import of_json, of_text
@@ -63,25 +62,6 @@ def _schema(schema: DataSchema) -> dict[str, Any]:
     if schema.items is not None:
         found |= {"items": _schema(schema.items), "maxItems": schema.max_items}
     return found
-
-
-def whole(view: DeviceView, now: float) -> dict[str, Any]:
-    """All that a device reported last, and whether it can be reached."""
-    found: dict[str, Any] = {"name": view.name}
-    if view.online is not None:
-        found["online"] = view.online
-    found["values"] = {
-        each.name: value_of(each, view.samples[each.name], now) for each in view.properties if each.name in view.samples
-    }
-    return found
-
-
-def value_of(affordance: PropertyAffordance, sample: Sample, now: float) -> dict[str, Any]:
-    """A value, its age, and for how many seconds it counts. ``value`` null: the device has none now."""
-    found: dict[str, Any] = {"value": sample.value}
-    if affordance.unit:
-        found["unit"] = affordance.unit
-    return found | {"age": max(0.0, round(now - sample.at, 1)), "lifetime": affordance.lifetime, "stale": sample.stale}
 
 
 def set_value(value: Any, wanted: PropertyAffordance) -> Value:

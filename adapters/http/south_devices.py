@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.http.south_clients import HttpClient
-from adapters.http.south_device_values import described, outcome, set_value, set_values, value_of, whole
+from adapters.http.south_device_values import described, outcome, set_value, set_values
 from adapters.http.south_events import EventStream
 from adapters.http.south_standing import Places, Watch
 from carriage.http import device_resources
@@ -38,6 +38,7 @@ from gateway.api.model import (
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.device_values import value_of, whole
 from gateway.kit.values import of_input
 
 MAX_COMMANDS: Final = 4096
