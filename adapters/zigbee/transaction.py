@@ -13,10 +13,12 @@ DEFAULT_RESPONSE: Final = int(General.DEFAULT_RESPONSE)
 
 
 class Reply(NamedTuple):
-    """The device's response: a general command (for ZDO: 0) and its payload, the sequence number left out."""
+    """The device's response: a command (for ZDO: 0) and its payload, the sequence number left out. ``specific``: it is
+    the cluster's, not a general one."""
 
     command: int
     payload: bytes
+    specific: bool = False
 
 
 class NoReply(NamedTuple):
@@ -29,12 +31,14 @@ Answer = Reply | NoReply
 
 
 class Content(NamedTuple):
-    """A request: a ZCL command and the general command that answers it (0x0B does in any case)."""
+    """A request: a ZCL command and the command that answers it (a Default Response does in any case), a general one or,
+    if ``answer_specific``, one of the cluster."""
 
     command: int
     payload: bytes
     answer: int = DEFAULT_RESPONSE
     cluster_specific: bool = False
+    answer_specific: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +68,7 @@ class Transaction:
     asked: int
     answer: int
     done: Callable[[Answer], None]
+    answer_specific: bool = False
     link_key: bool = False
     """Whether it goes under the link key; then nothing else answers it."""
     frame: Frame | None = None

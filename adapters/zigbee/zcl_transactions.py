@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
-from adapters.zigbee.frame_kinds import GENERAL
+from adapters.zigbee.frame_kinds import CLUSTER_COMMAND, GENERAL
 from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.times import TIMES
@@ -64,7 +64,15 @@ class ZclTransactions:
             disable_default_response=False,
         ).encode()
         transaction = Transaction(
-            device.transactions, endpoint, cluster, sequence, content.command, content.answer, done, link_key
+            device.transactions,
+            endpoint,
+            cluster,
+            sequence,
+            content.command,
+            content.answer,
+            done,
+            content.answer_specific,
+            link_key,
         )
         sent = partial(self._sent, transaction)
         frame = Frame(endpoint, octets, link_key, sent, cluster, HOME_AUTOMATION, OWN_ENDPOINT)
@@ -80,6 +88,27 @@ class ZclTransactions:
             return zdo.bind_request(sequence, source, endpoint, cluster, own_eui64, OWN_ENDPOINT)
 
         return self._ask_zdo(device, zdo.BIND_REQUEST, zdo.BIND_RESPONSE, request, done)
+
+    def bind_to(
+        self,
+        device: ZigbeeDevice,
+        endpoint: int,
+        cluster: int,
+        to: int | tuple[int, int],
+        done: Callable[[Answer], None],
+        *,
+        undo: bool = False,
+    ) -> Transaction | None:
+        """Ask a device to send what a cluster of its endpoint sends to a group, or to a device (EUI64, endpoint)."""
+        source = int(device.eui64.replace(":", ""), 16)
+
+        def request(sequence: int) -> bytes:
+            if isinstance(to, int):
+                return zdo.bind_group_request(sequence, source, endpoint, cluster, to)
+            return zdo.bind_request(sequence, source, endpoint, cluster, *to)
+
+        asked, answer = (zdo.UNBIND_REQUEST, zdo.UNBIND_RESPONSE) if undo else (zdo.BIND_REQUEST, zdo.BIND_RESPONSE)
+        return self._ask_zdo(device, asked, answer, request, done)
 
     def describe(
         self, device: ZigbeeDevice, nwk: int, endpoint: int, done: Callable[[Answer], None]
@@ -160,15 +189,19 @@ class ZclTransactions:
         if not frame.endpoint:
             return transaction
         if payload[0] & GENERAL:
-            return None
+            specific = transaction.answer_specific and payload[0] & GENERAL == CLUSTER_COMMAND
+            return transaction if specific and payload[2] == transaction.answer else None
         if payload[2] == DEFAULT_RESPONSE:
             return transaction if payload[3:4] == bytes((transaction.asked,)) else None
-        return transaction if payload[2] == transaction.answer else None
+        return transaction if payload[2] == transaction.answer and not transaction.answer_specific else None
 
     def answered(self, transaction: Transaction, payload: bytes) -> None:
         """A frame came that ``find`` gave this transaction for; a repeated one changes nothing."""
         if transaction.is_open:
-            reply = Reply(payload[2], payload[3:]) if transaction.endpoint else Reply(0, payload[1:])
+            if transaction.endpoint:
+                reply = Reply(payload[2], payload[3:], payload[0] & GENERAL == CLUSTER_COMMAND)
+            else:
+                reply = Reply(0, payload[1:])
             self._end(transaction, reply)
 
     def tick(self, now: float) -> None:
