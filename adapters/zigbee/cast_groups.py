@@ -1,4 +1,4 @@
-"""Cast groups at work: each is a Thing of its own, its commands go out as one frame, and its members are read behind it.
+"""Cast groups at work: each is a Thing, its commands go out as one frame, and its members are read behind it.
 
 A cast has no answers. So the members' values are taken to be what was set, and each member that has not reported them
 itself soon after is read, one member after the other (``READ_PAUSE``), so that a full house doesn't flood the dongle.
@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_frames import CommandFrame, invoking, reading, writing
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.device_view import NETWORK_KEY
 from adapters.zigbee.eager import begin
 from adapters.zigbee.group_model import (
@@ -31,7 +31,7 @@ from adapters.zigbee.group_setup import GroupSetup
 from adapters.zigbee.group_store import FILE, Group, GroupStore, Place
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import Frame, SendOutcome
-from adapters.zigbee.reports import Model, Values, answered
+from adapters.zigbee.reports import answered
 from adapters.zigbee.transaction import Answer, NoReply
 from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_transactions import ZclTransactions
@@ -93,7 +93,6 @@ class CastGroups:
         self,
         context: AdapterContext,
         records: DeviceRecords,
-        table: ClusterTable,
         transactions: ZclTransactions,
         counters: dict[str, int],
         wake: Callable[[], None],
@@ -103,7 +102,6 @@ class CastGroups:
     ) -> None:
         self._context = context
         self._records = records
-        self._table = table
         self._transactions = transactions
         self.store = GroupStore(context.state_dir / FILE)
         self.setup = GroupSetup(self.store, records, transactions, context.now, self.changed, self._hear)
@@ -176,7 +174,7 @@ class CastGroups:
         found = {place: self._model(place.eui64) for place in group.members}
         live.members = {place: model for place, model in found.items() if model is not None}
         members: dict[Place, Member] = {place: (model, place.endpoint) for place, model in live.members.items()}
-        live.model = model = model_of_group(group, tuple(members.values()), self._table)
+        live.model = model = model_of_group(group, tuple(members.values()))
         live.names = {place: members_names(model, member) for place, member in members.items()}
         live.own = {place: {theirs: own for own, theirs in names.items()} for place, names in live.names.items()}
         live.values.keep(group.members)
@@ -355,9 +353,8 @@ class CastGroups:
     def _read(self, device: ZigbeeDevice, model: Model, names: set[str]) -> None:
         for frame in reading(model, sorted(name for name in names if name in model.slots)):
             self._counters["cast_reads"] += 1
-            place = frame.endpoint << 16 | frame.cluster
 
-            def done(answer: Answer, place: int = place) -> None:
+            def done(answer: Answer, place: int = frame.place) -> None:
                 if isinstance(answer, NoReply):
                     self._silent(device)
                 elif answer.command == General.READ_RESPONSE and device.model is model:

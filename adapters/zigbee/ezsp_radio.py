@@ -137,7 +137,7 @@ class EzspRadio:
         app = self.app
         if app.lost.done():
             return SendOutcome.FAILED
-        t = zigpy.types
+        t: Any = zigpy.types
         packet = t.ZigbeePacket(
             src=t.AddrModeAddress(addr_mode=t.AddrMode.NWK, address=t.NWK(0)),
             src_ep=t.uint8_t(frame.source_endpoint),

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from adapters.zigbee.cluster_mappings import ActionMapping
-from adapters.zigbee.clusters import ClusterTable
-from adapters.zigbee.device_view import NETWORK_KEY, Device, Endpoint
+from adapters.zigbee.device_model import Deed, Model, Modifier, Notes, Slot, Values, Whole, place
+from adapters.zigbee.device_view import NETWORK_KEY
 from adapters.zigbee.group_store import Group
-from adapters.zigbee.reports import Deed, Model, Notes, Slot, Values, model_of
 from carriage.zigbee import groups as zcl_groups
 from gateway.api.errors import PeerError
 from gateway.api.model import ActionAffordance, DataSchema, DataType, Peer, PropertyAffordance, Value
@@ -23,7 +22,6 @@ CLAIM: Final = "zigbee-group:"
 ENDPOINT: Final = 1
 """Of the model only: a group cast names no endpoint."""
 RECALL: Final = "scene_recall"
-_HOME_AUTOMATION: Final = 0x0104
 
 Member = tuple[Model, int]
 """A device and the endpoint of it that is in the group."""
@@ -37,72 +35,113 @@ def peer_of(group: int) -> Peer:
     return Peer(scheme="zigbee", claims=(claim_of(group),), link=NETWORK_KEY)
 
 
-def model_of_group(group: Group, members: Sequence[Member], table: ClusterTable) -> Model:
-    """A model with what every member has and can be set, within the bounds of each; and with the group's scenes."""
-    common = frozenset.intersection(*[_clusters(model, endpoint) for model, endpoint in members]) if members else ()
-    endpoint = Endpoint(
-        number=ENDPOINT, profile=_HOME_AUTOMATION, device_id=0, in_clusters=tuple(sorted(common)), out_clusters=()
-    )
+def model_of_group(group: Group, members: Sequence[Member]) -> Model:
+    """A model with what every member can be set to, within the bounds of each; and with the group's scenes.
+
+    What the members say of the clusters of these properties belongs to it too, such as the mode of a colour.
+    """
     name = claim_of(group.number)
-    model = model_of(
-        Device(
-            eui64=name,
-            nwk=0,
-            manufacturer="",
-            model="",
-            interviewed=True,
-            sleepy=False,
-            lqi=None,
-            rssi=None,
-            last_seen=None,
-            endpoints=(endpoint,),
-            tunnel_endpoints=(),
-        ),
-        table,
-        Notes(),
+    model = Model(
+        eui64=name,
+        sleepy=False,
+        facts=(("kind", "group"), ("members", f"{len(group.members)}")),
+        peer=peer_of(group.number),
+        peer_link_key=peer_of(group.number),
+        slots={},
+        places={},
+        clusters=frozenset(),
+        endpoint=ENDPOINT,
+        notes=Notes(),
     )
-    model.facts = (("kind", "group"), ("members", f"{len(group.members)}"))
-    model.peer = model.peer_link_key = peer_of(group.number)
-    for own, slot in tuple(model.slots.items()):
-        theirs = [_slot(member, slot) for member in members]
-        if any(each is None or each.absent or not each.property.writable for each in theirs):
-            del model.slots[own]
-            del model.places[slot.place][slot.row.attribute]
-        else:
-            slot.property = _narrowed(slot.property, [each.property for each in theirs if each is not None])
-    for at in [at for at, slots in model.places.items() if not slots]:
-        del model.places[at]
-    model.writes = {each: row for each, row in model.writes.items() if each << 16 | row.cluster in model.places}
-    model.modifiers = {name: each for name, each in model.modifiers.items() if each.endpoint in model.writes}
+    if members:
+        _share(model, members)
     if group.scenes:
         model.deeds[RECALL] = Deed(_recall(group), ENDPOINT, _recall_row(group))
     return model
 
 
-def _clusters(model: Model, endpoint: int) -> frozenset[int]:
-    slots = {at & 0xFFFF for at in model.places if at >> 16 == endpoint}
-    return frozenset(slots | {deed.row.cluster for deed in model.deeds.values() if deed.endpoint == endpoint})
+def _share(model: Model, members: Sequence[Member]) -> None:
+    offers = [_slots(member) for member in members]
+    least, endpoint = min(members, key=lambda member: len(_slots(member)))
+    shared = {
+        name: [each[name] for each in offers]
+        for name in _slots((least, endpoint))
+        if all(name in each for each in offers)
+    }
+    clusters = {slots[0].row.cluster for slots in shared.values() if all(each.property.writable for each in slots)}
+    for name, slots in shared.items():
+        if slots[0].row.cluster in clusters:
+            _enter(model, name, _narrowed(name, [each.property for each in slots]), _slots((least, endpoint))[name])
+    for write in least.writes.get(endpoint, ()):
+        everywhere = all(place(number, write.cluster) in each.clusters for each, number in members)
+        if everywhere and write.properties[0] in model.slots:
+            model.writes.setdefault(ENDPOINT, []).append(write)
+            for modifier in write.modifiers:
+                model.modifiers[modifier.name] = Modifier(modifier, ENDPOINT, modifier.name)
+    for deed in least.deeds.values():
+        if deed.endpoint == endpoint and all(_does(member, deed) for member in members):
+            action = replace(deed.action, name=deed.row.action.name, entity=deed.row.action.entity)
+            model.deeds[action.name] = Deed(action, ENDPOINT, deed.row)
 
 
-def _slot(member: Member, slot: Slot) -> Slot | None:
+def _enter(model: Model, name: str, offered: PropertyAffordance, like: Slot) -> None:
+    """A property of the group, in the form in which a member has it."""
+    whole = None if like.whole is None else Whole([], {})
+    for each in like.slots:
+        slot = Slot(offered, ENDPOINT, each.row, each.row.type, whole=whole)
+        if whole is not None:
+            whole.slots.append(slot)
+        model.slots.setdefault(name, slot)
+        there = model.places.setdefault(slot.place, {})
+        before = there.get(slot.row.attribute)
+        if before is None:
+            there[slot.row.attribute] = slot
+        else:
+            before.chain()[-1].next = slot
+
+
+def _slots(member: Member) -> dict[str, Slot]:
+    """What a member has, by its names in the rows."""
     model, endpoint = member
-    return model.places.get(endpoint << 16 | slot.row.cluster, {}).get(slot.row.attribute)
+    return {
+        slot.row.property.name: slot
+        for slot in model.slots.values()
+        if slot.endpoint == endpoint and not all(each.absent for each in slot.slots)
+    }
 
 
-def _narrowed(own: PropertyAffordance, theirs: Iterable[PropertyAffordance]) -> PropertyAffordance:
-    """The property with the narrowest bounds of all."""
-    found = list(theirs)
-    least = [each.minimum for each in found if each.minimum is not None]
-    most = [each.maximum for each in found if each.maximum is not None]
-    return replace(
-        found[0], name=own.name, minimum=max(least, default=own.minimum), maximum=min(most, default=own.maximum)
+def _does(member: Member, deed: Deed) -> bool:
+    model, endpoint = member
+    row = deed.row
+    return any(
+        (each.endpoint, each.row.cluster, each.row.command) == (endpoint, row.cluster, row.command)
+        for each in model.deeds.values()
     )
+
+
+def _narrowed(name: str, theirs: Sequence[PropertyAffordance]) -> PropertyAffordance:
+    """The property with the narrowest bounds of all."""
+    least = [each.minimum for each in theirs if each.minimum is not None]
+    most = [each.maximum for each in theirs if each.maximum is not None]
+    writable = all(each.writable for each in theirs)
+    return replace(
+        theirs[0],
+        name=name,
+        minimum=max(least, default=None),
+        maximum=min(most, default=None),
+        writable=writable,
+        entity=_first_entity(theirs[0].entity),
+    )
+
+
+def _first_entity(entity: str) -> str:
+    """``light_2`` of a further endpoint is the ``light`` of the group."""
+    return entity.rstrip("0123456789").rstrip("_")
 
 
 def members_names(group: Model, member: Member) -> dict[str, str]:
     """The member's own names of the group's properties."""
-    found = {own: _slot(member, slot) for own, slot in group.slots.items()}
-    return {own: slot.property.name for own, slot in found.items() if slot is not None}
+    return {name: slot.property.name for name, slot in _slots(member).items() if name in group.slots}
 
 
 # Scenes

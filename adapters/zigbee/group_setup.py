@@ -160,7 +160,12 @@ class GroupSetup:
                 said(status)
 
         payload = zcl_groups.add_group(number)
-        self._command(place, number, Content(zcl_groups.ADD_GROUP, payload, zcl_groups.ADD_GROUP, True, True), done)
+        self._command(
+            place,
+            number,
+            Content(zcl_groups.ADD_GROUP, payload, cluster_specific=True, response=zcl_groups.ADD_GROUP),
+            done,
+        )
 
     def undo(self, rest: tuple[int, Place] | Binding, said: Said | None = None) -> None:
         """Rid a device of a membership or of a binding; it is rid of it whatever it answers."""
@@ -178,7 +183,7 @@ class GroupSetup:
             return
         number, place = rest
         payload = zcl_groups.remove_group(number)
-        content = Content(zcl_groups.REMOVE_GROUP, payload, zcl_groups.REMOVE_GROUP, True, True)
+        content = Content(zcl_groups.REMOVE_GROUP, payload, cluster_specific=True, response=zcl_groups.REMOVE_GROUP)
         self._command(place, number, content, done)
 
     def bind(self, binding: Binding, said: Said | None = None) -> None:
