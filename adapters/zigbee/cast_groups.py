@@ -52,6 +52,7 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Transmit,
+    Value,
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
@@ -101,8 +102,8 @@ class CastGroups:
         online: Callable[[ZigbeeDevice], bool | None],
     ) -> None:
         self._context = context
-        self._records = records
-        self._transactions = transactions
+        self.records = records
+        self.transactions = transactions
         self.store = GroupStore(context.state_dir / FILE)
         self.setup = GroupSetup(self.store, records, transactions, context.now, self.changed, self._hear)
         self._counters = counters
@@ -205,7 +206,7 @@ class CastGroups:
         context.submit(Leave(id=context.next_id(), source=peer_of(group.number), received_at=context.now()))
 
     def _model(self, eui64: str) -> Model | None:
-        device = self._records.get(eui64)
+        device = self.records.get(eui64)
         return None if device is None else device.model
 
     def _index(self) -> None:
@@ -220,7 +221,7 @@ class CastGroups:
 
     def _tell_presence(self, live: _Live) -> None:
         """A group can be reached if a member can."""
-        there = [self._online(self._records.of(place.eui64)) for place in live.members]
+        there = [self._online(self.records.of(place.eui64)) for place in live.members]
         online = True if True in there else None if None in there or not there else False
         if online is not None and online is not live.online:
             live.online = online
@@ -286,11 +287,29 @@ class CastGroups:
         if not frames or unset:
             self._drop(wanted, Reason.CONTENT)
             return
-        self._begin(self._send(live, wanted, frames, names, delay))
+        self._begin(self._carry(live, wanted, frames, names, delay))
 
-    async def _send(
+    async def _carry(
         self, live: _Live, wanted: Interaction, frames: list[CommandFrame], names: set[str], delay: float
     ) -> None:
+        sent = await self._send(live, frames, names, delay)
+        if sent is SendOutcome.DELIVERED:
+            self._context.settle(Receipt(wanted.id, Outcome.SENT))
+        else:
+            self._drop(wanted, *_FAILED.get(sent, _FAILED[SendOutcome.FAILED]))
+
+    async def recall(self, group: Group, scene: int, seconds: float | None) -> SendOutcome:
+        """Have the members go to a scene."""
+        live = self._live[group.number]
+        model = live.model
+        assert model is not None  # it has one since it is live
+        given: dict[str, Value] = {"scene": f"{scene}"}
+        if seconds is not None:
+            given["transition"] = seconds
+        frames = invoking(model, model.deeds[RECALL], given)
+        return await self._send(live, frames, set(model.slots), seconds or 0.0)
+
+    async def _send(self, live: _Live, frames: list[CommandFrame], names: set[str], delay: float) -> SendOutcome:
         for frame in frames:
             live.sequence = (live.sequence + 1) & 0xFF
             content, command = frame.content, frame.content.command
@@ -301,18 +320,18 @@ class CastGroups:
                 content.payload,
                 live.sequence,
                 cluster_specific=content.cluster_specific,
+                manufacturer=content.manufacturer or None,
                 disable_default_response=True,
             ).encode()
             cast = Frame(_ALL_ENDPOINTS, octets, False, _nobody_asks, cluster=frame.cluster)
             sent = await self.radio.cast(live.group.number, cast)
             if sent is not SendOutcome.DELIVERED:
                 self._counters["casts_failed"] += 1
-                self._drop(wanted, *_FAILED.get(sent, (Reason.UNREACHABLE, "not sent")))
-                return
+                return sent
             self._counters["casts"] += 1
             self._assume(live, frame.result)
         self._read_soon(live, names, delay)
-        self._context.settle(Receipt(wanted.id, Outcome.SENT))
+        return SendOutcome.DELIVERED
 
     def _drop(self, wanted: Interaction, reason: Reason, detail: str = "") -> None:
         self._context.settle(Receipt(wanted.id, Outcome.DROPPED, reason, None, detail))
@@ -322,7 +341,7 @@ class CastGroups:
         if not values:
             return
         for place, model in live.members.items():
-            device = self._records.get(place.eui64)
+            device = self.records.get(place.eui64)
             if device is not None and not model.sleepy and self._online(device) is not False:
                 names = live.names[place]
                 self._told(model, tuple((names[name], each) for name, each in values if name in names))
@@ -346,7 +365,7 @@ class CastGroups:
 
     def tick(self, now: float) -> None:
         while (eui64 := self._reads.take_due(now)) is not None:
-            device, asked = self._records.get(eui64), self._to_read.pop(eui64, None)
+            device, asked = self.records.get(eui64), self._to_read.pop(eui64, None)
             if device is not None and device.model is not None and asked is not None:
                 self._read(device, device.model, asked[1])
 
@@ -362,7 +381,7 @@ class CastGroups:
                     if values:
                         self._told(model, values)
 
-            self._transactions.ask(device, frame.endpoint, frame.cluster, frame.content, done)
+            self.transactions.ask(device, frame.endpoint, frame.cluster, frame.content, done)
 
 
 def _nobody_asks(outcome: SendOutcome) -> None:
