@@ -59,6 +59,11 @@ lint:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@VENV="$(VENV)" sh scripts/check
 
+# docs/devices.md, from the tables of the clusters.
+devices-page:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@$(RUN)/python scripts/devices_page.py --write
+
 bench:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@$(RUN)/python -m bench $(BENCH_ARGS)

@@ -181,6 +181,7 @@ MODULES = (
     "adapters/zigbee/command_frames.py",
     "adapters/zigbee/default_responses.py",
     "adapters/zigbee/device.py",
+    "adapters/zigbee/device_model.py",
     "adapters/zigbee/equal_waits.py",
     "adapters/zigbee/frame_kinds.py",
     "adapters/zigbee/network_hooks.py",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
 from carriage.zigbee.datatypes import BOOL, FLOATS, INTEGERS, SIGNED, TEXTS, TYPES, Value, ZclType
-from gateway.api.model import ActionAffordance, DataType, EventAffordance, PropertyAffordance, Scalar
+from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
 
 
@@ -24,39 +25,72 @@ class Reporting:
     change: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Particulars:
+    """What is known of one device's cluster when a row is adapted to it.
+
+    ``constants``: the values of the attributes that the row needs, without those that the device doesn't have.
+    ``options``: what the administrator set for the device.
+    """
+
+    constants: Mapping[int, Value] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeMapping:
-    """One attribute of one cluster as a property.
+    """One attribute of one cluster as a property; several rows may be of the same attribute.
 
+    ``manufacturer``: the code with which frames must carry a manufacturer's own attribute.
+    ``part``: of a value that holds several (a structure, a list of tags) the one of this row; None: it is not there.
+    ``field`` and ``schema``: the property is an object, and the attribute this field of it, of this schema.
     ``range``: the least and the greatest number of the attribute that is a value. (Of a boolean 0 and 1 are.)
-    ``scale``: the property's unit in one of the attribute's. ``convert``: in place of it the property's number by the
-    attribute's, if that is no multiple (a logarithm); it can't be set then. ``invalid``: the number that says "no
-    value".
-    ``mask``: of a bitmap those bits of which one makes a boolean true. ``reporting`` None: it is read once and never
-    asked to be reported. ``commands``: the cluster command without payload that sets a value; a writable property
-    without commands is written as the attribute, unless a row of ``WRITES`` sets it.
+    ``scale``: the property's unit in one of the attribute's; then ``offset`` is added, and it is rounded to ``digits``.
+    ``convert``: in place of it the property's number by the attribute's, if that is no multiple (a logarithm); it can
+    be set only if ``revert`` has the way back.
+    ``invalid``: the number that says "no value". ``words``: of an enumeration, its numbers as strings.
+    ``mask``: of a bitmap those bits of which one makes a boolean true.
+    ``reporting`` None: it is read once and never asked to be reported.
+    ``commands``: the cluster command without payload that sets a value; a writable property without commands is
+    written as the attribute, unless a row of ``WRITES`` sets it. ``answered``: the cluster answers them by a command
+    with the same id, which begins with a status, and not by a default response.
+    ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
+    row as it is for one device; None: it doesn't have it.
     """
 
     cluster: int
     attribute: int
     type: ZclType
     property: PropertyAffordance
+    manufacturer: int = 0
+    part: Callable[[Value], Value] | None = None
+    field: str = ""
+    schema: DataSchema | None = None
     range: tuple[int | float, int | float] = (-inf, inf)
     scale: Fraction | int = 1
+    offset: float = 0.0
+    digits: int | None = None
     convert: Callable[[float], float] | None = None
+    revert: Callable[[float], float] | None = None
     invalid: int | None = None
+    words: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mask: int = 0
     reporting: Reporting | None = None
-    commands: Mapping[Scalar, int] = field(default_factory=dict)
+    commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
+    answered: bool = False
+    needs: tuple[int, ...] = ()
+    adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.convert is not None and (self.property.writable or self.scale != 1):
-            raise ValueError(f"{self.property.name}: a row with convert has no scale and can't be written")
+        if self.convert is not None and (self.scale != 1 or (self.property.writable and self.revert is None)):
+            raise ValueError(f"{self.property.name}: a row with convert has no scale, and can be set with revert only")
 
     def value(self, raw: Value) -> Scalar | None:
-        """The property's value. None: the device has no value now, or reported one that can't be."""
-        kind = self.property.type
+        """The property's value, or its field's. None: the device has none now, or reported one that can't be."""
+        kind = self.property.type if self.schema is None else self.schema.type
         if kind is DataType.STRING:
+            if self.words:
+                return self.words.get(raw) if isinstance(raw, int) else None
             return raw if isinstance(raw, str) else None
         if not isinstance(raw, (int, float)) or raw == self.invalid:
             return None
@@ -68,9 +102,14 @@ class AttributeMapping:
         if not low <= raw <= high:
             return None
         if self.convert is not None:
-            return self.convert(raw)
+            return self._rounded(self.convert(raw))
         numerator, denominator = self.scale.as_integer_ratio()
-        return raw * numerator if denominator == 1 else raw * numerator / denominator
+        number: float = raw * numerator if denominator == 1 else raw * numerator / denominator
+        return number if self.digits is None and not self.offset else self._rounded(number)
+
+    def _rounded(self, number: float) -> float:
+        number += self.offset
+        return number if self.digits is None else round(number, self.digits)
 
     def of_type(self, type_id: int, raw: Value) -> Value:
         """A value that came as another type than the row's, as if it had come as that. None: it can't be one.
@@ -93,51 +132,103 @@ class AttributeMapping:
         )
 
     def raw(self, value: Scalar) -> int | float | str:
-        """The attribute's value for a property's."""
+        """The attribute's value for a property's. ValueError: it has none."""
         if isinstance(value, str):
+            for code, word in self.words.items():
+                if word == value:
+                    return code
+            if self.words:
+                raise ValueError(value)
             return value
-        return float(value) if self.type.id in FLOATS else round(value / self.scale)
+        plain: float = value - self.offset if self.offset else value
+        if self.revert is not None:
+            plain = self.revert(plain)
+        return float(plain) if self.type.id in FLOATS else round(plain / self.scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteMapping:
-    """A cluster command that sets several properties of an endpoint in one frame.
+    """A cluster command that sets properties of an endpoint, several of them in one frame if it can.
 
     ``properties``: those of ``ROWS`` that it can set, by name; a device has it if it has the first of them.
-    ``modifiers``: properties that only it has, which say how. ``plan``: of the values of a write, by name, the
-    command's payload and what the properties are set to by it; None: it is not for these.
+    ``modifiers``: properties that only say how others are set; those of one name are one for all rows of an endpoint.
+    ``plan``: of the values of a write, by name, the command's payload and what the properties are set to by it; None:
+    it is not for these. It is given only those that the device has, and that no row before it has set; a value that
+    can't be set raises UsageError. ``command``, or that which ``plan`` returns in front of the payload. ``answered``,
+    ``manufacturer``, ``needs`` and ``adapt`` as of an ``AttributeMapping``.
     """
 
     cluster: int
     command: int
     properties: tuple[str, ...]
     modifiers: tuple[PropertyAffordance, ...] = ()
-    plan: Callable[[Mapping[str, PropertyValue]], tuple[bytes, dict[str, Scalar]] | None]
+    plan: Callable[[Mapping[str, PropertyValue]], Plan | None]
+    manufacturer: int = 0
+    answered: bool = False
+    needs: tuple[int, ...] = ()
+    adapt: Callable[[WriteMapping, Particulars], WriteMapping | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command sets: its payload, and what the properties are set to by it, by name.
+
+    ``command``: in place of its row's. ``sets``: the properties that it takes care of; None: all that it was given.
+    """
+
+    payload: bytes
+    became: Mapping[str, PropertyValue] = dataclasses.field(default_factory=dict)
+    command: int | None = None
+    sets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionMapping:
-    """A cluster command as an action. ``payload``: of its input. ``reads``: attributes that are read behind it."""
+    """A cluster command as an action. ``payload``: of its input; what can't be done raises UsageError.
+
+    ``reads``: attributes that are read behind it. ``manufacturer`` and ``answered`` as of an ``AttributeMapping``.
+    """
 
     cluster: int
     command: int
     action: ActionAffordance
     payload: Callable[[PropertyValue | None], bytes] = lambda given: b""
     reads: tuple[int, ...] = ()
+    manufacturer: int = 0
+    answered: bool = False
+
+
+Happening = tuple[str, PropertyValue | None]
+"""An event by its name in the row, and its data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMapping:
-    """A cluster command that a device sends, as an event.
+    """A cluster command that a device sends, as an event or as values, or both.
 
-    ``by_client``: the device is the cluster's client (a remote), else its server (a sensor). ``data``: of the payload;
-    PeerError: malformed. ``attribute`` and ``raw``: the attribute of ``ROWS`` that the command reports too.
+    ``by_client``: the device is the cluster's client (a remote), else its server (a sensor). ``events``: those that
+    ``read`` makes of the payload; None: it is none of them. ``values``: the attributes that the command reports too:
+    their ids, types and values. ``reply``: the command of the cluster that is sent back, and its payload; None: none.
+    All of them raise PeerError if the payload is malformed.
     """
 
     cluster: int
     command: int
     by_client: bool
-    event: EventAffordance
-    data: Callable[[bytes], PropertyValue | None] = lambda payload: None
-    attribute: int | None = None
-    raw: Callable[[bytes], Value] = lambda payload: None
+    events: tuple[EventAffordance, ...] = ()
+    read: Callable[[bytes], Happening | None] = lambda payload: None
+    values: Callable[[bytes], Iterable[tuple[int, int, Value]]] = lambda payload: ()
+    reply: Callable[[bytes], tuple[int, bytes] | None] | None = None
+    manufacturer: int = 0
+
+
+def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> EventMapping:
+    """The row of a command that is an event without data."""
+    happening: Happening = (name, None)
+    return EventMapping(
+        cluster=cluster,
+        command=command,
+        by_client=by_client,
+        events=(EventAffordance(name=name),),
+        read=lambda payload: happening,
+    )

@@ -19,9 +19,10 @@ from typing import Final
 
 from adapters.zigbee.command_frames import CommandFrame, invoking, reading, writing
 from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.radio_port import SendOutcome as Sent
-from adapters.zigbee.reports import Model, Values, answered
+from adapters.zigbee.reports import answered
 from adapters.zigbee.transaction import Answer, NoReply, Reply, Transaction
 from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_transactions import ZclTransactions
@@ -228,10 +229,9 @@ class CommandExecution:
     def _read_answer(self, execution: _Execution, frame: CommandFrame, answer: Reply) -> None:
         """Note the results of a frame; submit the values that it reports or confirms. PeerError: malformed."""
         command, payload = answer.command, answer.payload
-        if command == General.READ_RESPONSE:
+        if command == General.READ_RESPONSE and not answer.specific:
             records, _ = foundation.read_response(payload)
-            place = frame.endpoint << 16 | frame.cluster
-            values = answered(execution.model, place, records)
+            values = answered(execution.model, frame.place, records)
             if values:
                 self._tell(execution, values)
             reported, status = dict(values), {record.attribute: record.status for record in records}
@@ -244,7 +244,11 @@ class CommandExecution:
                 else:
                     _note(execution, frame, Reason.REJECTED, "malformed answer", only=name)
             return
-        if command == General.WRITE_RESPONSE:
+        if answer.specific:  # the cluster's own answer, whose first octet is a status
+            if not payload:
+                raise PeerError("an answer without a status")
+            wrong = dict.fromkeys(frame.names or ("",), payload[0])
+        elif command == General.WRITE_RESPONSE:
             refused, fault = foundation.write_response(payload)
             if fault and not any(slot.row.attribute in refused for slot in frame.slots):
                 raise PeerError(fault)
@@ -322,4 +326,6 @@ def _note(
         return
     outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
     for name in (only,) if only is not None else frame.names or ("",):
-        execution.results[name] = PropertyResult(name, outcome, reason, detail, value)
+        before = execution.results.get(name)
+        if before is None or before.outcome is Outcome.DELIVERED:  # a modifier of two frames failed with the first
+            execution.results[name] = PropertyResult(name, outcome, reason, detail, value)

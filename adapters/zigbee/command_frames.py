@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adapters.zigbee.reports import Deed, Model, Slot, Values
+from adapters.zigbee.cluster_mappings import WriteMapping
+from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
@@ -29,6 +30,10 @@ class CommandFrame:
     result: Values = ()
     last: bool = False
 
+    @property
+    def place(self) -> int:
+        return place(self.endpoint, self.cluster, self.content.manufacturer)
+
 
 def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
     """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
@@ -36,14 +41,17 @@ def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
     for name in names:
         if name in model.modifiers:
             raise UsageError("it has no value")
-        slot = model.slots[name]
-        places.setdefault(slot.place, []).append(slot)
+        for slot in model.slots[name].slots:
+            places.setdefault(slot.place, []).append(slot)
     frames = []
-    for place, slots in places.items():
-        attributes = [slot.row.attribute for slot in slots]
-        content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
-        asked = tuple(slot.property.name for slot in slots)
-        frames.append(CommandFrame(place >> 16, place & 0xFFFF, content, asked, tuple(slots)))
+    for slots in places.values():
+        first = slots[0]
+        attributes = tuple(dict.fromkeys(slot.row.attribute for slot in slots))
+        content = Content(
+            General.READ, foundation.read(attributes), General.READ_RESPONSE, manufacturer=first.row.manufacturer
+        )
+        asked = tuple(dict.fromkeys(slot.property.name for slot in slots))
+        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, asked, tuple(slots)))
     return frames
 
 
@@ -53,56 +61,79 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
     What a command sets together goes first, then what has its own command, then attributes, by cluster.
     """
     left = dict(values)
-    frames = [frame for endpoint in model.writes if (frame := _together(model, endpoint, left)) is not None]
+    used: set[str] = set()
+    frames = [
+        frame
+        for endpoint, writes in model.writes.items()
+        for write in writes
+        if (frame := _together(model, endpoint, write, left, used)) is not None
+    ]
     written: dict[int, list[Slot]] = {}
     for name in [name for name in left if name in model.slots]:
         slot, value = model.slots[name], left.pop(name)
+        row = slot.row
         if not _fits(slot, value) or not isinstance(value, Scalar):
             raise UsageError("not a value of this property")
-        if slot.row.commands:
-            command = slot.row.commands.get(value)
+        if row.commands:
+            command = row.commands.get(value)
             if command is None:
                 raise UsageError("no command for this value")
-            content = Content(command, b"", cluster_specific=True)
-            frames.append(CommandFrame(slot.endpoint, slot.row.cluster, content, (name,), result=((name, value),)))
+            content = command_of(command, b"", row.answered, row.manufacturer)
+            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=((name, value),)))
         else:
             written.setdefault(slot.place, []).append(slot)
-    for place, slots in written.items():
+    for slots in written.values():
+        first = slots[0]
         raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
-        content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
+        content = Content(General.WRITE, payload, General.WRITE_RESPONSE, manufacturer=first.row.manufacturer)
         result: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
         names = tuple(slot.property.name for slot in slots)
-        frames.append(CommandFrame(place >> 16, place & 0xFFFF, content, names, tuple(slots), result))
-    return frames, list(left)
+        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, names, tuple(slots), result))
+    return frames, [name for name in left if name not in used]
 
 
-def _together(model: Model, endpoint: int, left: dict[str, Value]) -> CommandFrame | None:
-    """The command that sets several properties of an endpoint, if it is for these; they are taken out of ``left``."""
-    mapping = model.writes[endpoint]
+def command_of(command: int, payload: bytes, answered: bool, manufacturer: int) -> Content:
+    """A command of a cluster. ``answered``: by another one with the same id."""
+    response = command if answered else -1
+    return Content(command, payload, cluster_specific=True, response=response, manufacturer=manufacturer)
+
+
+def _together(
+    model: Model, endpoint: int, mapping: WriteMapping, left: dict[str, Value], used: set[str]
+) -> CommandFrame | None:
+    """The command that sets properties of an endpoint, if it is for these; they are taken out of ``left``, and the
+    modifiers that said how are entered in ``used``."""
     slots = {each.row.property.name: each for each in model.slots.values() if each.endpoint == endpoint}
     of = {base: slot.property.name for base, slot in slots.items() if base in mapping.properties}
-    of |= {each.base: name for name, each in model.modifiers.items() if each.endpoint == endpoint}
+    modifiers = {each.base: name for name, each in model.modifiers.items() if each.endpoint == endpoint}
+    of |= {each.name: modifiers[each.name] for each in mapping.modifiers if each.name in modifiers}
     theirs = {base: left[name] for base, name in of.items() if name in left}
+    if not theirs:
+        return None
     if not all(_fits(slots[base], value) for base, value in theirs.items() if base in slots):
         raise UsageError("not a value of this property")
     planned = mapping.plan(theirs)
     if planned is None:
         return None
-    payload, became = planned
-    for base in theirs:
-        del left[of[base]]
-    result = tuple((of[base], value) for base, value in became.items() if base in of)
-    content = Content(mapping.command, payload, cluster_specific=True)
-    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), result=result)
+    sets = tuple(theirs) if planned.sets is None else planned.sets
+    for base in sets:
+        if base in slots:
+            del left[of[base]]
+        else:
+            used.add(of[base])
+    result = tuple((of[base], value) for base, value in planned.became.items() if base in of)
+    command = mapping.command if planned.command is None else planned.command
+    content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer)
+    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), result=result)
 
 
 def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame]:
     """The frame that has a device do something, and one that reads what may be another value then."""
     row = deed.row
-    content = Content(row.command, row.payload(given), cluster_specific=True)
+    content = command_of(row.command, row.payload(given), row.answered, row.manufacturer)
     frames = [CommandFrame(deed.endpoint, row.cluster, content, ())]
-    slots = model.places.get(deed.endpoint << 16 | row.cluster, {})
+    slots = model.places.get(place(deed.endpoint, row.cluster), {})
     read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]
     for frame in reading(model, read):
         frame.last = True

@@ -1,4 +1,5 @@
-"""Default responses to what devices send unasked (ZCL8, 2.5.12): which frame gets one, and with which status.
+"""Default responses to what devices send unasked (ZCL8, 2.5.12): which frame gets one, and with which status; and
+the commands of clusters that answer commands of devices.
 
 A frame gets one if it asks for it, and in any case if it is in error. Never answered: a broadcast or groupcast, a
 copy, a default response, and an answer without a request. zigpy answers the other commands of the clusters that it
@@ -18,7 +19,7 @@ from carriage.zigbee.foundation import General, Status
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError
 
-COUNTERS: Final = ("default_responses", "default_responses_left_out")
+COUNTERS: Final = ("default_responses", "default_responses_left_out", "replies")
 
 
 class DefaultResponses:
@@ -46,12 +47,32 @@ class DefaultResponses:
             self._counters["default_responses_left_out"] += 1
             return
         self._counters["default_responses"] += 1
+        payload = foundation.default_response(frame.command, status)
+        self._send(device, at, frame, General.DEFAULT_RESPONSE, payload, link_key=link_key, cluster_specific=False)
+
+    def reply(self, device: ZigbeeDevice, at: int, octets: bytes, link_key: bool, command: int, payload: bytes) -> None:
+        """Answer a cluster's command (``octets``: its whole frame) by another one of the cluster."""
+        frame = zcl.decode(octets)
+        self._counters["replies"] += 1
+        self._send(device, at, frame, command, payload, link_key=link_key, cluster_specific=True)
+
+    def _send(
+        self,
+        device: ZigbeeDevice,
+        at: int,
+        frame: ZclFrame,
+        command: int,
+        payload: bytes,
+        *,
+        link_key: bool,
+        cluster_specific: bool,
+    ) -> None:
         device.answering = True
         answer = ZclFrame(
-            General.DEFAULT_RESPONSE,
-            foundation.default_response(frame.command, status),
+            command,
+            payload,
             frame.sequence,
-            cluster_specific=False,
+            cluster_specific=cluster_specific,
             manufacturer=frame.manufacturer,
             to_client=not frame.to_client,
         ).encode()

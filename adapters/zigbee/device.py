@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.zigbee.radio_port import Frame
-from adapters.zigbee.reports import Model
+from adapters.zigbee.device_model import Model
+from adapters.zigbee.frame_kinds import FROM_SERVER, is_cluster_command, start_of
+from adapters.zigbee.radio_port import Frame, IncomingFrame
 from adapters.zigbee.transaction import Transactions
 from gateway.api.model import EnvelopeId
 
@@ -109,3 +110,11 @@ class DeviceRecords:
 
     def __iter__(self) -> Iterator[ZigbeeDevice]:
         return iter(self._by_eui64.values())
+
+
+def is_event(device: ZigbeeDevice, frame: IncomingFrame, starting: bool = False) -> bool:
+    """Whether a frame, of a group cast too, is its device's event; ``starting``: or may be, as none is known yet."""
+    payload, model = frame.payload, device.model
+    if model is None or not is_cluster_command(payload):
+        return starting and is_cluster_command(payload)
+    return (frame.place, payload[start_of(payload) - 1], not payload[0] & FROM_SERVER) in model.events

@@ -5,6 +5,7 @@ Source: ZigBee Home Automation profile 1.2 (05-3520-29), table 5.1, and ZigBee L
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -14,6 +15,10 @@ HOME_AUTOMATION: Final = 0x0104
 LIGHT_LINK: Final = 0xC05E
 LIGHT_CONTROL: Final = "urn:oma:lwm2m:ext:3311"
 OUTLET: Final = "outlet"
+SWITCH: Final = "switch"
+LIGHT: Final = "light"
+DIMMED: Final = frozenset({0x0008, 0x0300})
+"""Level Control and Color Control: the switch beside them is a light's."""
 
 LIGHTS: Final = {
     # on/off, dimmable, colour dimmable, on/off ballast, dimmable ballast, colour temperature, extended colour
@@ -30,12 +35,18 @@ OUTLETS: Final = {
 _NONE: Final[frozenset[int]] = frozenset()
 
 
-def described(known: PropertyAffordance, profile: int, device_id: int) -> PropertyAffordance:
-    """A switch of an endpoint with this device id, as what it switches says."""
-    if known.type is not DataType.BOOLEAN or not known.writable:
+def described(known: PropertyAffordance, profile: int, device_id: int, clusters: Collection[int]) -> PropertyAffordance:
+    """A switch of an endpoint with this device id and these clusters, as what it switches says."""
+    if known.entity != SWITCH or known.type is not DataType.BOOLEAN:
         return known
-    if device_id in LIGHTS.get(profile, _NONE):
-        return replace(known, resource_type=LIGHT_CONTROL)
+    entity = entity_of(SWITCH, profile, device_id, clusters)
     if device_id in OUTLETS.get(profile, _NONE):
-        return replace(known, device_class=OUTLET)
-    return known
+        return replace(known, device_class=OUTLET, entity=entity)
+    return known if entity == SWITCH else replace(known, resource_type=LIGHT_CONTROL, entity=entity)
+
+
+def entity_of(entity: str, profile: int, device_id: int, clusters: Collection[int]) -> str:
+    """``light`` for the switch of a lamp, or of what can be dimmed; any other entity as it is."""
+    if entity != SWITCH:
+        return entity
+    return LIGHT if device_id in LIGHTS.get(profile, _NONE) or not DIMMED.isdisjoint(clusters) else SWITCH

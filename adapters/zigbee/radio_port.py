@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVarTuple
 
+from adapters.zigbee.frame_kinds import manufacturer_of
 from carriage.zigbee.tunneling import CLUSTER_ID
 
 HOME_AUTOMATION: Final = 0x0104
@@ -68,6 +69,11 @@ class IncomingFrame(NamedTuple):
     def at(self) -> int:
         """The cluster on its endpoint as one number, a key of tables."""
         return self.endpoint << 16 | self.cluster
+
+    @property
+    def place(self) -> int:
+        """The same with the manufacturer's code that a ZCL frame has: its own attributes are at another place."""
+        return manufacturer_of(self.payload) << 32 | self.endpoint << 16 | self.cluster
 
 
 class SendOutcome(StrEnum):

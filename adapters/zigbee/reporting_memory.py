@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.zigbee.reports import Model
-from carriage.zigbee.datatypes import TYPES, ZclType
+from adapters.zigbee.device_model import Model, place
+from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
 from gateway.kit.json_file import JsonFile
 
@@ -22,7 +22,8 @@ class ReportingMemory:
     """By device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {"0021": "SUCCESS"}}``.
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
-    another type than the row's. An older file has none of them.
+    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on. An older file has none of them.
+    A manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,23 +44,40 @@ class ReportingMemory:
         """A device is there since before this start: what it doesn't have it did not have then."""
         known = self.devices.get(model.eui64, {})
         for slot in model.slots.values():
-            entry, attribute = known.get(name_of(slot.endpoint, slot.row.cluster), {}), f"{slot.row.attribute:04x}"
-            slot.absent = attribute in _absent(entry)
-            slot.type = _type(entry, attribute, slot.row.type)
+            for each in slot.slots:
+                entry, attribute = known.get(name_of(each.place), {}), f"{each.row.attribute:04x}"
+                each.absent = attribute in _absent(entry)
+                each.type = _type(entry, attribute, each.row.type)
 
     def remember(self, model: Model) -> None:
         """Keep which properties a device doesn't have."""
         device = self.devices.setdefault(model.eui64, {})
         for at, slots in model.places.items():
-            name = name_of(at >> 16, at & 0xFFFF)
+            name = name_of(at)
             absent = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
             if absent or name in device:
                 device.setdefault(name, {})["absent"] = absent
         self.save()
 
+    def constants(self, eui64: str) -> dict[int, dict[int, Value]]:
+        """By place what a device said of the attributes that its rows depend on."""
+        found: dict[int, dict[int, Value]] = {}
+        for name, entry in self.devices.get(eui64, {}).items():
+            values = entry.get("constants")
+            if isinstance(values, dict):
+                found[_place_of(name)] = {int(attribute, 16): value for attribute, value in values.items()}
+        return found
 
-def name_of(endpoint: int, cluster: int) -> str:
-    return f"{endpoint}/{cluster:04x}"
+
+def name_of(at: int) -> str:
+    """The key of a place: ``1/0021``; ``1/fcc0/115f`` for a manufacturer's own attributes."""
+    name = f"{at >> 16 & 0xFF}/{at & 0xFFFF:04x}"
+    return f"{name}/{at >> 32:04x}" if at >> 32 else name
+
+
+def _place_of(name: str) -> int:
+    endpoint, cluster, *manufacturer = name.split("/")
+    return place(int(endpoint), int(cluster, 16), int(manufacturer[0], 16) if manufacturer else 0)
 
 
 def refused(entry: Entry, word: str) -> list[str]:

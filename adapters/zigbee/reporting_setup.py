@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
 from adapters.zigbee.reporting_steps import SetupStep, content_of, records_of, wanted_of
-from adapters.zigbee.reports import Model, Values, answered, missing
+from adapters.zigbee.reports import answered, missing
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Answer, NoReply, Reply
 from adapters.zigbee.zcl_transactions import ZclTransactions
@@ -31,6 +32,7 @@ from carriage.zigbee.datatypes import Value
 from carriage.zigbee.foundation import General
 from common.backoff import Backoff
 from gateway.api.errors import PeerError
+from gateway.api.model import Scalar
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ AT_ONCE: Final = 8
 """Devices that are always on and under way at once, each with one question. How many of these are in the dongle is the
 scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
+_CONSTANTS: Final = "constants"
 DESCRIBED: Final = 8
 """Requests for a descriptor that a device doesn't give, until the next start."""
 
@@ -60,7 +63,8 @@ class _Job:
 
 
 class ReportingSetup:
-    """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer.
+    """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer,
+    ``rebuilt`` one of which all is known that its rows depend on.
 
     ``radio`` is another one for each link, and ``AWAY`` between them.
     """
@@ -72,6 +76,7 @@ class ReportingSetup:
         now: Callable[[], float],
         tell: Callable[[ZigbeeDevice, Values], None],
         silent: Callable[[ZigbeeDevice], None],
+        rebuilt: Callable[[ZigbeeDevice], None],
         times: ZigbeeTimes,
     ) -> None:
         self._times = times
@@ -80,6 +85,7 @@ class ReportingSetup:
         self._now = now
         self._tell = tell
         self._silent = silent
+        self._rebuilt = rebuilt
         self.jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._active = 0
@@ -92,7 +98,9 @@ class ReportingSetup:
         if joined and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
-        self._want(device, [*self._steps(_model(device)), *(SetupStep("describe", endpoint) for endpoint in missing)])
+        self._want(
+            device, [*self._steps(_model(device)), *(SetupStep("describe", endpoint << 16) for endpoint in missing)]
+        )
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device was without power: its values may be others, and what was set up may be lost."""
@@ -100,14 +108,9 @@ class ReportingSetup:
         known = self._memory.devices.get(model.eui64, {})
         steps = self._reads(model)
         for at in model.places:
-            endpoint, cluster = at >> 16, at & 0xFFFF
-            configure = SetupStep("configure", endpoint, cluster)
             if wanted := wanted_of(model, at):
-                done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
-                steps += [
-                    SetupStep("bind", endpoint, cluster),
-                    SetupStep("check", endpoint, cluster) if done else configure,
-                ]
+                done = known.get(name_of(at), {}).get("wanted") == wanted
+                steps += [SetupStep("bind", at), SetupStep("check" if done else "configure", at)]
         self._want(device, steps)
 
     def read(self, device: ZigbeeDevice) -> None:
@@ -116,7 +119,7 @@ class ReportingSetup:
 
     def look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """An endpoint speaks that the device didn't list: what it is is asked once."""
-        self._want(device, [SetupStep("look", endpoint)])
+        self._want(device, [SetupStep("look", endpoint << 16)])
 
     def _want(self, device: ZigbeeDevice, steps: list[SetupStep]) -> None:
         job = self.jobs.get(device.eui64)
@@ -166,20 +169,22 @@ class ReportingSetup:
 
     def _steps(self, model: Model) -> list[SetupStep]:
         known = self._memory.devices.get(model.eui64, {})
+        constants = [
+            SetupStep("constants", at) for at in model.constants if _CONSTANTS not in known.get(name_of(at), {})
+        ]
         ways: list[SetupStep] = []
         reads: list[SetupStep] = []
         for at in model.places:
-            endpoint, cluster = at >> 16, at & 0xFFFF
             wanted = wanted_of(model, at)
-            done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
+            done = known.get(name_of(at), {}).get("wanted") == wanted
             if wanted and not done:
-                ways += [SetupStep("bind", endpoint, cluster), SetupStep("configure", endpoint, cluster)]
+                ways += [SetupStep("bind", at), SetupStep("configure", at)]
             if not done or not model.sleepy:
-                reads.append(SetupStep("read", endpoint, cluster))
-        return ways + reads
+                reads.append(SetupStep("read", at))
+        return constants + ways + reads
 
     def _reads(self, model: Model) -> list[SetupStep]:
-        return [SetupStep("read", at >> 16, at & 0xFFFF) for at in model.places]
+        return [SetupStep("read", at) for at in model.places]
 
     # One device after another --------------------------------------------------------------------------------------
 
@@ -277,13 +282,28 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
+    def _learnt(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """What rows depend on: kept, so that it is asked once. With the last of it the device is understood."""
+        records: list[foundation.ReadRecord] = []
+        if reply.command == General.READ_RESPONSE:
+            records, fault = foundation.read_response(reply.payload)
+            if fault and not records:
+                raise PeerError(fault)
+        values = {
+            f"{one.attribute:04x}": one.value for one in records if not one.status and isinstance(one.value, Scalar)
+        }
+        self._entry(job.model, step)[_CONSTANTS] = values
+        self._memory.save()
+        if not any(other.kind == "constants" for other in job.steps if other != step):
+            self._rebuilt(job.device)
+
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
     def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
-        rows = [slot.row for slot in model.places[step.at].values() if slot.row.reporting is not None]
+        rows = records_of(model, step.at)
         fault = ""
         if reply.command == General.DEFAULT_RESPONSE:
             _, status = foundation.default_responded(reply.payload)
@@ -309,7 +329,7 @@ class ReportingSetup:
         for record in records_of(model, step.at):
             refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
             if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
-                self._want(job.device, [SetupStep("configure", step.endpoint, step.cluster)])
+                self._want(job.device, [SetupStep("configure", step.at)])
                 return
 
     def _described(self, job: _Job, step: SetupStep, reply: Reply) -> None:
@@ -325,20 +345,18 @@ class ReportingSetup:
             records, _ = foundation.read_response(reply.payload)
         values = answered(model, step.at, records)
         reported = {record.attribute for record in records}
-        entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
+        entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.at), {})
         for attribute, slot in model.places[step.at].items():
             if attribute not in reported and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
         if refused(entry, WRONG_TYPE) and entry.get("wanted") != wanted_of(model, step.at):
-            self._want(
-                job.device, [SetupStep("configure", step.endpoint, step.cluster)]
-            )  # by the types that it reported now
+            self._want(job.device, [SetupStep("configure", step.at)])  # by the types that it reported now
         if values:
             self._tell(job.device, values)
         taken = entry.get("reports")
         absent = [f"{attribute:04x}" for attribute, slot in model.places[step.at].items() if slot.absent]
         if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
-            self._later(job, SetupStep("again", step.endpoint, step.cluster))
+            self._later(job, SetupStep("again", step.at))
 
     def _later(self, job: _Job, step: SetupStep) -> None:
         if step not in job.steps:
@@ -346,10 +364,11 @@ class ReportingSetup:
             job.due[step] = self._now() + self._times.read_again
 
     def _entry(self, model: Model, step: SetupStep) -> dict[str, Any]:
-        return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
+        return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.at), {})
 
 
 _KINDS: Final = {
+    "constants": ReportingSetup._learnt,
     "bind": ReportingSetup._bound,
     "configure": ReportingSetup._configured,
     "check": ReportingSetup._checked,

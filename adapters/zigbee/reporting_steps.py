@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.zigbee.reports import Model
+from adapters.zigbee.device_model import Model, Slot
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, ReportingRecord
@@ -12,20 +12,28 @@ from carriage.zigbee.foundation import General, ReportingRecord
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One request: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
+    """One request: ``kind`` is ``constants``, ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or
+    ``describe``.
 
+    ``at``: the place of the attributes, or the endpoint alone. ``constants``: what do the rows depend on?
     ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
     ``describe``: the same, and again later if the device doesn't answer it.
     """
 
     kind: str
-    endpoint: int
-    cluster: int = 0
+    at: int
 
     @property
-    def at(self) -> int:
-        """The cluster on its endpoint as one number, a key of tables."""
-        return self.endpoint << 16 | self.cluster
+    def endpoint(self) -> int:
+        return self.at >> 16 & 0xFF
+
+    @property
+    def cluster(self) -> int:
+        return self.at & 0xFFFF
+
+    @property
+    def manufacturer(self) -> int:
+        return self.at >> 32
 
 
 def records_of(model: Model, at: int) -> list[ReportingRecord]:
@@ -37,8 +45,8 @@ def records_of(model: Model, at: int) -> list[ReportingRecord]:
             maximum=slot.row.reporting.maximum,
             change=slot.row.reporting.change,
         )
-        for slot in model.places[at].values()
-        if slot.row.reporting is not None
+        for first in model.places[at].values()
+        if (slot := _reporting(first)) is not None and slot.row.reporting is not None
     ]
 
 
@@ -47,11 +55,20 @@ def wanted_of(model: Model, at: int) -> str:
     return foundation.configure_reporting(records_of(model, at)).hex()
 
 
+def _reporting(first: Slot) -> Slot | None:
+    """The slot of an attribute whose row has it reported: one of several is enough."""
+    return next((slot for slot in first.chain() if slot.row.reporting is not None), None)
+
+
 def content_of(model: Model, step: SetupStep) -> Content:
+    code = step.manufacturer
+    if step.kind == "constants":
+        wanted = foundation.read(model.constants[step.at])
+        return Content(General.READ, wanted, General.READ_RESPONSE, manufacturer=code)
     if step.kind in ("read", "again"):
-        return Content(General.READ, foundation.read(model.places[step.at]), General.READ_RESPONSE)
+        return Content(General.READ, foundation.read(model.places[step.at]), General.READ_RESPONSE, manufacturer=code)
     if step.kind == "check":
         wanted = foundation.read_reporting(record.attribute for record in records_of(model, step.at))
-        return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE)
+        return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE, manufacturer=code)
     payload = foundation.configure_reporting(records_of(model, step.at))
-    return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE)
+    return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE, manufacturer=code)

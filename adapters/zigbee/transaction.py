@@ -13,10 +13,13 @@ DEFAULT_RESPONSE: Final = int(General.DEFAULT_RESPONSE)
 
 
 class Reply(NamedTuple):
-    """The device's response: a general command (for ZDO: 0) and its payload, the sequence number left out."""
+    """The device's response: a general command (for ZDO: 0) and its payload, the sequence number left out.
+
+    ``specific``: it is a command of the cluster."""
 
     command: int
     payload: bytes
+    specific: bool = False
 
 
 class NoReply(NamedTuple):
@@ -29,12 +32,16 @@ Answer = Reply | NoReply
 
 
 class Content(NamedTuple):
-    """A request: a ZCL command and the general command that answers it (0x0B does in any case)."""
+    """A request: a ZCL command and the general command that answers it (0x0B does in any case).
+
+    ``response``: the cluster's own command that does, -1: none. ``manufacturer``: the code in its header, 0: none."""
 
     command: int
     payload: bytes
     answer: int = DEFAULT_RESPONSE
     cluster_specific: bool = False
+    response: int = -1
+    manufacturer: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +71,8 @@ class Transaction:
     asked: int
     answer: int
     done: Callable[[Answer], None]
+    response: int = -1
+    manufacturer: int = 0
     link_key: bool = False
     """Whether it goes under the link key; then nothing else answers it."""
     frame: Frame | None = None

@@ -13,22 +13,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from adapters.zigbee import command_execution, default_responses, reports
+from adapters.zigbee import command_execution, default_responses, device_model
 from adapters.zigbee.availability import AvailabilityTable
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.default_responses import DefaultResponses
-from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.device import DeviceRecords, ZigbeeDevice, is_event
+from adapters.zigbee.device_model import BASIC, Model, Notes, Values, model_of, peer_of
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
-    CLUSTER_COMMAND,
     FROM_SERVER,
     GENERAL,
     NO_DEFAULT_RESPONSE,
     REPORT,
     is_cluster_command,
     is_report_of_manufacturer,
+    start_of,
 )
 from adapters.zigbee.leaving import leave
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
@@ -36,7 +37,7 @@ from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
-from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
+from adapters.zigbee.reports import happened, reported
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
@@ -58,7 +59,7 @@ COUNTERS: Final = (
     "events_malformed",
     "reports_unknown",
     "reports_dropped",
-    *reports.COUNTERS,
+    *device_model.COUNTERS,
     *default_responses.COUNTERS,
     *command_execution.COUNTERS,
 )
@@ -96,7 +97,9 @@ class ZclDevices:
         self._responses = DefaultResponses(counters)
         self._commands = CommandExecution(context, self._transactions, counters, self._silent)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
-        self._setup = ReportingSetup(self._transactions, self._memory, context.now, self._read, self._silent, times)
+        self._setup = ReportingSetup(
+            self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, times
+        )
 
     # The radio -----------------------------------------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class ZclDevices:
         now = self._context.now()
         while self._inbox:
             device, frame, transaction = self._inbox.popleft()
-            if transaction is not None or not is_cluster_command(frame.payload) or _is_event(device, frame):
+            if transaction is not None or not is_cluster_command(frame.payload) or is_event(device, frame):
                 self._digest(device, frame, transaction, now)
         self._wake()
 
@@ -132,6 +135,12 @@ class ZclDevices:
         """A device has described another endpoint."""
         self._known(found, 0.0, joined=False)
 
+    def _rebuilt(self, device: ZigbeeDevice) -> None:
+        """What a device's rows depend on is known."""
+        found = self._setup.radio.device(device.eui64)
+        if found is not None:
+            self._known(found, 0.0, joined=False)
+
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device that is always on was without power."""
         if device.model is not None and self._is_up:
@@ -142,7 +151,8 @@ class ZclDevices:
         if not found.interviewed:
             self._join(found.eui64, found.sleepy)
             return
-        model = model_of(found, self._table, self._notes)
+        constants = {} if joined else self._memory.constants(found.eui64)
+        model = model_of(found, self._table, self._notes, constants)
         if not joined:
             self._memory.recall(model)
         self._join(found.eui64, found.sleepy, model)
@@ -215,13 +225,13 @@ class ZclDevices:
         payload, endpoint = frame.payload, frame.endpoint
         if len(payload) < (3 if endpoint else 2):
             return False
-        transaction, ours = None, frame.cluster in self._table.of
+        transaction, ours = None, frame.cluster in self._table.clusters
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             transaction = self._transactions.find(device, frame) if frame.unicast else None
             ours = transaction is not None
             starting = not self._is_up
-            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame, starting)))):
+            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or is_event(device, frame, starting)))):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
@@ -306,12 +316,14 @@ class ZclDevices:
         if model is not None and model.repeated((frame.counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
-        if model is not None and payload[0] & GENERAL == CLUSTER_COMMAND:
+        if model is not None and payload[0] & GENERAL and is_cluster_command(payload):
             self._happened(device, model, frame, now)
             return
         values: Values = ()
-        if model is None or payload[0] & GENERAL:  # its clusters, or its attributes, are unknown
-            _, fault = foundation.reported(payload[5:] if payload[0] & GENERAL else payload[3:])
+        if model is None:  # its clusters are unknown
+            _, fault = foundation.reported(payload[start_of(payload) :])
+        elif payload[0] & GENERAL:
+            values, fault = reported(model, frame.place, payload[start_of(payload) :])
         else:
             values, fault = reported(model, at, payload[3:])
         if frame.unicast and (fault or not payload[0] & NO_DEFAULT_RESPONSE):
@@ -330,21 +342,27 @@ class ZclDevices:
     def _happened(self, device: ZigbeeDevice, model: Model, frame: IncomingFrame, now: float) -> None:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
+        start = start_of(payload)
+        by_client = not payload[0] & FROM_SERVER
         try:
-            found = happened(model, frame.at, payload[2], not payload[0] & FROM_SERVER, payload[3:])
+            found = happened(model, frame.place, payload[start - 1], by_client, payload[start:])
         except PeerError:
             found, status = None, Status.MALFORMED_COMMAND
             self._counters["events_malformed"] += 1
-        if frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):
+        reply = None if found is None else found[3]
+        if frame.unicast and reply is not None:
+            self._responses.reply(device, frame.at, payload, frame.link_key, *reply)
+        elif frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):
             self._responses.answer(device, frame.at, payload, frame.link_key, status)
         if found is None:
             return
-        event, data, values = found
+        event, data, values, _ = found
         self._counters["events"] += 1
         context, source = self._context, model.peer_link_key if frame.link_key else model.peer
         if values:
             self._tell(model, values, now, link_key=frame.link_key)
-        context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
+        if event is not None:
+            context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
 
     def _look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""
@@ -378,11 +396,3 @@ class ZclDevices:
         if self._is_up:
             self._presence.doubt(device)
             self._wake()
-
-
-def _is_event(device: ZigbeeDevice, frame: IncomingFrame, starting: bool = False) -> bool:
-    """Whether a frame, of a group cast too, is its device's event; ``starting``: or may be, as none is known yet."""
-    payload, model = frame.payload, device.model
-    if model is None or not is_cluster_command(payload):
-        return starting and is_cluster_command(payload)
-    return (frame.at, payload[2], not payload[0] & FROM_SERVER) in model.events

@@ -19,13 +19,13 @@ from functools import partial
 from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
-from adapters.zigbee.frame_kinds import GENERAL
+from adapters.zigbee.frame_kinds import CLUSTER_COMMAND, FROM_SERVER, GENERAL, OF_MANUFACTURER, manufacturer_of
 from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
-from carriage.zigbee.zcl import ZclFrame
+from carriage.zigbee.zcl import HEADER_LENGTH, MANUFACTURER_HEADER_LENGTH, ZclFrame
 
 PER_DEVICE: Final = 32
 """Requests to one device that have no answer yet; more fail as BUSY."""
@@ -61,10 +61,20 @@ class ZclTransactions:
             content.payload,
             sequence,
             cluster_specific=content.cluster_specific,
+            manufacturer=content.manufacturer or None,
             disable_default_response=False,
         ).encode()
         transaction = Transaction(
-            device.transactions, endpoint, cluster, sequence, content.command, content.answer, done, link_key
+            device.transactions,
+            endpoint,
+            cluster,
+            sequence,
+            content.command,
+            content.answer,
+            done,
+            content.response,
+            content.manufacturer,
+            link_key,
         )
         sent = partial(self._sent, transaction)
         frame = Frame(endpoint, octets, link_key, sent, cluster, HOME_AUTOMATION, OWN_ENDPOINT)
@@ -152,24 +162,36 @@ class ZclTransactions:
     def find(self, device: ZigbeeDevice, frame: IncomingFrame) -> Transaction | None:
         """The transaction that a frame answers. The frame's header is whole (two octets from endpoint 0, ZDO)."""
         payload = frame.payload
-        transaction = device.transactions.open.get(payload[1 if frame.endpoint else 0])
+        kind = payload[0] & GENERAL if frame.endpoint else 0
+        start = MANUFACTURER_HEADER_LENGTH if kind & OF_MANUFACTURER else HEADER_LENGTH
+        if start > HEADER_LENGTH and len(payload) < start:
+            return None
+        transaction = device.transactions.open.get(payload[start - 2] if frame.endpoint else payload[0])
         if transaction is None or transaction.cluster != frame.cluster or transaction.endpoint != frame.endpoint:
             return None
         if transaction.link_key and not frame.link_key:
             return None
         if not frame.endpoint:
             return transaction
-        if payload[0] & GENERAL:
+        if transaction.manufacturer != manufacturer_of(payload):
             return None
-        if payload[2] == DEFAULT_RESPONSE:
-            return transaction if payload[3:4] == bytes((transaction.asked,)) else None
-        return transaction if payload[2] == transaction.answer else None
+        command = payload[start - 1]
+        if kind & CLUSTER_COMMAND:
+            return transaction if command == transaction.response and payload[0] & FROM_SERVER else None
+        if command == DEFAULT_RESPONSE:
+            return transaction if payload[start : start + 1] == bytes((transaction.asked,)) else None
+        return transaction if command == transaction.answer else None
 
     def answered(self, transaction: Transaction, payload: bytes) -> None:
         """A frame came that ``find`` gave this transaction for; a repeated one changes nothing."""
-        if transaction.is_open:
-            reply = Reply(payload[2], payload[3:]) if transaction.endpoint else Reply(0, payload[1:])
-            self._end(transaction, reply)
+        if not transaction.is_open:
+            return
+        if not transaction.endpoint:
+            self._end(transaction, Reply(0, payload[1:]))
+            return
+        start = MANUFACTURER_HEADER_LENGTH if transaction.manufacturer else HEADER_LENGTH
+        specific = payload[0] & CLUSTER_COMMAND != 0
+        self._end(transaction, Reply(payload[start - 1], payload[start:], specific))
 
     def tick(self, now: float) -> None:
         while self._delivered:

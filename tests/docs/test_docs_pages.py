@@ -18,10 +18,10 @@ from adapters.mqtt.times import TIMES
 from adapters.zigbee import (
     availability,
     backups,
+    device_model,
     fragments,
     interviews,
     reporting_setup,
-    reports,
     strangers,
     zcl_devices,
 )
@@ -126,7 +126,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
     ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("8", "Eight")),
     ("zigbee.md", f"after {ZIGBEE_TIMES.first_retry:g} s at the soonest, doubling up to one hour"),
-    ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
+    ("zigbee.md", f"came within the last {device_model.RECENT_SECONDS:g} s is a copy"),
     ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),
     ("zigbee.md", f"did not answer within {ZIGBEE_TIMES.answer:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),

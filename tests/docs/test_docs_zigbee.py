@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from adapters.zigbee.clusters import ROWS
 from carriage.zigbee import attach
 from carriage.zigbee.tunneling import CLUSTER_ID
 from simulator import cli
@@ -33,11 +32,6 @@ def test_options_of_run(zigbee_page: Any) -> None:
         ("--hold", radio.hold),
     ):
         assert rows[option][2] == f"{value:g}"
-
-
-def test_clusters(zigbee_page: Any) -> None:
-    rows = [(int(row[0].split()[0], 16), row[1].strip("`")) for row in zigbee_page.rows("cluster")]
-    assert rows == [(row.cluster, row.property.name) for row in ROWS]
 
 
 def test_orders_of_ctl(zigbee_page: Any) -> None:

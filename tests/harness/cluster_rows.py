@@ -14,68 +14,14 @@ from carriage.zigbee.foundation import ReportingRecord
 from gateway.api.model import DataType
 
 SENML = frozenset(
-    [
-        "m",
-        "kg",
-        "g",
-        "s",
-        "A",
-        "K",
-        "cd",
-        "mol",
-        "Hz",
-        "rad",
-        "sr",
-        "N",
-        "Pa",
-        "J",
-        "W",
-        "C",
-        "V",
-        "F",
-        "Ohm",
-        "S",
-        "Wb",
-        "T",
-        "H",
-        "Cel",
-        "lm",
-        "lx",
-        "Bq",
-        "Gy",
-        "Sv",
-        "kat",
-        "m2",
-        "m3",
-        "l",
-        "m/s",
-        "m/s2",
-        "m3/s",
-        "l/s",
-        "W/m2",
-        "cd/m2",
-        "bit",
-        "bit/s",
-        "lat",
-        "lon",
-        "pH",
-        "dB",
-        "dBW",
-        "Bspl",
-        "count",
-        "/",
-        "%",
-        "%RH",
-        "%EL",
-        "EL",
-        "1/s",
-        "1/min",
-        "beat/min",
-        "beats",
-        "S/m",
-    ]
+    """
+    m kg g s A K cd mol Hz rad sr N Pa J W C V F Ohm S Wb T H Cel lm lx Bq Gy Sv kat m2 m3 l m/s m/s2 m3/s l/s
+    W/m2 cd/m2 bit bit/s lat lon pH dB dBW Bspl count / % %RH %EL EL 1/s 1/min beat/min beats S/m B VA VAs var
+    vars J/m kg/m3 deg NTU ms min h MHz kW kVA kvar Ah Wh kWh varh kvarh kVAh Wh/km KiB GB Mbit/s B/s MB/s mV mA
+    dBm ug/m3 mm/h m/h ppm /100 /1000 hPa mm cm km km/h
+    """.split()  # noqa: SIM905 - a list of it would be a screen long
 )
-"""The units of RFC 8428, section 12.1."""
+"""The units of RFC 8428, section 12.1, and of RFC 8798, sections 2 and 3."""
 
 
 def mistakes(row: AttributeMapping) -> list[str]:
@@ -93,18 +39,23 @@ def _of_the_property(row: AttributeMapping) -> Iterator[str]:
         if one.unit:
             yield "unit: expected none, for only numbers have one"
     elif one.unit not in SENML:
-        yield "unit: expected one of SenML's (RFC 8428, section 12.1)"
+        yield "unit: expected one of SenML's (RFC 8428, section 12.1, and RFC 8798)"
     elif one.device_class and UNITS.get(one.unit) not in SENSORS.get(one.device_class, ()):
         # Home Assistant drops an entity of a class that it doesn't know, or with another unit than the class has.
         yield "device_class: expected one of adapters/mqtt/devices/units.py that has this unit"
-    if row.invalid is None and not row.mask:
+    schema = one if row.schema is None else row.schema
+    if row.words and {*row.words.values()} != {*schema.enum}:
+        yield "words: expected those of the property's enum"
+    if row.field and (row.field, row.schema) not in one.fields:
+        yield "field: expected one of the property's, and its schema"
+    if row.invalid is None and not (row.mask or row.words or row.part or schema.type is DataType.STRING):
         yield "invalid: expected the number that says that there is no value"
 
 
 def _of_the_numbers(row: AttributeMapping) -> Iterator[str]:
     if row.invalid is not None and row.value(row.invalid) is not None:
         yield "invalid: expected a number that is no value"
-    if row.property.type is not DataType.NUMBER:
+    if row.property.type is not DataType.NUMBER or row.part:
         return
     low, high = row.range
     if not (isinstance(low, int) and isinstance(high, int)):

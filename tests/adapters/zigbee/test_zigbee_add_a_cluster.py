@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import clusters
-from adapters.zigbee.clusters import ROWS, AttributeMapping
+from adapters.zigbee.cluster_mappings import AttributeMapping
+from adapters.zigbee.clusters import ROWS, ClusterTable
+from adapters.zigbee.families import measurement
 from gateway.api.model import Reading
 from simulator.network import foundation
 from simulator.network.datatypes import INT16
@@ -23,8 +24,9 @@ from tests.harness.zcl_device import ZclDevice, settled
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "add-a-cluster.md").read_text()
 BLOCKS = dict(re.findall(r"^```\w+ cluster-([\w-]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-ADDED = ("pressure", "illuminance", "setpoint")
-BAROMETER = 0x000D6F0000000031
+ADDED = ("temperature", "target", "status", "level")
+NAMES = ["device_temperature", "target_illuminance", "illuminance_status", "ballast_minimum_level"]
+BALLAST = 0x000D6F0000000031
 
 
 @pytest.fixture
@@ -42,12 +44,23 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return _load
 
 
+IMPORTS = "from math import log10\nfrom carriage.zigbee.datatypes import ENUM8, UINT8\n"
+
+
+def with_rows(load: Any, name: str, *added: str) -> ModuleType:
+    """The family ``measurement`` with these rows, and a comma each, put at the end of its ``ROWS``."""
+    rows, end, rest = Path(measurement.__file__).read_text().partition("\n)\nWRITES: Final")
+    first, future, others = rows.partition("from __future__ import annotations\n")
+    more = "".join(row.rstrip() + ",\n" for row in added)
+    module: ModuleType = load(name, first + future + IMPORTS + others + "\n" + more + end + rest)
+    return module
+
+
 @pytest.fixture
 def table(load: Any) -> Any:
-    """That of ``clusters`` with the page's rows, and a comma each, put at the end of ``ROWS``."""
-    rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nWRITES: Final")
-    added = "".join(BLOCKS[name].rstrip() + ",\n" for name in ADDED)
-    return load("clusters_of_the_page", rows + added + end + rest).TABLE
+    """That of ``clusters`` with the page's rows at its end."""
+    added = with_rows(load, "measurement_of_the_page", *(BLOCKS[name] for name in ADDED)).ROWS
+    return ClusterTable(rows=(*ROWS, *added[len(measurement.ROWS) :]))
 
 
 class WorldOfThePage:
@@ -68,8 +81,8 @@ def test_every_block_is_tried() -> None:
 
 
 def test_its_rows_lack_nothing(table: Any) -> None:
-    assert [row.property.name for row in table.rows[len(ROWS) :]] == list(ADDED)
-    assert [mistakes(row) for row in table.rows[len(ROWS) :]] == [[], [], []]
+    assert [row.property.name for row in table.rows[len(ROWS) :]] == NAMES
+    assert [mistakes(row) for row in table.rows[len(ROWS) :]] == [[], [], [], []]
 
 
 @pytest.mark.parametrize("name", re.findall(r"^async def (test_\w+)", BLOCKS["test"], re.MULTILINE))
@@ -79,26 +92,28 @@ async def test_its_test_passes(world: Any, table: Any, load: Any, name: str) -> 
 
 def test_its_commands_name_files_that_are_there() -> None:
     named = set(re.findall(r"[\w/]+\.py|scripts/\w+", BLOCKS["run"]))
-    assert {name for name in named if not (ROOT / name).exists()} == {"tests/adapters/zigbee/test_zigbee_weather.py"}
+    assert {name for name in named if not (ROOT / name).exists()} == {
+        "tests/adapters/zigbee/test_zigbee_lamp_fitting.py"
+    }
 
 
 async def test_what_is_out_of_range_is_no_value(world: Any, table: Any) -> None:
-    server = foundation.make_cluster(0x0403, [foundation.Attribute(0, INT16, 1013, reportable=True)])
+    server = foundation.make_cluster(0x0002, [foundation.Attribute(0, INT16, 41, reportable=True)])
     async with world.gateway(table=table) as gateway:
-        device = ZclDevice(BAROMETER, server)
+        device = ZclDevice(BALLAST, server)
         await device.attach(world.socket)
         world.devices.append(device)
         join = await gateway.join(device)
-        assert [(each.name, each.unit) for each in join.properties] == [("pressure", "Pa")]
+        assert [(each.name, each.unit) for each in join.properties] == [("device_temperature", "Cel")]
         await settled(gateway, device)
-        device.report(0x0403, "0000 29 ffff")
-        wanted = [(("pressure", 101_300),), (("pressure", None),)]
+        device.report(0x0002, "0000 29 ff7f")
+        wanted = [(("device_temperature", 41),), (("device_temperature", None),)]
         await gateway.until(lambda: [reading.values for reading in gateway.context.of(Reading)] == wanted)
 
 
 async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:
     async with world.gateway() as gateway:
-        device = ZclDevice(BAROMETER, foundation.make_cluster(0x0403, [foundation.Attribute(0, INT16, 1013)]))
+        device = ZclDevice(BALLAST, foundation.make_cluster(0x0002, [foundation.Attribute(0, INT16, 41)]))
         await device.attach(world.socket)
         world.devices.append(device)
         assert (await gateway.join(device)).properties == ()
@@ -109,12 +124,10 @@ def test_the_page_tells_of_every_field() -> None:
     assert rows == [field.name for field in sorted(fields(AttributeMapping), key=lambda field: rows.index(field.name))]
 
 
-@pytest.mark.parametrize("spoilt", [{"writable=True": ""}, {"scale=Fraction(1, 100)": ""}])
-def test_a_converted_property_has_no_scale_and_cannot_be_set(load: Any, spoilt: dict[str, str]) -> None:
-    row = BLOCKS["setpoint"].replace("    invalid=", "    convert=float,\n    invalid=", 1)
-    for old, new in spoilt.items():
-        assert old in row
-        row = row.replace(f"{old},", new)
-    rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nWRITES: Final")
-    with pytest.raises(ValueError, match="setpoint: a row with convert has no scale and can't be written"):
-        load("clusters_spoilt", rows + row + end + rest)
+@pytest.mark.parametrize("spoilt", ["revert=lambda lux: round(10_000 * log10(lux) + 1) if lux >= 1 else 0,", "range="])
+def test_a_converted_property_has_no_scale_and_is_set_with_a_way_back_only(load: Any, spoilt: str) -> None:
+    row = BLOCKS["target"]
+    assert spoilt in row
+    row = row.replace(spoilt, "scale=100, range=" if spoilt == "range=" else "")
+    with pytest.raises(ValueError, match="target_illuminance: a row with convert has no scale"):
+        with_rows(load, "measurement_spoilt", row)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from adapters.zigbee.cluster_mappings import Reporting
 from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
+from adapters.zigbee.device_model import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of
 from adapters.zigbee.device_view import Device, Endpoint
-from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of, reported
+from adapters.zigbee.reports import reported
 from carriage.zigbee.datatypes import INTEGERS
 from gateway.api.model import DataType
 from tests.harness.cluster_rows import mistakes
@@ -52,7 +53,8 @@ def test_an_incomplete_row_is_refused_by_the_missing_field(fields: dict[str, Any
 
 
 def test_one_row_for_each_attribute_and_name() -> None:
-    assert len({(row.cluster, row.attribute) for row in ROWS}) == len({row.property.name for row in ROWS}) == len(ROWS)
+    places = {(row.cluster, row.manufacturer, row.attribute, row.property.name, row.field) for row in ROWS}
+    assert len(places) == len(ROWS)
 
 
 @given(st.sampled_from(ROWS), st.integers(-0x8000, 0xFFFF))

@@ -8,13 +8,13 @@ import pytest
 
 from adapters.zigbee import device_ids
 from adapters.zigbee.clusters import TABLE
+from adapters.zigbee.device_model import Notes, model_of
 from adapters.zigbee.device_view import Device, Endpoint
-from adapters.zigbee.reports import Notes, model_of
 from gateway.api.model import PropertyAffordance
 from simulator.network.device_kinds import KINDS
 
-SWITCH = TABLE.of[0x0006][0x0000].property
-LAMP = replace(SWITCH, resource_type="urn:oma:lwm2m:ext:3311")
+SWITCH = TABLE.of[0x0006][0].property
+LAMP = replace(SWITCH, resource_type="urn:oma:lwm2m:ext:3311", entity="light")
 OUTLET = replace(SWITCH, device_class="outlet")
 
 
@@ -45,8 +45,13 @@ def test_what_an_endpoint_is_says_what_it_switches(profile: int, device_id: int,
         rssi=None, last_seen=None, endpoints=endpoints, tunnel_endpoints=(),
     )  # fmt: skip
     state, temperature, second = model_of(device, TABLE, Notes()).properties
-    assert (state, temperature) == (known, TABLE.of[0x0402][0x0000].property)
-    assert second == replace(SWITCH, name="state_2")
+    assert (state, temperature) == (known, TABLE.of[0x0402][0].property)
+    assert second == replace(SWITCH, name="state_2", entity="switch" if known is LAMP else "switch_2")
+
+
+@pytest.mark.parametrize("cluster", [0x0008, 0x0300])
+def test_what_can_be_dimmed_or_coloured_is_a_light(cluster: int) -> None:
+    assert device_ids.described(SWITCH, 0x0104, 0x0002, (6, cluster)) == LAMP
 
 
 def test_the_virtual_devices_are_what_they_are_called() -> None:

@@ -146,11 +146,12 @@ async def test_toggle_is_an_action_and_the_state_is_read_behind_it(world: Any) -
 PRESSES: list[tuple[int, int, str, str, Any]] = [
     (ON_OFF, 0x01, "", "on", None),
     (ON_OFF, 0x00, "", "off", None),
-    (ON_OFF, 0x02, "", "toggle_pressed", None),
-    (LEVEL, 0x05, "00 32", "level_move", {"direction": "up", "rate": 50}),
-    (LEVEL, 0x01, "01 ff", "level_move", {"direction": "down"}),
-    (LEVEL, 0x06, "01 20 0500", "level_step", {"direction": "down", "size": 32, "transition": 0.5}),
-    (LEVEL, 0x07, "", "level_stop", None),
+    (ON_OFF, 0x02, "", "toggle", None),
+    (LEVEL, 0x05, "00 32", "brightness_move_up", {"rate": 50}),
+    (LEVEL, 0x01, "01 ff", "brightness_move_down", {}),
+    (LEVEL, 0x06, "01 20 0500", "brightness_step_down", {"step_size": 32, "transition_time": 0.5}),
+    (LEVEL, 0x02, "00 20 ffff", "brightness_step_up", {"step_size": 32}),
+    (LEVEL, 0x07, "", "brightness_stop", None),
 ]
 
 
@@ -186,7 +187,7 @@ async def test_a_press_that_comes_while_the_radio_starts_is_an_event_once_the_de
                     break
         assert acknowledged
         await gateway.until(lambda: len(gateway.context.of(Event)) >= len(acknowledged))
-        assert {each.name for each in gateway.context.of(Event)} == {"toggle_pressed"}
+        assert {each.name for each in gateway.context.of(Event)} == {"toggle"}
         counters = gateway.adapter.status()["counters"]
         assert (counters["reports_malformed"], counters["reports_unknown"]) == (0, 0)
 

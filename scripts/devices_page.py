@@ -1,0 +1,106 @@
+"""Writes docs/devices.md from the tables of ``adapters.zigbee.clusters``: what each cluster gives a device.
+
+``python scripts/devices_page.py`` prints the page, ``--write`` puts it in its place.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "devices.md"
+sys.path.insert(0, str(PAGE.parents[1]))
+
+from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping  # noqa: E402
+from adapters.zigbee.clusters import FAMILIES  # noqa: E402
+from gateway.api.model import DataSchema, DataType  # noqa: E402
+
+HEAD = """\
+# Devices: what their clusters give
+
+This page lists the properties, actions and events that a ZigBee device has by the clusters of its interview.
+
+Names are those that zigbee2mqtt's users know. A property is a key of the device's state over [MQTT](mqtt.md),
+and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join,
+how their reports are configured, and what counts as no value.
+
+`make devices-page` writes this page from the tables in `adapters/zigbee/families`;
+[add-a-cluster.md](add-a-cluster.md) says how a row is added.
+"""
+
+
+def values(schema: DataSchema) -> str:
+    """What a value is, in a few words."""
+    if schema.enum:
+        return ", ".join(f"`{word}`" for word in schema.enum)
+    if schema.type is DataType.BOOLEAN:
+        return "true, false"
+    if schema.type is DataType.OBJECT:
+        return ", ".join(f"`{name}`" for name, _ in schema.fields)
+    if schema.type is DataType.STRING:
+        return "text"
+    low, high = schema.minimum, schema.maximum
+    bounds = (
+        "" if low is None and high is None else f", {low:g} to {high:g}" if low is not None and high is not None else ""
+    )
+    step = "" if schema.multiple_of is None else f", in steps of {schema.multiple_of:g}"
+    return f"{schema.unit or 'number'}{bounds}{step}"
+
+
+def place(row: AttributeMapping | ActionMapping | EventMapping, number: int) -> str:
+    code = f" of manufacturer 0x{row.manufacturer:04x}" if row.manufacturer else ""
+    return f"0x{row.cluster:04x}, 0x{number:0{4 if isinstance(row, AttributeMapping) else 2}x}{code}"
+
+
+def attributes(rows: Iterable[AttributeMapping], set_by_commands: set[tuple[int, str]]) -> Iterator[str]:
+    yield "| cluster, attribute | property | value | set | reported |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        one = row.property
+        by_command = row.commands or (row.cluster, one.name) in set_by_commands
+        how = "" if not one.writable else "by command" if by_command else "as attribute"
+        interval = "" if row.reporting is None else f"{row.reporting.minimum} to {row.reporting.maximum} s"
+        name = f"`{one.name}`.`{row.field}`" if row.field else f"`{one.name}`"
+        what = values(row.schema or one)
+        yield f"| {place(row, row.attribute)} | {name} | {what} | {how} | {interval} |"
+
+
+def doings(head: str, rows: Iterable[tuple[Any, Any, DataSchema | None]]) -> Iterator[str]:
+    yield f"| cluster, command | {head} | with |"
+    yield "|---|---|---|"
+    merged: dict[str, tuple[list[str], str]] = {}
+    for row, one, schema in rows:
+        merged.setdefault(one.name, ([], values(schema) if schema else ""))[0].append(place(row, row.command))
+    for name, (places, what) in merged.items():
+        yield f"| {'; '.join(dict.fromkeys(places))} | `{name}` | {what} |"
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [HEAD]
+    for family in FAMILIES:
+        if not (family.ROWS or family.ACTIONS or family.EVENTS):
+            continue
+        title, _, rest = str(family.__doc__).strip().partition(":")
+        lines += [f"## {title}", "", f"{rest.strip().partition(chr(10) * 2)[0]}", ""]
+        if family.ROWS:
+            commanded = {(row.cluster, name) for row in family.WRITES for name in row.properties}
+            lines += [*attributes(family.ROWS, commanded), ""]
+        modifiers = {each.name: each for row in family.WRITES for each in row.modifiers}
+        for each in modifiers.values():
+            lines += [f"Beside what is set: `{each.name}`, {values(each)}.", ""]
+        if family.ACTIONS:
+            lines += [*doings("action", ((row, row.action, row.action.input) for row in family.ACTIONS)), ""]
+        if any(row.events for row in family.EVENTS):
+            happenings = ((row, event, event.data) for row in family.EVENTS for event in row.events)
+            lines += [*doings("event", happenings), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(page())
+    else:
+        sys.stdout.write(page())
