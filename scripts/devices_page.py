@@ -20,14 +20,14 @@ from gateway.api.model import DataSchema, DataType  # noqa: E402
 HEAD = """\
 # Devices: what their clusters give
 
-This page lists what a ZigBee device has here by the clusters that its interview found: the properties that can
-be read, observed and set, the actions that it carries out, and the events that it tells. Names are those that
-zigbee2mqtt's users know; each is a key of the device's state over [MQTT](mqtt.md), a resource over
-[CoAP](coap-devices.md) and [HTTP](http.md).
+This page lists the properties, actions and events that a ZigBee device has by the clusters of its interview.
 
-It is written from the tables in `adapters/zigbee/families` by `make devices-page`;
-[add-a-cluster.md](add-a-cluster.md) says how a row is added, and [zigbee.md](zigbee.md) how devices join, how
-their reports are configured, and what counts as no value.
+Names are those that zigbee2mqtt's users know. A property is a key of the device's state over [MQTT](mqtt.md),
+and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join,
+how their reports are configured, and what counts as no value.
+
+`make devices-page` writes this page from the tables in `adapters/zigbee/families`;
+[add-a-cluster.md](add-a-cluster.md) says how a row is added.
 """
 
 
@@ -61,10 +61,10 @@ def attributes(rows: Iterable[AttributeMapping], set_by_commands: set[tuple[int,
         one = row.property
         by_command = row.commands or (row.cluster, one.name) in set_by_commands
         how = "" if not one.writable else "by command" if by_command else "as attribute"
-        told = "" if row.reporting is None else f"{row.reporting.minimum} to {row.reporting.maximum} s"
+        interval = "" if row.reporting is None else f"{row.reporting.minimum} to {row.reporting.maximum} s"
         name = f"`{one.name}`.`{row.field}`" if row.field else f"`{one.name}`"
         what = values(row.schema or one)
-        yield f"| {place(row, row.attribute)} | {name} | {what} | {how} | {told} |"
+        yield f"| {place(row, row.attribute)} | {name} | {what} | {how} | {interval} |"
 
 
 def doings(head: str, rows: Iterable[tuple[Any, Any, DataSchema | None]]) -> Iterator[str]:
@@ -94,8 +94,8 @@ def page() -> str:
         if family.ACTIONS:
             lines += [*doings("action", ((row, row.action, row.action.input) for row in family.ACTIONS)), ""]
         if any(row.events for row in family.EVENTS):
-            told = ((row, event, event.data) for row in family.EVENTS for event in row.events)
-            lines += [*doings("event", told), ""]
+            happenings = ((row, event, event.data) for row in family.EVENTS for event in row.events)
+            lines += [*doings("event", happenings), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -94,7 +94,7 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
 
 
 def command_of(command: int, payload: bytes, answered: bool, manufacturer: int) -> Content:
-    """A command of a cluster. ``answered``: by one of its own with the same id."""
+    """A command of a cluster. ``answered``: by another one with the same id."""
     response = command if answered else -1
     return Content(command, payload, cluster_specific=True, response=response, manufacturer=manufacturer)
 
