@@ -103,7 +103,7 @@ class ZigbeeAdapter:
             raise PeerError("the dongle can't be used now: the start is not done yet")
         link = running.dongle.link
         if name in GROUP_COMMANDS:
-            return await GROUP_COMMANDS[name](GroupCommands(running.devices.groups), arguments)
+            return await GROUP_COMMANDS[name](GroupCommands(running.devices.groups, self._times.group), arguments)
         if name == "network":
             return self._network(running)
         if link is None:

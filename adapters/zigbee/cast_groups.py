@@ -28,7 +28,7 @@ from adapters.zigbee.group_model import (
     peer_of,
 )
 from adapters.zigbee.group_setup import GroupSetup
-from adapters.zigbee.group_store import FILE, Group, GroupStore, Place
+from adapters.zigbee.group_store import FILE, DeviceEndpoint, Group, GroupStore
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import Frame, SendOutcome
 from adapters.zigbee.reports import answered
@@ -77,9 +77,9 @@ class _Live:
     def __init__(self, group: Group) -> None:
         self.group = group
         self.model: Model | None = None
-        self.members: dict[Place, Model] = {}
-        self.names: dict[Place, dict[str, str]] = {}
-        self.own: dict[Place, dict[str, str]] = {}
+        self.members: dict[DeviceEndpoint, Model] = {}
+        self.names: dict[DeviceEndpoint, dict[str, str]] = {}
+        self.own: dict[DeviceEndpoint, dict[str, str]] = {}
         """The other way round."""
         self.values = GroupValues()
         self.online: bool | None = None
@@ -87,8 +87,8 @@ class _Live:
 
 
 class CastGroups:
-    """All cast groups of one adapter. ``told`` submits values that a device is known to have now; ``silent`` is called
-    with a device that didn't answer."""
+    """All cast groups of one adapter. ``report`` submits values that a device is known to have, and when it had them;
+    ``silent`` is called with a device that didn't answer."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class CastGroups:
         transactions: ZclTransactions,
         counters: dict[str, int],
         wake: Callable[[], None],
-        told: Callable[[Model, Values], None],
+        report: Callable[[Model, Values, float], None],
         silent: Callable[[ZigbeeDevice], None],
         online: Callable[[ZigbeeDevice], bool | None],
     ) -> None:
@@ -108,12 +108,12 @@ class CastGroups:
         self.setup = GroupSetup(self.store, records, transactions, context.now, self.changed, self._hear)
         self._counters = counters
         self._wake = wake
-        self._told = told
+        self._report = report
         self._silent = silent
         self._online = online
         self.radio: Radio = AWAY
         self._live: dict[int, _Live] = {}
-        self.of_device: dict[str, list[tuple[_Live, Place]]] = {}
+        self.of_device: dict[str, list[tuple[_Live, DeviceEndpoint]]] = {}
         """The memberships of each device that is in a group: who is not there costs nothing."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_read: dict[str, tuple[float, set[str]]] = {}
@@ -157,7 +157,7 @@ class CastGroups:
         self._begin(self._subscribe(group))
 
     async def _subscribe(self, group: int) -> None:
-        await self.radio.subscribe(group)  # a dongle without room for it hears less, and that is all
+        await self.radio.subscribe(group)  # a dongle may have no room for it
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = begin(work)
@@ -174,13 +174,15 @@ class CastGroups:
             live = self._live[group.number] = _Live(group)
         found = {place: self._model(place.eui64) for place in group.members}
         live.members = {place: model for place, model in found.items() if model is not None}
-        members: dict[Place, Member] = {place: (model, place.endpoint) for place, model in live.members.items()}
+        members: dict[DeviceEndpoint, Member] = {
+            place: (model, place.endpoint) for place, model in live.members.items()
+        }
         live.model = model = model_of_group(group, tuple(members.values()))
         live.names = {place: members_names(model, member) for place, member in members.items()}
         live.own = {place: {theirs: own for own, theirs in names.items()} for place, names in live.names.items()}
         live.values.keep(group.members)
         self._index()
-        # One that has not confirmed that it is out still hears what is cast.
+        # A cast reaches those too that have not confirmed that they are out.
         hear = (*group.members, *self.store.leaving(group.number))
         context = self._context
         context.submit(
@@ -230,7 +232,7 @@ class CastGroups:
             context.submit(Presence(id=context.next_id(), source=source, online=online, received_at=context.now()))
 
     def values(self, model: Model, values: Values) -> None:
-        """A member has told values: those of its groups may be others now, and it needn't be asked for them."""
+        """A member has reported values: those of its groups may be others now, and it needn't be asked for them."""
         asked = self._to_read.get(model.eui64)
         if asked is not None and self._context.now() >= asked[0]:
             asked[1].difference_update([name for name, _ in values])
@@ -337,14 +339,15 @@ class CastGroups:
         self._context.settle(Receipt(wanted.id, Outcome.DROPPED, reason, None, detail))
 
     def _assume(self, live: _Live, values: Values) -> None:
-        """What was set is so, as far as the gateway can know, with those that hear it."""
+        """What was set is so, as far as the gateway can know, with those that a cast reaches."""
         if not values:
             return
         for place, model in live.members.items():
             device = self.records.get(place.eui64)
             if device is not None and not model.sleepy and self._online(device) is not False:
                 names = live.names[place]
-                self._told(model, tuple((names[name], each) for name, each in values if name in names))
+                theirs = tuple((names[name], each) for name, each in values if name in names)
+                self._report(model, theirs, self._context.now())
 
     def _read_soon(self, live: _Live, names: Iterable[str], delay: float = 0.0, *, changes: bool = True) -> None:
         begins = self._context.now() + delay
@@ -379,7 +382,7 @@ class CastGroups:
                 elif answer.command == General.READ_RESPONSE and device.model is model:
                     values = answered(model, place, foundation.read_response(answer.payload)[0])
                     if values:
-                        self._told(model, values)
+                        self._report(model, values, self._context.now())
 
             self.transactions.ask(device, frame.endpoint, frame.cluster, frame.content, done)
 

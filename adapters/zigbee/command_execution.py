@@ -77,7 +77,7 @@ class _Execution:
 
 
 class CommandExecution:
-    """``unreachable`` is called with a device that a command could not be delivered to; ``told`` with the values that a
+    """``unreachable`` is called with a device that a command could not be delivered to; ``report`` with values that a
     device reported or confirmed, the time, and whether that came under the link key."""
 
     def __init__(
@@ -86,13 +86,13 @@ class CommandExecution:
         transactions: ZclTransactions,
         counters: dict[str, int],
         unreachable: Callable[[ZigbeeDevice], None],
-        told: Callable[..., None],
+        report: Callable[..., None],
     ) -> None:
         self._context = context
         self._transactions = transactions
         self._counters = counters
         self._unreachable = unreachable
-        self._told = told
+        self._report = report
         self._executions: dict[EnvelopeId, _Execution] = {}
 
     def carry_out(self, wanted: Interaction, transmit: Transmit, device: ZigbeeDevice | None) -> None:
@@ -269,7 +269,7 @@ class CommandExecution:
             self._tell(execution, done)
 
     def _tell(self, execution: _Execution, values: Values) -> None:
-        self._told(execution.model, values, self._context.now(), link_key=execution.link_key)
+        self._report(execution.model, values, self._context.now(), link_key=execution.link_key)
 
     def _finish(self, execution: _Execution) -> None:
         if execution.withdrawn:

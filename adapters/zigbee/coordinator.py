@@ -225,7 +225,7 @@ class Coordinator:
         return SendOutcome.TOO_LONG if len(frame.payload) > self.max_payload else await self._radio.cast(group, frame)
 
     async def subscribe(self, group: int) -> bool:
-        """Hear what others send to a group."""
+        """Have the dongle hand on what others send to a group."""
         return await self._radio.subscribe(group)
 
     def send_through(self, slot: Slot) -> None:

@@ -29,7 +29,7 @@ Ask = Callable[[ZclTransactions, ZigbeeDevice, Callable[[Answer], None]], Transa
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class DeviceJob:
     """``key`` tells what it is. ``ask`` sends the request; ``status`` reads the answer to it (PeerError: malformed)."""
 
     key: Hashable
@@ -48,9 +48,9 @@ class DeviceJobs:
         self._transactions = transactions
         self._now = now
         self._up = False
-        self.waiting: dict[ZigbeeDevice, dict[Hashable, Job]] = {}
+        self.waiting: dict[ZigbeeDevice, dict[Hashable, DeviceJob]] = {}
 
-    def add(self, device: ZigbeeDevice, job: Job) -> None:
+    def add(self, device: ZigbeeDevice, job: DeviceJob) -> None:
         self.waiting.setdefault(device, {})[job.key] = job
         if self._up and self._transactions.sender.listens(device):
             self._ask(device, job)
@@ -82,11 +82,11 @@ class DeviceJobs:
             if not job.asked and job.not_before <= now:
                 self._ask(device, job)
 
-    def _ask(self, device: ZigbeeDevice, job: Job) -> None:
+    def _ask(self, device: ZigbeeDevice, job: DeviceJob) -> None:
         job.asked = True
         job.ask(self._transactions, device, lambda answer: self._answered(device, job, answer))
 
-    def _answered(self, device: ZigbeeDevice, job: Job, answer: Answer) -> None:
+    def _answered(self, device: ZigbeeDevice, job: DeviceJob, answer: Answer) -> None:
         job.asked = False
         if isinstance(answer, NoReply):
             job.not_before = self._now() + PAUSES[min(job.misses, len(PAUSES) - 1)]

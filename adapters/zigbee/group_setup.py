@@ -1,4 +1,4 @@
-"""What devices are told of groups and bindings: by the file what they should know, by their answers what they do.
+"""The groups and bindings that devices are asked to keep: the file says which, their answers which of them they have.
 
 Each wish is stored first and carried out then (``device_jobs``), so that neither a restart nor a device that is away
 loses one.
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
-from adapters.zigbee.device_jobs import DeviceJobs, Job
-from adapters.zigbee.group_store import Binding, Group, GroupStore, Place
+from adapters.zigbee.device_jobs import DeviceJob, DeviceJobs
+from adapters.zigbee.group_store import ClusterBinding, DeviceEndpoint, Group, GroupStore
 from adapters.zigbee.transaction import Answer, Content, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
@@ -62,7 +62,7 @@ class GroupSetup:
     # Devices that come and go --------------------------------------------------------------------------------------
 
     def joined(self, eui64: str) -> None:
-        """A device has come into the network, and may know nothing any more."""
+        """A device has come into the network, and may have forgotten all."""
         store, others = self.store, set()
         for number, place in [each for each in store.former if each[1].eui64 == eui64]:
             del store.former[number, place]
@@ -97,7 +97,7 @@ class GroupSetup:
         if memberships or rest:
             store.save()
         numbers = {group.number for group, _ in memberships} | {
-            each[0] for each in rest if not isinstance(each, Binding)
+            each[0] for each in rest if not isinstance(each, ClusterBinding)
         }
         for number in numbers & store.groups.keys():
             self._changed(store.groups[number])
@@ -110,13 +110,13 @@ class GroupSetup:
         for binding in tuple(store.bindings):
             if binding.source.eui64 == eui64:
                 del store.bindings[binding]
-            elif isinstance(binding.to, Place) and binding.to.eui64 == eui64:
+            elif isinstance(binding.to, DeviceEndpoint) and binding.to.eui64 == eui64:
                 self.unbind(binding)
         store.save()
 
     # Wishes --------------------------------------------------------------------------------------------------------
 
-    def add(self, group: Group, place: Place, said: Said | None = None) -> None:
+    def add(self, group: Group, place: DeviceEndpoint, said: Said | None = None) -> None:
         """Put an endpoint into a group."""
         self.store.rest.pop((group.number, place), None)
         group.members[place] = False
@@ -124,8 +124,8 @@ class GroupSetup:
         self._changed(group)
         self.enter(group, place, said)
 
-    def take_out(self, group: Group, place: Place, said: Said | None = None) -> None:
-        """Take an endpoint out of a group. As long as the device has not confirmed it, it hears what is cast."""
+    def take_out(self, group: Group, place: DeviceEndpoint, said: Said | None = None) -> None:
+        """Take an endpoint out of a group. Until the device has confirmed that, casts reach it."""
         rest = (group.number, place)
         group.members.pop(place, None)
         self.store.rest[rest] = None
@@ -134,7 +134,7 @@ class GroupSetup:
             self._changed(group)
         self.undo(rest, said)
 
-    def unbind(self, binding: Binding, said: Said | None = None) -> None:
+    def unbind(self, binding: ClusterBinding, said: Said | None = None) -> None:
         self.store.bindings.pop(binding, None)
         self.store.rest[binding] = None
         self.store.save()
@@ -142,7 +142,7 @@ class GroupSetup:
 
     # What devices are asked ----------------------------------------------------------------------------------------
 
-    def enter(self, group: Group, place: Place, said: Said | None = None) -> None:
+    def enter(self, group: Group, place: DeviceEndpoint, said: Said | None = None) -> None:
         """Have a device enter a group that it is to be in. One that refuses is taken out."""
         number = group.number
 
@@ -167,18 +167,18 @@ class GroupSetup:
             done,
         )
 
-    def undo(self, rest: tuple[int, Place] | Binding, said: Said | None = None) -> None:
+    def undo(self, rest: tuple[int, DeviceEndpoint] | ClusterBinding, said: Said | None = None) -> None:
         """Rid a device of a membership or of a binding; it is rid of it whatever it answers."""
 
         def done(status: int) -> None:
             self.store.rest.pop(rest, None)
             self.store.save()
-            if not isinstance(rest, Binding) and rest[0] in self.store.groups:
+            if not isinstance(rest, ClusterBinding) and rest[0] in self.store.groups:
                 self._changed(self.store.groups[rest[0]])
             if said is not None:
                 said(0 if status in (Status.NOT_FOUND, Status.INVALID_FIELD, zdo.NO_ENTRY) else status)
 
-        if isinstance(rest, Binding):
+        if isinstance(rest, ClusterBinding):
             self._bind(rest, done, undo=True)
             return
         number, place = rest
@@ -186,7 +186,7 @@ class GroupSetup:
         content = Content(zcl_groups.REMOVE_GROUP, payload, cluster_specific=True, response=zcl_groups.REMOVE_GROUP)
         self._command(place, number, content, done)
 
-    def bind(self, binding: Binding, said: Said | None = None) -> None:
+    def bind(self, binding: ClusterBinding, said: Said | None = None) -> None:
         """Have a device send what one of its clusters sends to another device or a group."""
 
         def done(status: int) -> None:
@@ -203,7 +203,7 @@ class GroupSetup:
 
         self._bind(binding, done)
 
-    def _command(self, place: Place, group: int, content: Content, done: Said) -> None:
+    def _command(self, place: DeviceEndpoint, group: int, content: Content, done: Said) -> None:
         def ask(transactions: ZclTransactions, device: ZigbeeDevice, answer: Callable[[Answer], None]) -> Any:
             return transactions.ask(device, place.endpoint, zcl_groups.GROUPS, content, answer)
 
@@ -213,9 +213,9 @@ class GroupSetup:
             refused = foundation.default_responded(reply.payload)[1]
             return refused or int(Status.UNSUP_COMMAND)  # the command has a response of its cluster, if it is known
 
-        self.jobs.add(self._records.of(place.eui64), Job((group, place), ask, status, done))
+        self.jobs.add(self._records.of(place.eui64), DeviceJob((group, place), ask, status, done))
 
-    def _bind(self, binding: Binding, done: Said, *, undo: bool = False) -> None:
+    def _bind(self, binding: ClusterBinding, done: Said, *, undo: bool = False) -> None:
         source, to = binding.source, binding.to
         target = to if isinstance(to, int) else (int(to.eui64.replace(":", ""), 16), to.endpoint)
 
@@ -229,8 +229,8 @@ class GroupSetup:
                 raise PeerError("a ZDO response ends early")
             return reply.payload[0]
 
-        self.jobs.add(self._records.of(source.eui64), Job(binding, ask, status, done))
+        self.jobs.add(self._records.of(source.eui64), DeviceJob(binding, ask, status, done))
 
 
-def _place_of(rest: tuple[int, Place] | Binding) -> Place:
-    return rest.source if isinstance(rest, Binding) else rest[1]
+def _place_of(rest: tuple[int, DeviceEndpoint] | ClusterBinding) -> DeviceEndpoint:
+    return rest.source if isinstance(rest, ClusterBinding) else rest[1]

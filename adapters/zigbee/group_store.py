@@ -27,7 +27,7 @@ MAX_REST: Final = 1024
 """
 
 
-class Place(NamedTuple):
+class DeviceEndpoint(NamedTuple):
     """An endpoint of a device."""
 
     eui64: str
@@ -37,12 +37,15 @@ class Place(NamedTuple):
         return f"{self.eui64}/{self.endpoint}"
 
 
-class Binding(NamedTuple):
+class ClusterBinding(NamedTuple):
     """What a cluster of ``source`` sends goes to ``to``, too: an endpoint of another device, or a group."""
 
-    source: Place
+    source: DeviceEndpoint
     cluster: int
-    to: Place | int
+    to: DeviceEndpoint | int
+
+
+Rest = dict[tuple[int, DeviceEndpoint] | ClusterBinding, None]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +53,7 @@ class Group:
     """``members``: by endpoint, whether the device has confirmed it. ``scenes``: their names by number."""
 
     number: int
-    members: dict[Place, bool] = field(default_factory=dict)
+    members: dict[DeviceEndpoint, bool] = field(default_factory=dict)
     scenes: dict[int, str] = field(default_factory=dict)
 
 
@@ -61,9 +64,9 @@ class GroupStore:
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path, "groups, scenes and bindings are lost, and have to be made again")
         self.groups: dict[int, Group] = {}
-        self.bindings: dict[Binding, bool] = {}
-        self.rest: dict[tuple[int, Place] | Binding, None] = {}
-        self.former: dict[tuple[int, Place], None] = {}
+        self.bindings: dict[ClusterBinding, bool] = {}
+        self.rest: Rest = {}
+        self.former: dict[tuple[int, DeviceEndpoint], None] = {}
         self._file.read(self._load)
 
     def _load(self, found: Any) -> None:
@@ -73,7 +76,7 @@ class GroupStore:
             scenes = {int(scene) & 0xFF: str(name) for scene, name in row["scenes"].items()}
             groups[_number(number)] = Group(_number(number), members, scenes)
         bindings = {_binding(row): bool(row["done"]) for row in found["bindings"]}
-        rest: dict[tuple[int, Place] | Binding, None] = {_membership(row): None for row in found["leaving"]}
+        rest: Rest = {_membership(row): None for row in found["leaving"]}
         rest.update((_binding(row), None) for row in found["unbinding"])
         former = {_membership(row): None for row in found["former"]}
         self.groups, self.bindings, self.rest, self.former = groups, bindings, rest, former
@@ -93,7 +96,7 @@ class GroupStore:
                 },
                 "bindings": [_row(each) | {"done": done} for each, done in self.bindings.items()],
                 "leaving": [[group, f"{place}"] for group, place in _memberships(self.rest)],
-                "unbinding": [_row(each) for each in self.rest if isinstance(each, Binding)],
+                "unbinding": [_row(each) for each in self.rest if isinstance(each, ClusterBinding)],
                 "former": [[group, f"{place}"] for group, place in self.former],
             }
         )
@@ -103,11 +106,11 @@ class GroupStore:
         taken = self.groups.keys() | {group for group, _ in _memberships(self.rest)}
         return next((each for each in range(FIRST_GROUP, LAST_GROUP + 1) if each not in taken), None)
 
-    def leaving(self, number: int) -> list[Place]:
+    def leaving(self, number: int) -> list[DeviceEndpoint]:
         """Those who are to leave a group and have not confirmed it."""
         return [place for group, place in _memberships(self.rest) if group == number]
 
-    def of(self, eui64: str) -> Iterator[tuple[Group, Place]]:
+    def of(self, eui64: str) -> Iterator[tuple[Group, DeviceEndpoint]]:
         """The memberships of a device."""
         for group in self.groups.values():
             for place in group.members:
@@ -115,23 +118,23 @@ class GroupStore:
                     yield group, place
 
 
-def _memberships(rest: dict[tuple[int, Place] | Binding, None]) -> Iterator[tuple[int, Place]]:
+def _memberships(rest: Rest) -> Iterator[tuple[int, DeviceEndpoint]]:
     for each in rest:
-        if not isinstance(each, Binding):
+        if not isinstance(each, ClusterBinding):
             yield each
 
 
-def _row(binding: Binding) -> dict[str, Any]:
+def _row(binding: ClusterBinding) -> dict[str, Any]:
     to = binding.to if isinstance(binding.to, int) else f"{binding.to}"
     return {"from": f"{binding.source}", "cluster": binding.cluster, "to": to}
 
 
-def _binding(row: Any) -> Binding:
+def _binding(row: Any) -> ClusterBinding:
     to = row["to"]
-    return Binding(_place(row["from"]), int(row["cluster"]) & 0xFFFF, to if isinstance(to, int) else _place(to))
+    return ClusterBinding(_place(row["from"]), int(row["cluster"]) & 0xFFFF, to if isinstance(to, int) else _place(to))
 
 
-def _membership(row: Any) -> tuple[int, Place]:
+def _membership(row: Any) -> tuple[int, DeviceEndpoint]:
     number, place = row
     return _number(number), _place(place)
 
@@ -143,8 +146,8 @@ def _number(found: Any) -> int:
     return number
 
 
-def _place(text: str) -> Place:
+def _place(text: str) -> DeviceEndpoint:
     eui64, endpoint = text.split("/")
     if len(bytes.fromhex(eui64.replace(":", ""))) != 8:
         raise ValueError("not an EUI64")
-    return Place(eui64, int(endpoint) & 0xFF)
+    return DeviceEndpoint(eui64, int(endpoint) & 0xFF)

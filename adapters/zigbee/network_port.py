@@ -36,7 +36,7 @@ class Radio(Protocol):
         """Send one frame to all members of a group. Never raises."""
 
     async def subscribe(self, group: int) -> bool:
-        """Hear what others send to a group; whether the dongle does."""
+        """Have the dongle hand on what others send to a group; whether it does."""
 
 
 class FrameSender(Protocol):

@@ -98,14 +98,7 @@ class ZclDevices:
         self._transactions = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
         self.groups = CastGroups(
-            context,
-            records,
-            self._transactions,
-            counters,
-            wake,
-            lambda model, values: self._tell(model, values, context.now()),
-            self._silent,
-            self._presence.online,
+            context, records, self._transactions, counters, wake, self._tell, self._silent, self._presence.online
         )
         self._commands = CommandExecution(context, self._transactions, counters, self._silent, self._tell)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
