@@ -14,6 +14,7 @@ from gateway.runtime import device_names, health
 from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.admin import AdminCommand
 from gateway.runtime.build import build
+from gateway.runtime.cast_group_commands import CastGroupCommands
 from gateway.runtime.device_listing import listed
 from gateway.runtime.hub import Hub
 from gateway.runtime.naming import Naming
@@ -27,7 +28,28 @@ _NO_RESTART = (
     "If the service manager has to mend them, such as a credential: systemctl restart atls-gateway",
 )
 REMOTE = frozenset(
-    {"devices", "name-device", "permit-join", "remove-device", "rename-device", "restart", "sessions", "status"}
+    {
+        "bind",
+        "devices",
+        "group-add",
+        "group-members-add",
+        "group-members-clear",
+        "group-members-remove",
+        "group-remove",
+        "group-rename",
+        "groups",
+        "name-device",
+        "permit-join",
+        "remove-device",
+        "rename-device",
+        "restart",
+        "scene-remove",
+        "scene-rename",
+        "scene-store",
+        "sessions",
+        "status",
+        "unbind",
+    }
 )
 """The commands that a peer may give too, by way of its adapter, if the policy permits ``admin``."""
 
@@ -50,7 +72,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         return {"sessions": [_session(view, now) for view in hub.engine.all_sessions()]}
 
     async def devices(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        known = hub.engine.all_devices(now=hub.now())
+        known = [view for view in hub.engine.all_devices(now=hub.now()) if view.members is None]
         try:
             answers = await _ask_adapters(hub, "devices", arguments)
         except PeerError:
@@ -86,18 +108,23 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
-    async def leave(eui64: str, force: bool) -> Mapping[str, Any]:
+    async def ask_network(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
         state = hub.states.get(scheme)
         if state is None or state.adapter is None:
-            raise PeerError(f"the adapter {scheme} isn't running now")
-        return await _ask_adapter(state.adapter, "remove", {"eui64": eui64, "force": force})
+            raise PeerError(f"the adapter {scheme} isn't running now" if scheme else "there is no network of devices")
+        return await _ask_adapter(state.adapter, command, arguments)
+
+    async def leave(eui64: str, force: bool) -> Mapping[str, Any]:
+        return await ask_network("remove", {"eui64": eui64, "force": force})
 
     def present(device: str) -> bool:
         return any(view.name == device for view in hub.engine.all_devices(now=hub.now()))
 
     naming = Naming(reloads, leave, present)
+    groups = CastGroupCommands(reloads, ask_network).commands()
     return {
+        **{name: to_its_end(command) for name, command in groups.items()},
         "name-device": to_its_end(naming.name),
         "rename-device": to_its_end(naming.rename),
         "remove-device": to_its_end(naming.remove),
