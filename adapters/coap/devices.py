@@ -94,7 +94,7 @@ class DeviceResources:
     # From clients
 
     def request(
-        self, connection: ClientConnection, exchange: int, operation: device_resources.Operation | Response
+        self, connection: ClientConnection, exchange: int, operation: device_resources.DeviceOperation | Response
     ) -> None:
         match operation:
             case device_resources.Read():

@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 from adapters.coap.client_state import ClientDownlink
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT
-from carriage.coap.device_resources import ALL_FORMATS, ONE_FORMATS, PLAIN_FORMATS
+from carriage.coap.device_resources import ALL_FORMATS, ONE_FORMATS, PLAIN_FORMATS, TD_JSON
 from carriage.coap.link_format import Link
 from carriage.identifiers import is_alias
 from gateway.api.model import ContentKind, DataType, DeviceView, PropertyAffordance
 from gateway.kit.lwm2m import resource_of
+from gateway.kit.thing_description import place_of
 
 FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.numbers[kind] for kind in KINDS}
 """The kinds of content that CoAP has a content format for."""
@@ -67,6 +68,12 @@ def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
             kinds = (*(("core.a",) if name in actions else ()), *(("core.s",) if name in events else ()))
             observed = (("obs", None),) if name in events else ()
             yield Link(f"{place}/{name}", (("if", " ".join(kinds)), ("ct", _PLAIN), *observed))
+
+
+def descriptions(views: Iterable[DeviceView]) -> Iterator[Link]:
+    """Those of the gateway and of each device (WoT Discovery, section 6.4)."""
+    for place in ("/.well-known/wot", *(place_of(view.name) for view in views)):
+        yield Link(place, (("rt", "wot.thing"), ("ct", str(TD_JSON))))
 
 
 def _interface(view: DeviceView, affordance: PropertyAffordance) -> str:

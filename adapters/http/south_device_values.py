@@ -17,6 +17,7 @@ from gateway.api.model import (
     Receipt,
     Value,
 )
+from gateway.kit.thing_description import data_schema
 from gateway.kit.values import of_json, of_text
 
 MAX_AT_ONCE: Final = 16
@@ -39,29 +40,11 @@ def described(view: DeviceView) -> dict[str, Any]:
 
 
 def _property(each: PropertyAffordance) -> dict[str, Any]:
-    return _schema(each) | {"readable": each.readable, "writable": each.writable, "lifetime": each.lifetime}
+    return data_schema(each) | {"readable": each.readable, "writable": each.writable, "lifetime": each.lifetime}
 
 
 def _schemas(**of: DataSchema | None) -> dict[str, Any]:
-    return {name: _schema(each) for name, each in of.items() if each is not None}
-
-
-def _schema(schema: DataSchema) -> dict[str, Any]:
-    """As a data schema of W3C WoT (TD 1.1, section 5.3.2)."""
-    found: dict[str, Any] = {"type": schema.type.value}
-    if schema.unit:
-        found["unit"] = schema.unit
-    for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("multiple_of", "multipleOf")):
-        if (bound := getattr(schema, name)) is not None:
-            found[key] = bound
-    if schema.enum:
-        found["enum"] = list(schema.enum)
-    if schema.type is DataType.OBJECT:
-        found["properties"] = {name: _schema(each) for name, each in schema.fields}
-        found["required"] = sorted(schema.required)
-    if schema.items is not None:
-        found |= {"items": _schema(schema.items), "maxItems": schema.max_items}
-    return found
+    return {name: data_schema(each) for name, each in of.items() if each is not None}
 
 
 def set_value(value: Any, wanted: PropertyAffordance) -> Value:

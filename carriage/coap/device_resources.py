@@ -4,7 +4,8 @@ Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device reports, 
 ``PUT`` sets it; ``POST /d/{name}/{action}`` has the device do something; ``GET /d/{name}/{event}`` with Observe reports
 its events. ``GET /d/{name}/{property}/value`` and ``.../{event}/value`` have the value alone, without age or number;
 ``GET /d/{name}/{property}/command`` has the outcome of the last PUT or POST that had to wait. ``carriage.senml`` and
-the adapter say what values look like in each media type.
+the adapter say what values look like in each media type. ``GET /td/{name}`` and ``GET /.well-known/wot`` have Thing
+Descriptions, of a device and of the gateway.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from layer.errors import PeerError
 ROOT: Final = "d"
 COMMAND: Final = "command"
 VALUE: Final = "value"
+DESCRIPTIONS: Final = "td"
+WELL_KNOWN: Final = (".well-known", "wot")
 
 TEXT: Final = 0
 """text/plain;charset=utf-8 (RFC 7252, section 12.3)."""
@@ -34,6 +37,9 @@ JSON: Final = 50
 """application/json (RFC 7252, section 12.3)."""
 CBOR: Final = 60
 """application/cbor (RFC 8949, section 9.3): what JSON says, shorter."""
+
+TD_JSON: Final = 432
+"""application/td+json (WoT TD 1.1, section 10.2)."""
 
 PLAIN_FORMATS: Final = (JSON, CBOR)
 """Of values alone, of events, and of what goes into an action and comes out."""
@@ -98,19 +104,36 @@ class InvokeRequest:
     accept: int = JSON
 
 
-Operation = ListDevices | Read | Write | InvokeRequest
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """``device`` empty: the gateway. ``host``, ``port``: as the client names us, if it does."""
+
+    device: str = ""
+    host: str = ""
+    port: int = 0
+
+
+DeviceOperation = ListDevices | Read | Write | InvokeRequest
+Operation = DeviceOperation | Describe
 
 
 def concerns(request: Request) -> bool:
     """Whether the request is for this module."""
-    return opt.first(request.options, opt.URI_PATH) == ROOT.encode()
+    options = request.options
+    first = opt.first(options, opt.URI_PATH)
+    if first == b".well-known":
+        return (opt.URI_PATH, b"wot") in options
+    return first in (b"d", b"td")
 
 
 def parse(request: Request) -> Operation | Response:
     """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
-        path = opt.strings(request.options, opt.URI_PATH)[1:]
+        first, *rest = opt.strings(request.options, opt.URI_PATH)
+        path = tuple(rest)
         query = opt.strings(request.options, opt.URI_QUERY)
+        if first != ROOT:
+            return _describe(request, first, path, query)
     except PeerError:
         return refusal("bad-request")
     if path[-1:] == ("",):
@@ -129,6 +152,20 @@ def parse(request: Request) -> Operation | Response:
     if query:
         return refusal("bad-request")
     return _read(request, path[0], path[1] if len(path) > 1 else "", part)
+
+
+def _describe(request: Request, first: str, path: tuple[str, ...], query: tuple[str, ...]) -> Operation | Response:
+    gateway = (first, *path) == WELL_KNOWN
+    if not gateway and (first != DESCRIPTIONS or len(path) != 1 or not path[0]):
+        return refusal("unknown")
+    if request.code != codes.GET:
+        return refusal("method")
+    if query:
+        return refusal("bad-request")
+    if opt.first_uint(request.options, opt.ACCEPT) not in (None, TD_JSON, JSON):
+        return refusal("not-acceptable")
+    host = "".join(opt.strings(request.options, opt.URI_HOST)[:1])
+    return Describe("" if gateway else path[0], host, opt.first_uint(request.options, opt.URI_PORT) or 0)
 
 
 def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:
