@@ -169,11 +169,6 @@ def _set_value(station: Station, measure: Measure, value: float, number: int | N
     endpoint.set(measure.cluster, measure.attribute, measured(endpoint.clusters[measure.cluster], measure, value))
 
 
-def _set_value(station: Station, measure: Measure, value: float, number: int | None) -> None:
-    endpoint = hosted(station, measure.cluster, number)
-    endpoint.set(measure.cluster, measure.attribute, measured(endpoint.clusters[measure.cluster], measure, value))
-
-
 def _set(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
