@@ -34,6 +34,7 @@ _HOME: Final = (
     "topic read {base}/+",
     "topic read {base}/+/availability",
     "topic read {base}/+/answer/#",
+    "topic read {base}/+/event/+",
     "topic read {base}/bridge/state",
     "topic read {base}/bridge/info",
     "topic read {base}/bridge/response/#",

@@ -178,7 +178,7 @@ def _light(component: dict[str, Any]) -> Iterator[str]:
 
 def _cover(component: dict[str, Any]) -> Iterator[str]:
     if "set_position_topic" in component and "position_topic" not in component:
-        yield "a position that is set and not told"
+        yield "a position that is set and never shown"
     yield from _any(component)
 
 

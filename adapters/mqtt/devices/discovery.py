@@ -145,7 +145,8 @@ class Discovery:
             stale = f"{{{{ 'offline' if '{each.of}' in value_json.get('stale', []) else 'online' }}}}"
             reached.append({"t": self._topics.state(view.name), "val_tpl": stale})
         component: dict[str, Any] = {
-            "p": each.platform, "uniq_id": who.unique_id(key.removesuffix(_AS_SWITCH)), "name": None if main else each.label, "avty": reached,
+            "p": each.platform, "uniq_id": who.unique_id(key.removesuffix(_AS_SWITCH)),
+            "name": None if main else each.label, "avty": reached,
         }  # fmt: skip
         if each.category:
             component["ent_cat"] = each.category

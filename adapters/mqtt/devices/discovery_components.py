@@ -70,7 +70,7 @@ def main_component(found: dict[str, Component]) -> str | None:
     """The key of that which has the device's name: the only one that does something, or else the only one that tells
     yes or no."""
     for wanted in (
-        [key for key, each in found.items() if each.form.split()[0] in KINDS and not each.category],
+        [key for key, each in found.items() if each.platform in KINDS and not each.category],
         [
             key
             for key, each in found.items()
@@ -91,7 +91,8 @@ def _role(name: str) -> str:
 def _entities(view: DeviceView, topics: HomeSpace) -> dict[str, Parts]:
     """The entities of a device, with the properties and actions that they take up."""
     parts: dict[str, Parts] = {}
-    for each in (*view.properties, *view.actions):
+    offered: tuple[PropertyAffordance | ActionAffordance, ...] = (*view.properties, *view.actions)
+    for each in offered:
         kind = KINDS.get(_role(each.entity))
         if kind is None:
             continue
@@ -130,7 +131,7 @@ def _alone(view: DeviceView, topics: HomeSpace, each: PropertyAffordance) -> Com
     category = each.category or ("diagnostic" if each.device_class in _DIAGNOSTIC else "")
     if category and platform in ("sensor", "binary_sensor"):
         category = "diagnostic"  # they can't be config
-    return Component(platform, config, each.name, label(each.name), category, writable)
+    return Component(platform, config, each.name, label(each.name), category)
 
 
 def _platform(each: PropertyAffordance, writable: bool) -> str:
@@ -176,13 +177,13 @@ def _update(each: PropertyAffordance) -> Component | None:
     fields = dict(each.fields)
     if not all(name in fields for name in _UPDATE):
         return None
-    told = value(each.name)
+    said = value(each.name)
     more = [name for name in _UPDATE_MORE if name in fields]
-    text = ", ".join(f"'{name}': {told}['{name}'] | string" for name in _UPDATE)
-    rest = "".join(f", '{name}': {told}.get('{name}')" for name in more)
-    ready = " and ".join(f"{told}.get('{name}') is not none" for name in _UPDATE)
+    text = ", ".join(f"'{name}': {said}['{name}'] | string" for name in _UPDATE)
+    rest = "".join(f", '{name}': {said}.get('{name}')" for name in more)
+    ready = " and ".join(f"{said}.get('{name}') is not none" for name in _UPDATE)
     config = {
-        "val_tpl": f"{{% if {told} and {ready} %}}{shown(f'{{{text}{rest}}} | to_json')}{{% endif %}}",
+        "val_tpl": f"{{% if {said} and {ready} %}}{shown(f'{{{text}{rest}}} | to_json')}{{% endif %}}",
         "dev_cla": "firmware",
     }
     return Component("update", config, each.name, label(each.name), each.category or "config")
@@ -203,7 +204,7 @@ def _button(view: DeviceView, topics: HomeSpace, action: ActionAffordance) -> Co
         config["cmd_tpl"] = shown("dict(value | from_json, transaction=now().timestamp() | string) | to_json")
     if identify:
         config["dev_cla"] = "identify"
-    return Component("button", config, "", label(action.name), "config" if identify else "", True)
+    return Component("button", config, "", label(action.name), "config" if identify else "")
 
 
 def _events(events: tuple[EventAffordance, ...], topic: str) -> Component:

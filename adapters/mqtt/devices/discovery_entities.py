@@ -22,8 +22,8 @@ _MODES: Final = {"auto": "auto", "off": "off", "cool": "cool", "heat": "heat", "
 _MORE_MODES: Final = {"emergency_heating": "heat", "precooling": "cool", "sleep": "off"}
 """Modes that a thermostat may be in and that Home Assistant has no word for."""
 _ACTIONS: Final = {"idle": "idle", "heat": "heating", "cool": "cooling", "fan_only": "fan", "off": "off"}
-_SPEEDS: Final = ("low", "medium", "high")
-_LEVELS: Final = ("low", "medium", "high", "very_high")
+_SPEEDS: Final[tuple[str, ...]] = ("low", "medium", "high")
+_LEVELS: Final[tuple[str, ...]] = ("low", "medium", "high", "very_high")
 _LOCKED: Final = {"locked": "LOCKED", "unlocked": "UNLOCKED", "not_fully_locked": "JAMMED"}
 _COVER_CLASSES: Final = frozenset({
     "awning", "blind", "curtain", "damper", "door", "garage", "gate", "shade", "shutter", "window",
@@ -36,15 +36,14 @@ _USUAL_STEP: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class Component:
     """``form``: its platform, and behind a space the way of configuring it if the platform has several: an entity can't
-    go from one to the other. ``config``: the keys of its own. ``of``: the property that makes it unavailable when it
-    is stale; empty: none. ``label``: behind the device's name. ``switches``: someone may do something with it."""
+    go from one to the other. ``config``: what only its platform has. ``of``: the property that makes it unavailable
+    when it is stale; empty: none. ``label``: behind the device's name."""
 
     form: str
     config: dict[str, Any] = field(default_factory=dict)
     of: str = ""
     label: str = ""
     category: str = ""
-    switches: bool = False
 
     @property
     def platform(self) -> str:
@@ -120,7 +119,7 @@ def switch(parts: Parts) -> Component | None:
     config["val_tpl"] = shown(value(state.name))
     if state.device_class in ("outlet", "switch"):
         config["dev_cla"] = state.device_class
-    return Component("switch", config, state.name, label(state.name), state.category, True)
+    return Component("switch", config, state.name, label(state.name), state.category)
 
 
 def light(parts: Parts) -> Component | None:
@@ -139,7 +138,7 @@ def light(parts: Parts) -> Component | None:
     else:  # the JSON of its state has other keys
         form = "light"
         config |= {"stat_val_tpl": shown(value(state.name)), **_topics_of_light(parts, modes)}
-    return Component(form, config, state.name, label(state.name), state.category, True)
+    return Component(form, config, state.name, label(state.name), state.category)
 
 
 def _color_modes(parts: Parts) -> list[str]:
@@ -231,14 +230,14 @@ def cover(parts: Parts) -> Component | None:
         config["cmd_t"] = parts.command("state")
         for key, word in (("pl_open", "OPEN"), ("pl_cls", "CLOSE"), ("pl_stop", "STOP")):
             config[key] = word if word in can else None
-    told = words({"OPEN": "open", "CLOSE": "closed", "STOP": "None"}, parts.value("state")) if moves else "none"
+    said = words({"OPEN": "open", "CLOSE": "closed", "STOP": "None"}, parts.value("state")) if moves else "none"
     if "position" in parts.properties:
         where = parts.value("position")
-        told = f"({told}) if {where} is none else ('closed' if {where} == 0 else 'open')"
+        said = f"({said}) if {where} is none else ('closed' if {where} == 0 else 'open')"
         config |= {"pos_t": parts.state_topic, "pos_tpl": _unless_none(where)}
     if position is not None:
         config["set_pos_t"] = parts.command("position")
-    config["val_tpl"] = shown(told)
+    config["val_tpl"] = shown(said)
     if tilt is not None:
         config |= {
             "tilt_status_t": parts.state_topic, "tilt_status_tpl": _unless_none(parts.value("tilt")),
@@ -246,7 +245,7 @@ def cover(parts: Parts) -> Component | None:
         }  # fmt: skip
     if main.device_class in _COVER_CLASSES:
         config["dev_cla"] = main.device_class
-    return Component("cover", config, main.name, label(parts.name), "", True)
+    return Component("cover", config, main.name, label(parts.name))
 
 
 def _unless_none(expression: str) -> str:
@@ -281,7 +280,7 @@ def climate(parts: Parts) -> Component | None:
     config |= _mode(parts, "heat" if points[0] == _SETPOINTS[0] else "cool")
     config |= _running(parts)
     main = parts.properties.get("local_temperature") or limits[0]
-    return Component("climate", config, main.name, label(parts.name), "", True)
+    return Component("climate", config, main.name, label(parts.name))
 
 
 def _mode(parts: Parts, only: str) -> dict[str, Any]:
@@ -312,12 +311,12 @@ def lock(parts: Parts) -> Component | None:
     if parts.settable("state") is None:
         return None
     config: dict[str, Any] = {"cmd_t": parts.command("state"), "pl_lock": "LOCK", "pl_unlk": "UNLOCK"}
-    told = words({"LOCK": "LOCKED", "UNLOCK": "UNLOCKED"}, parts.value("state"))
+    said = words({"LOCK": "LOCKED", "UNLOCK": "UNLOCKED"}, parts.value("state"))
     if "lock_state" in parts.properties:
         exact = parts.value("lock_state")
-        told = f"({told}) if {exact} is none else {words(_LOCKED, exact)}"
-    config["val_tpl"] = shown(told)
-    return Component("lock", config, parts.properties["state"].name, label(parts.name), "", True)
+        said = f"({said}) if {exact} is none else {words(_LOCKED, exact)}"
+    config["val_tpl"] = shown(said)
+    return Component("lock", config, parts.properties["state"].name, label(parts.name))
 
 
 def fan(parts: Parts) -> Component | None:
@@ -331,31 +330,31 @@ def fan(parts: Parts) -> Component | None:
     else:
         assert mode is not None
         usual = next((each for each in ("on", "auto", "high") if each in mode.enum), "on")
-        told = parts.value("fan_mode")
+        said = parts.value("fan_mode")
         config = {"cmd_t": parts.command("fan_mode"), "pl_on": usual, "pl_off": "off"}
-        config["stat_val_tpl"] = shown(f"none if {told} is none else 'off' if {told} == 'off' else '{usual}'")
+        config["stat_val_tpl"] = shown(f"none if {said} is none else 'off' if {said} == 'off' else '{usual}'")
     if mode is not None:
         config |= _fan_modes(parts, mode)
     main = state or mode
     assert main is not None
-    return Component("fan", config, main.name, label(parts.name), "", True)
+    return Component("fan", config, main.name, label(parts.name))
 
 
 def _fan_modes(parts: Parts, mode: PropertyAffordance) -> dict[str, Any]:
-    told, found = parts.value("fan_mode"), dict[str, Any]()
+    said, found = parts.value("fan_mode"), dict[str, Any]()
     speeds = [each for each in _SPEEDS if each in mode.enum]
     presets = [each for each in mode.enum if each not in ("off", *speeds)]
     if speeds:
-        numbers = {word: at for at, word in enumerate(("off", *speeds))}
+        numbers: dict[str, int] = {word: at for at, word in enumerate(("off", *speeds))}
         found |= {
-            "pct_stat_t": parts.state_topic, "pct_val_tpl": shown(f"{numbers!r}.get({told})"),
+            "pct_stat_t": parts.state_topic, "pct_val_tpl": shown(f"{numbers!r}.get({said})"),
             "pct_cmd_t": parts.command("fan_mode"), "pct_cmd_tpl": shown(f"{[*numbers]!r}[value | int]"),
             "spd_rng_min": 1, "spd_rng_max": len(speeds),
         }  # fmt: skip
     if presets:
         found |= {
             "pr_modes": presets, "pr_mode_stat_t": parts.state_topic, "pr_mode_cmd_t": parts.command("fan_mode"),
-            "pr_mode_val_tpl": shown(f"{told} if {told} in {presets!r} else none"),
+            "pr_mode_val_tpl": shown(f"{said} if {said} in {presets!r} else none"),
         }  # fmt: skip
     return found
 
@@ -386,10 +385,10 @@ def siren(parts: Parts) -> Component | None:
         config["av_tones"] = tones
     state = parts.properties.get("alarm") or parts.properties.get("state")
     if state is None:  # it never says whether it sounds
-        return Component("siren", config | {"opt": True, "stat_val_tpl": ""}, "", label(parts.name), "", True)
-    told = value(state.name)
-    config["stat_val_tpl"] = shown(f"dict(state='ON' if {told} in (true, 'ON') else 'OFF') | to_json")
-    return Component("siren", config, state.name, label(parts.name), "", True)
+        return Component("siren", config | {"opt": True, "stat_val_tpl": ""}, "", label(parts.name))
+    said = value(state.name)
+    config["stat_val_tpl"] = shown(f"dict(state='ON' if {said} in (true, 'ON') else 'OFF') | to_json")
+    return Component("siren", config, state.name, label(parts.name))
 
 
 _TEXT: Final = DataSchema(type=DataType.STRING)
@@ -400,7 +399,7 @@ SHARED: Final = frozenset({"local_temperature", "pi_heating_demand"})
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EntityKind:
     """A kind of entities. ``roles``: of the properties that it takes up; the others are components by themselves, as
     all are if ``make`` makes none of what the reader may use."""
 
@@ -409,11 +408,11 @@ class Kind:
 
 
 KINDS: Final = {
-    "light": Kind(_LIGHT, light),
-    "switch": Kind(frozenset({"state"}), switch),
-    "cover": Kind(frozenset({"state", "position", "tilt"}), cover),
-    "climate": Kind(_CLIMATE, climate),
-    "lock": Kind(frozenset({"state", "lock_state"}), lock),
-    "fan": Kind(frozenset({"state", "fan_state", "fan_mode"}), fan),
-    "siren": Kind(frozenset({"alarm", "state"}), siren),
+    "light": EntityKind(_LIGHT, light),
+    "switch": EntityKind(frozenset({"state"}), switch),
+    "cover": EntityKind(frozenset({"state", "position", "tilt"}), cover),
+    "climate": EntityKind(_CLIMATE, climate),
+    "lock": EntityKind(frozenset({"state", "lock_state"}), lock),
+    "fan": EntityKind(frozenset({"state", "fan_state", "fan_mode"}), fan),
+    "siren": EntityKind(frozenset({"alarm", "state"}), siren),
 }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.identity import Identity
-from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.topics import HomeSpace, valid_device
 from adapters.mqtt.devices.units import ANGLES, COUNTED, OTHERS, SENSORS, UNITS
 from gateway.api.model import Address, DataType, DeviceView, GatewayView, PropertyAffordance
 from tests.harness.home_assistant import KNOWN, mistakes, spelled_out, whole
@@ -37,7 +37,7 @@ properties = st.builds(
 )
 views = st.builds(
     DeviceView,
-    name=st.text(min_size=1, max_size=20),
+    name=st.text(min_size=1, max_size=20).filter(valid_device),
     address=st.sampled_from([LAMP, Address(scheme="far", claim="user:lamp")]),
     may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
     online=st.none(),

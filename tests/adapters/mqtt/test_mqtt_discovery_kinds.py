@@ -133,7 +133,7 @@ def test_the_state_of_a_lamp_has_the_keys_of_its_colours() -> None:
     assert json.loads(values.json_of({"x": 0.4, "y": 0.5}, True)) == {"x": 0.4, "y": 0.5}
 
 
-def test_a_lamp_on_a_further_endpoint_has_topics_of_its_own_keys() -> None:
+def test_a_lamp_on_a_further_endpoint_has_a_topic_for_each_property() -> None:
     entity = "light_2"
     offered = (
         *lamp(suffix="_2"), replace(COLOR, name="color_2", entity=entity),
