@@ -22,8 +22,8 @@ class ReportingMemory:
     """By device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {"0021": "SUCCESS"}}``.
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
-    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on. An older file has none of them.
-    A manufacturer's own attributes are under ``endpoint/cluster/code``.
+    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on, ``"set"`` what setup wrote. An
+    older file has none of them. A manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,6 +58,11 @@ class ReportingMemory:
             if absent or name in device:
                 device.setdefault(name, {})["absent"] = absent
         self.save()
+
+    def is_set(self, eui64: str, at: int, payload: bytes) -> bool:
+        """Whether a device got what setup writes; with nothing to write, whether it was asked to be bound."""
+        entry = self.devices.get(eui64, {}).get(name_of(at), {})
+        return entry.get("set") == payload.hex() if payload else "bind" in entry
 
     def constants(self, eui64: str) -> dict[int, dict[int, Value]]:
         """By place what a device said of the attributes that its rows depend on."""
