@@ -22,7 +22,7 @@ class ReportingMemory:
     """By device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {"0021": "SUCCESS"}}``.
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
-    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on,
+    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on, ``"set"`` what setup wrote,
     ``"set_up": {"address": "SUCCESS"}`` its answers to requests that are made once. An older file has none of them. A
     manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
@@ -59,6 +59,11 @@ class ReportingMemory:
             if absent or name in device:
                 device.setdefault(name, {})["absent"] = absent
         self.save()
+
+    def is_set(self, eui64: str, at: int, payload: bytes) -> bool:
+        """Whether a device got what setup writes; with nothing to write, whether it was asked to be bound."""
+        entry = self.devices.get(eui64, {}).get(name_of(at), {})
+        return entry.get("set") == payload.hex() if payload else "bind" in entry
 
     def constants(self, eui64: str) -> dict[int, dict[int, Value]]:
         """By place what a device said of the attributes that its rows depend on."""

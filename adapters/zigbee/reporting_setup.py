@@ -177,6 +177,9 @@ class ReportingSetup:
             SetupStep("constants", at) for at in model.constants if _CONSTANTS not in known.get(name_of(at), {})
         ]
         ways: list[SetupStep] = []
+        for at, payload in model.settings.items():
+            if not self._memory.is_set(model.eui64, at, payload):
+                ways += [SetupStep("bind", at), *([SetupStep("write", at)] if payload else ())]
         reads: list[SetupStep] = []
         for at in model.places:
             wanted = wanted_of(model, at)
@@ -313,6 +316,13 @@ class ReportingSetup:
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        if step.at in job.model.settings:
+            self._memory.save()
+
+    def _written(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """A device that refuses it stays as it is, and isn't asked again."""
+        self._entry(job.model, step)["set"] = job.model.settings[step.at].hex()
+        self._memory.save()
 
     def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
@@ -384,6 +394,7 @@ _KINDS: Final = {
     "set up": ReportingSetup._set_up,
     "constants": ReportingSetup._learnt,
     "bind": ReportingSetup._bound,
+    "write": ReportingSetup._written,
     "configure": ReportingSetup._configured,
     "check": ReportingSetup._checked,
     "read": ReportingSetup._read,

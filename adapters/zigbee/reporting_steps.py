@@ -13,13 +13,13 @@ from gateway.api.errors import PeerError
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One request: ``kind`` is ``set up``, ``constants``, ``bind``, ``configure``, ``check``, ``read``, ``again``,
-    ``look`` or ``describe``.
+    """One request: ``kind`` is ``set up``, ``constants``, ``bind``, ``write``, ``configure``, ``check``, ``read``,
+    ``again``, ``look`` or ``describe``.
 
     ``at``: the place of the attributes, or the endpoint alone. ``set up``: the request that the cluster has under
-    ``name``. ``constants``: what do the rows depend on?
-    ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
-    ``describe``: the same, and again later if the device doesn't answer it.
+    ``name``. ``constants``: what do the rows depend on? ``write``: what the gateway sets by itself. ``check``: is the
+    reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint? ``describe``: the
+    same, and again later if the device doesn't answer.
     """
 
     kind: str
@@ -77,6 +77,8 @@ def content_of(model: Model, step: SetupStep, own_eui64: int) -> Content:
         return Content(General.READ, wanted, General.READ_RESPONSE, manufacturer=code)
     if step.kind in ("read", "again"):
         return Content(General.READ, foundation.read(model.places[step.at]), General.READ_RESPONSE, manufacturer=code)
+    if step.kind == "write":
+        return Content(General.WRITE, model.settings[step.at], General.WRITE_RESPONSE, manufacturer=code)
     if step.kind == "check":
         wanted = foundation.read_reporting(record.attribute for record in records_of(model, step.at))
         return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE, manufacturer=code)

@@ -61,7 +61,7 @@ def _zone_status(payload: bytes) -> Iterable[tuple[int, int, Value]]:
     return ((0x0002, MAP16.id, word(first(payload, 2))),)
 
 
-def _enrolled(payload: bytes) -> tuple[int, bytes]:
+def _enrolled(payload: bytes, waits: bool) -> tuple[int, bytes]:
     """Zone Enroll Response (ZCL8, 8.2.2.3.1) to a Zone Enroll Request (8.2.2.4.2: zone type, manufacturer)."""
     first(payload, 4)
     return 0x00, _ENROLL_RESPONSE
@@ -142,7 +142,7 @@ def _armed(payload: bytes) -> Happening:
     return _ARM[mode], data
 
 
-def _arm_response(payload: bytes) -> tuple[int, bytes]:
+def _arm_response(payload: bytes, waits: bool) -> tuple[int, bytes]:
     """Arm Response (ZCL8, 8.3.2.4.1): the notification has the numbers of the modes."""
     return 0x00, first(payload, 1)
 

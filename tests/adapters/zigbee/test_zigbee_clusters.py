@@ -61,9 +61,11 @@ def test_one_row_for_each_attribute_and_name() -> None:
 def test_a_value_comes_back_or_is_none(row: AttributeMapping, raw: int) -> None:
     value = row.value(raw)
     if row.mask:
-        assert value is (bool(raw & row.mask) is not row.inverted)
+        assert value is (None if raw == row.invalid else bool(raw & row.mask) is not row.inverted)
     elif row.property.type is DataType.BOOLEAN:
         assert value is {0: False, 1: True}.get(raw)
+    elif row.property.type is DataType.STRING:
+        assert value is None or value in row.property.enum
     elif row.range[0] <= raw <= row.range[1]:
         assert isinstance(value, int | float) and (row.convert is not None or row.raw(value) == raw)
     else:
@@ -83,6 +85,8 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
         assert value is None or isinstance(value, bool)
     elif row.property.type in (DataType.NUMBER, DataType.INTEGER):
         assert value is None or row.convert is not None or row.range[0] <= row.raw(value) <= row.range[1]
+    elif row.property.type is DataType.STRING:
+        assert value is None or value in row.property.enum
     else:
         assert value is {0: False, 1: True}.get(raw)
 
@@ -91,7 +95,8 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
 def test_a_value_is_of_its_kind_or_none(row: AttributeMapping, raw: Any) -> None:
     value = row.value(raw)
     assert value is None or isinstance(value, bool) is (row.property.type is DataType.BOOLEAN)
-    assert value is None or isinstance(value, (bool, int, float))
+    assert value is None or isinstance(value, str) is (row.property.type is DataType.STRING)
+    assert value is None or isinstance(value, (bool, int, float, str))
 
 
 def device(*endpoints: tuple[int, ...]) -> Model:
