@@ -53,6 +53,11 @@ class DevicesConfig(BaseModel):
     home_assistant: bool = Field(default=True, description="Tell Home Assistant which devices there are.")
     discovery_prefix: str = Field(default="homeassistant", description="Home Assistant's discovery prefix.")
     retain: bool = Field(default=True, description="The broker keeps each device's last state for who comes later.")
+    actions_in_state: bool = Field(
+        default=True,
+        description="Publish what happens at a device also as the key `action` beside its state, in a message that is "
+        "not retained, as zigbee2mqtt does.",
+    )
 
 
 class MqttConfig(BaseModel):
@@ -187,6 +192,7 @@ class MqttPlugin:
             base=table.base,
             discovery_prefix=table.discovery_prefix if table.home_assistant else None,
             retain=table.retain,
+            actions_in_state=table.actions_in_state,
             claim=f"broker:{options.host}",
             times=self._times,
         )

@@ -240,10 +240,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "action": "not supported here: the actions of a device are keys of its set topic",
     "options": _BY_FILE,
     "group/options": _BY_FILE,
-    "config/last_seen": _BY_FILE,
-    "config/homeassistant": _BY_FILE,
-    "config/elapsed": _BY_FILE,
-    "config/log_level": _BY_FILE,
     "backup": "not supported: a backup has the network's keys, which are for no broker; run atls-gateway backup",
     "networkmap": "not supported: the gateway doesn't ask routers for their neighbours; linkquality of each device is"
     " in bridge/request/devices",
