@@ -3,8 +3,8 @@
 All that is known of an attribute or a command stands in its row; ``cluster_mappings`` says what each column means. A
 new cluster is new rows of its family (docs/add-a-cluster.md). Of each family:
 ``ROWS``: attributes as properties. ``WRITES``: commands that set properties, several in one frame. ``ACTIONS``:
-commands as actions. ``EVENTS``: commands that devices send, as events or values. In few of them ``SETUPS``: requests
-that each device with the cluster gets once, and ``SETTINGS``: attributes that the gateway sets when it sets a device up.
+commands as actions. ``EVENTS``: commands that devices send, as events or values. In few of them also ``SETUPS``:
+requests that each device with the cluster gets once, and ``SETTINGS``: attributes that the gateway sets by itself.
 ``reports`` decodes by them, ``command_execution`` sends by them, ``reporting_setup`` has attributes reported.
 """
 

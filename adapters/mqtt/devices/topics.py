@@ -12,6 +12,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
+    {base}/bridge/devices, groups, health, event, logging: see ``bridge_topics``
     {base}/bridge/request/{command}      ask the gateway itself; of one to three levels
     {base}/bridge/response/{command}     gateway: its answer
 """
@@ -109,6 +110,9 @@ class HomeSpace:
         Else a client that may set a lamp could have the gateway publish on any topic of the gateway's.
         """
         return _below(f"{self._start}{device}/answer", asked)
+
+    def bridge(self, what: str) -> str:
+        return f"{self._start}{RESERVED_USER}/{what}"
 
     def request(self, command: str) -> str:
         return f"{self._start}{RESERVED_USER}/request/{command}"
