@@ -12,7 +12,7 @@ from typing import Any, Final
 from adapters.mqtt.devices.discovery_entities import KINDS, SHARED, Component, Parts, label, shown, value
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.units import ANGLES, COUNTED, UNITS, known
-from gateway.api.model import ActionAffordance, DataType, DeviceView, EventAffordance, PropertyAffordance
+from gateway.api.model import ActionAffordance, DataType, DeviceView, PropertyAffordance
 
 LAST_SEEN: Final = "last_seen"
 LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
@@ -27,11 +27,14 @@ _OPEN_IS_ON: Final = frozenset({"door", "garage_door", "opening", "window"})
 _WIDEST: Final = 1_000_000
 """A bound of a number that has none: Home Assistant takes 1 and 100 else."""
 _LEAST_STEP: Final = 0.001
+_USUAL_STEP: Final = 0.1
 _BUTTONS: Final = re.compile(
     r"(on|off|toggle|open|close|stop|recall|store|single|double|triple|quadruple|many|hold|release|press|"
     r"(brightness|color|hue|saturation|move|arrow|dial|rotate|button)_\w+)(_\w+)?"
 )
 """Events of remotes, by zigbee2mqtt's words."""
+_SHOWN: Final = frozenset({"zone_status"})
+"""Events whose content is in properties."""
 _BLINK: Final = 5
 """Seconds."""
 _UPDATE: Final = ("installed_version", "latest_version")
@@ -61,8 +64,9 @@ def components(view: DeviceView, topics: HomeSpace) -> dict[str, Component]:
         for action in view.actions:
             if action.entity not in taken and (component := _button(view, topics, action)) is not None:
                 found.setdefault(action.name, component)
-    if view.events:
-        found.setdefault(ACTION, _events(view.events, topics.event(view.name, "+")))
+    events = [each.name for each in view.events if each.name not in _SHOWN]
+    if events:
+        found.setdefault(ACTION, _events(events, topics.event(view.name, "+")))
     return found
 
 
@@ -163,7 +167,7 @@ def _number(each: PropertyAffordance, platform: str, unit: str) -> dict[str, Any
     least = -_WIDEST if each.minimum is None else each.minimum
     greatest = _WIDEST if each.maximum is None else each.maximum
     found |= {"min": least, "max": max(least, greatest)}
-    step = each.multiple_of or (1 if each.type is DataType.INTEGER else 0.01)
+    step = each.multiple_of or (1 if each.type is DataType.INTEGER else _USUAL_STEP)
     if step != 1:
         found["step"] = max(step, _LEAST_STEP)
     if each.minimum is None or each.maximum is None:
@@ -207,15 +211,15 @@ def _button(view: DeviceView, topics: HomeSpace, action: ActionAffordance) -> Co
     return Component("button", config, "", label(action.name), "config" if identify else "")
 
 
-def _events(events: tuple[EventAffordance, ...], topic: str) -> Component:
+def _events(names: list[str], topic: str) -> Component:
     """All events as one entity, which says the latest one; its data are attributes."""
     data = "value_json.get('data')"
     config: dict[str, Any] = {
         "stat_t": topic,
-        "evt_typ": [each.name for each in events],
+        "evt_typ": names,
         "val_tpl": shown(f"dict({data} if {data} is mapping else {{}}, event_type={value('event')}) | to_json"),
     }
-    if all(_BUTTONS.fullmatch(each.name) for each in events):
+    if all(map(_BUTTONS.fullmatch, names)):
         config["dev_cla"] = "button"
     return Component("event", config, "", label(ACTION))
 

@@ -24,6 +24,7 @@ from gateway.api.model import (
     PropertyAffordance,
 )
 from tests.harness.home_assistant import mistakes, render, spelled_out, whole
+from tests.harness.simulated_kinds import HOSTED, view_of_kind
 
 GATEWAY = GatewayView(id="0123456789abcdef0123456789abcdef", name="cellar", version="9.9")
 TOPICS = HomeSpace("home")
@@ -386,7 +387,8 @@ def test_what_a_remote_says_is_one_entity() -> None:
         "event_type": "brightness_step_up", "step_size": 32,
     }  # fmt: skip
     assert json.loads(render(found["value_template"], value_json={"event": "on"})) == {"event_type": "on"}
-    assert "device_class" not in one(EventAffordance(name="zone_status"))
+    assert "device_class" not in one(EventAffordance(name="emergency"))
+    assert not components(EventAffordance(name="zone_status"))  # properties have its content
 
 
 def test_actions_that_need_no_input_are_buttons() -> None:
@@ -433,3 +435,24 @@ def test_all_rows_of_our_devices() -> None:
             found = whole(message)[each.name]
             assert found["device_class"] == each.device_class, f"{each.name}: its class is not shown"
     assert not mistakes(message_of(*named.values()))
+
+
+FORMS = {
+    "lamp": {"state": "light"},
+    "plug": {"state": "switch"},
+    "switch": {"state": "switch", "state_2": "switch"},
+    "dimmable-lamp": {"state": "light json"},
+    "thermometer": {"temperature": "sensor", "humidity": "sensor", "battery": "sensor"},
+    "on-off-remote": {"action": "event", "battery": "sensor"},
+}
+"""Of the simulated kinds: components, with their forms, that no one would want to miss."""
+
+
+@pytest.mark.parametrize("kind", HOSTED)
+def test_each_simulated_kind(kind: str) -> None:
+    view = view_of_kind(kind, ALL)
+    who = Identity(OWN)
+    assert not mistakes(DISCOVERY.device(view, who))
+    forms = DISCOVERY.forms(view, who)
+    wanted = FORMS.get(kind, {})
+    assert {key: forms.get(key) for key in wanted} == wanted
