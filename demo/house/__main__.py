@@ -76,7 +76,7 @@ def policy(house: list[Thing]) -> str:
     )
 
 
-class HouseAutomation(Automation):
+class HomeHub(Automation):
     """What home automation gets: the last message of each topic, and the final answers by transaction."""
 
     def __init__(self) -> None:
@@ -98,10 +98,10 @@ class Ledger:
     happened: Counter[str] = field(default_factory=Counter)
 
 
-class HouseRun:
+class HouseLife:
     """The life of a house on a stack whose simulator, broker and gateway run."""
 
-    def __init__(self, stack: Stack, house: list[Thing], home: HouseAutomation, mqtt: MqttClient, seed: int) -> None:
+    def __init__(self, stack: Stack, house: list[Thing], home: HomeHub, mqtt: MqttClient, seed: int) -> None:
         self.stack, self.house, self.home, self.mqtt = stack, house, home, mqtt
         self.chance = random.Random(seed)  # noqa: S311 - what happens is repeatable on purpose
         self.ledger = Ledger()
@@ -239,7 +239,7 @@ def held_by(status: Mapping[str, Any]) -> list[str]:
     ]
 
 
-async def judge(house: HouseRun, equal: int, wrong: list[str], unknown: set[str]) -> list[str]:
+async def judge(house: HouseLife, equal: int, wrong: list[str], unknown: set[str]) -> list[str]:
     """The summary is written; what was not as it must be."""
     faults = list(wrong)
     outcomes = Counter(status for answers in house.home.answers.values() for status in answers)
@@ -267,7 +267,7 @@ async def judge(house: HouseRun, equal: int, wrong: list[str], unknown: set[str]
     return faults
 
 
-async def run(stack: Stack, house: HouseRun, seconds: float) -> int:
+async def run(stack: Stack, house: HouseLife, seconds: float) -> int:
     """The whole life. The exit status."""
     begun = time.monotonic()
     await house.move_in(max(60.0, seconds / 2))
@@ -297,9 +297,9 @@ async def inhabit(stack: Stack, arguments: argparse.Namespace) -> int:
     await stack.start_broker(["gateway", USER])
     stack.write_config(devices=True)
     await stack.start_gateway()
-    home = HouseAutomation()
+    home = HomeHub()
     async with automation(stack, home) as mqtt:
-        return await run(stack, HouseRun(stack, house, home, mqtt, arguments.seed), arguments.seconds)
+        return await run(stack, HouseLife(stack, house, home, mqtt, arguments.seed), arguments.seconds)
 
 
 def parse(text: list[str]) -> argparse.Namespace:
