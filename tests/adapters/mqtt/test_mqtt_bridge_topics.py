@@ -10,57 +10,16 @@ import pytest
 
 from adapters.mqtt.devices.exposes import exposes, listed
 from gateway.api.model import (
-    ActionAffordance,
-    Address,
     DataSchema,
     DataType,
-    DeviceView,
     Event,
     EventAffordance,
     Join,
-    PropertyAffordance,
 )
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, CONTACT, POLICY, STATE, TEMPERATURE, House, bodies, last
 from tests.harness.gateway_in_loop import until
-
-COLOR = PropertyAffordance(
-    name="color",
-    type=DataType.OBJECT,
-    writable=True,
-    entity="light",
-    fields=(
-        ("x", DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)),
-        ("y", DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)),
-    ),
-)
-LAMP = DeviceView(
-    name="lamp",
-    address=Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6"),
-    may=frozenset({"read", "observe", "write", "invoke"}),
-    online=True,
-    sleepy=False,
-    facts=(("manufacturer", "Acme"), ("model", "L1"), ("version", "1.2")),
-    properties=(
-        replace(STATE, entity="light"),
-        PropertyAffordance(
-            name="brightness", type=DataType.INTEGER, writable=True, minimum=0, maximum=254, entity="light"
-        ),
-        COLOR,
-        replace(STATE, name="state_2", entity="light_2"),
-        replace(TEMPERATURE, category="diagnostic", entity="light"),
-        PropertyAffordance(name="mode", type=DataType.STRING, writable=True, enum=("a", "b")),
-        PropertyAffordance(name="transition", type=DataType.NUMBER, unit="s", writable=True, readable=False, minimum=0),
-    ),
-    samples={},
-    actions=(
-        ActionAffordance(name="toggle", entity="light"),
-        ActionAffordance(name="identify"),
-        ActionAffordance(name="effect", input=DataSchema(type=DataType.STRING, enum=("blink",)), entity="light"),
-        ActionAffordance(name="brightness_step", input=DataSchema(type=DataType.INTEGER), entity="light"),
-    ),
-    events=(EventAffordance(name="on"), EventAffordance(name="brightness_step_up")),
-)
+from tests.harness.listed_lamp import LAMP
 
 
 def test_what_a_lamp_exposes() -> None:
