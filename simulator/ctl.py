@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from simulator.network.device_kinds import KINDS, MEASURES
+from simulator.network.device_kinds import KINDS
+from simulator.network.measures import MEASURES
 from simulator.radio_options import radio_options, radio_row
 
 _MAX_ANSWER: Final = 4 << 20

@@ -54,6 +54,28 @@ class AirOptions:
     max_devices: int = 250
 
 
+class PeerFrame(ApsFrame):
+    """A frame that another device sent, whose EUI64 is ``origin``: not the coordinator's, whose counter is another."""
+
+    __slots__ = ("origin",)
+    origin: int
+
+
+def as_peer(frame: ApsFrame, origin: int) -> PeerFrame:
+    """The frame marked as that of another device; it asks for no APS ACK."""
+    marked = PeerFrame(
+        profile=frame.profile,
+        cluster=frame.cluster,
+        source_endpoint=frame.source_endpoint,
+        destination_endpoint=frame.destination_endpoint,
+        payload=frame.payload,
+        sequence=frame.sequence,
+        group=frame.group,
+    )
+    marked.origin = origin
+    return marked
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """An APS acknowledgement."""
@@ -276,7 +298,8 @@ class Receiver:
             return
         if frame.ack_request:
             self._acks.carry(Ack(frame.sequence), ignore)
-        if self._seen is not None and self._seen.holds(self._source, _counter(frame)):
+        source = frame.origin if isinstance(frame, PeerFrame) else self._source
+        if self._seen is not None and self._seen.holds(source, _counter(frame)):
             self._link.counters.repeats += 1
             return
         self._deliver(frame)

@@ -8,9 +8,10 @@ from typing import Final
 from carriage.zigbee import attach
 from layer.errors import PeerError
 from simulator.air import ApsFrame, Reach
+from simulator.network.cluster_server import ClusterServer
+from simulator.network.clusters.general import basic
+from simulator.network.clusters.ids import BASIC, Identity
 from simulator.network.device import Device, Membership, SimpleDescriptor
-from simulator.network.device_kinds import BASIC, Identity, basic
-from simulator.network.foundation import ClusterServer
 from simulator.network.hosted import answer_zcl
 from simulator.network.server import Connection
 from simulator.network.station import Station
@@ -83,6 +84,10 @@ class AttachSession:
                 link_key=frame.link_key,
             )
         )
+
+    def in_group(self, group: int) -> bool:
+        """A process that attaches is in no group."""
+        return False
 
     def forget(self) -> None:
         """What the process remembers is its own."""

@@ -13,6 +13,7 @@
       - eui64: "00:0d:6f:00:00:00:00:02"
         kind: thermometer
         poll_interval: 2.0          # seconds, for kinds that sleep
+        enrol: trip-to-pair         # for zones (IAS): their way to enrol; default: the kind's
         radio: {loss: 0.2}          # this device's link; keys not named are those of all
 """
 
@@ -88,6 +89,7 @@ class DeviceRow(_Strict):
     model: Annotated[str, Field(max_length=MAX_NAME)] | None = None
     join: Literal["auto", "manual"] = "auto"
     poll_interval: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    enrol: Literal["trip-to-pair", "auto-enroll-response", "auto-enroll-request"] | None = None
     lqi: Annotated[int, Field(ge=0, le=255)] = 200
     rssi: Annotated[int, Field(ge=-128, le=0)] = -60
     radio: RadioRow = RadioRow()

@@ -21,7 +21,7 @@ answers, in the order in which they are ready::
 ``restart``                       device, [forget]; it was without power and announces itself, under its old address;
                                   with forget it has lost its bindings and reporting
 ``poll``                          device; a sleeper fetches its frames now
-``set``                           device, name, value, [endpoint]; ``name`` is a row of ``kinds.MEASURES``, value in
+``set``                           device, name, value, [endpoint]; ``name`` is a row of ``measures.MEASURES``, value in
                                   its own units
 ``report``                        device, name, [value], [endpoint]; sends a report now; answers when its fate is known
 ``press``                         device, [endpoint]; toggles a lamp, plug or switch
@@ -50,9 +50,9 @@ from carriage.zigbee.attach import encode_object, format_eui64
 from layer.errors import PeerError
 from simulator.network.arguments import Arguments
 from simulator.network.config import RadioRow
-from simulator.network.device_kinds import MEASURES, measured
 from simulator.network.hosted import HostedEndpoint
 from simulator.network.load import Load, Plan
+from simulator.network.measures import MEASURES, Measure, find, measured
 from simulator.network.population import Population, hosted
 from simulator.network.server import Connection
 from simulator.network.station import Station
@@ -121,9 +121,9 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
     values: dict[str, float] = {}
     for number, server in device.endpoints.items():
         for name, row in MEASURES.items():
-            if isinstance(server, HostedEndpoint) and row.cluster in server.clusters:
-                value = int(server.clusters[row.cluster].attributes[row.attribute].value) / row.scale
-                values[name if name not in values else f"{name}.{number}"] = value
+            cluster = server.clusters.get(row.cluster) if isinstance(server, HostedEndpoint) else None
+            if cluster is not None and row.attribute in cluster.attributes:
+                values[name if name not in values else f"{name}.{number}"] = row.of(cluster)
     if values:
         found["values"] = values
     return found
@@ -180,14 +180,18 @@ def _poll(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     answer(describe(simulation, station))
 
 
+def _set_value(station: Station, measure: Measure, value: float, number: int | None) -> None:
+    endpoint = hosted(station, measure.cluster, number)
+    endpoint.set(measure.cluster, measure.attribute, measured(endpoint.clusters[measure.cluster], measure, value))
+
+
 def _set(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
     if value is None:
         raise PeerError("value is needed")
-    measure, plain = measured(name, value)
-    hosted(station, measure.cluster, number).set(measure.cluster, measure.attribute, plain)
+    _set_value(station, find(name), value, number)
     answer(describe(simulation, station))
 
 
@@ -195,10 +199,10 @@ def _report(simulation: Simulation, arguments: Arguments, answer: Answer) -> Non
     station = _station(simulation, arguments)
     name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
-    measure, plain = measured(name, value or 0)
+    measure = find(name)
     endpoint = hosted(station, measure.cluster, number)
     if value is not None:
-        endpoint.set(measure.cluster, measure.attribute, plain)
+        _set_value(station, measure, value, number)
     waiting = [answer]  # several bindings give several fates: the first is the answer
 
     def on_sent(delivered: bool) -> None:
@@ -320,7 +324,7 @@ def _load(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
         raise PeerError("a load is running")
     if seconds is None or not 0 < seconds <= MAX_LOAD or not 0 <= rate <= MAX_RATE:
         raise PeerError(f"seconds is above 0 and at most {MAX_LOAD}, rate at most {MAX_RATE}")
-    measure, _ = measured(name, 0)
+    measure = find(name)
     network = simulation.population.network
     targets: list[tuple[Station, HostedEndpoint]] = []
     for station in network.stations.values():

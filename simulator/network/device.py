@@ -49,18 +49,22 @@ class EndpointServer(Protocol):
     def received(self, frame: ApsFrame, reach: Reach) -> None:
         """A frame for this endpoint."""
 
+    def in_group(self, group: int) -> bool:
+        """Whether a cast to this group is for the endpoint."""
+
     def forget(self) -> None:
         """The device lost what it was set up with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Who gets the reports of a cluster (unicast bindings only)."""
+    """Who gets the reports and commands of a cluster. ``group``: all its members; then the destination is 0."""
 
     source_endpoint: int
     cluster: int
     destination_eui64: int
     destination_endpoint: int
+    group: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

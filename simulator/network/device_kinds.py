@@ -1,6 +1,6 @@
 """The kinds of devices, as rows: what each offers and the clusters that the simulator hosts for it.
 
-A new kind is a new row of ``KINDS``; a new cluster is a function of ``CLUSTERS``.
+A new kind is a new row of ``KINDS``; a new cluster is a function in ``clusters`` and a row of ``CLUSTERS``.
 """
 
 from __future__ import annotations
@@ -9,124 +9,123 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from layer.errors import PeerError
-from simulator.network.datatypes import BITMAP8, BOOL, ENUM8, INT16, STRING, UINT8, UINT16, Value
+from simulator.network.cluster_server import ClusterServer
+from simulator.network.clusters.closures import covering, door_lock
+from simulator.network.clusters.color import color
+from simulator.network.clusters.energy import electrical, metering
+from simulator.network.clusters.general import basic, identify, poll_control, power
+from simulator.network.clusters.grouping import groups, scenes
+from simulator.network.clusters.hvac import fan, thermostat, thermostat_ui
+from simulator.network.clusters.ids import (
+    ANALOG_INPUT,
+    AUTO_ENROLL_REQUEST,
+    AUTO_ENROLL_RESPONSE,
+    BASIC,
+    CARBON_DIOXIDE,
+    COLOR,
+    COVERING,
+    DOOR_LOCK,
+    ELECTRICAL,
+    FAN,
+    GROUPS,
+    HUMIDITY,
+    IAS_WARNING,
+    IAS_ZONE,
+    IDENTIFY,
+    ILLUMINANCE,
+    LEVEL,
+    METERING,
+    MULTISTATE_INPUT,
+    OCCUPANCY,
+    ON_OFF,
+    PM25,
+    POLL_CONTROL,
+    POWER,
+    PRESSURE,
+    SCENES,
+    TEMPERATURE,
+    THERMOSTAT,
+    THERMOSTAT_UI,
+    TRIP_TO_PAIR,
+    Identity,
+)
+from simulator.network.clusters.inputs import analog_input, multistate_input
+from simulator.network.clusters.lighting import level, on_off
+from simulator.network.clusters.measurement import (
+    carbon_dioxide,
+    humidity,
+    illuminance,
+    occupancy,
+    pm25,
+    pressure,
+    temperature,
+)
+from simulator.network.clusters.security import ias_warning, ias_zone
 from simulator.network.device import Device, SimpleDescriptor
-from simulator.network.foundation import Attribute, ClusterServer, GlobalCommand, make_cluster
+
+__all__ = [
+    "BASIC",
+    "CLUSTERS",
+    "HUMIDITY",
+    "KINDS",
+    "ON_OFF",
+    "POWER",
+    "TEMPERATURE",
+    "HostedRow",
+    "Identity",
+    "Kind",
+    "basic",
+    "descriptor",
+    "humidity",
+    "make_clusters",
+    "make_device",
+    "on_off",
+    "power",
+    "temperature",
+]
 
 HA_PROFILE: Final = 0x0104
-BASIC: Final = 0x0000
-POWER: Final = 0x0001
-ON_OFF: Final = 0x0006
-TEMPERATURE: Final = 0x0402
-HUMIDITY: Final = 0x0405
-
-#: Basic power source (ZCL8, 3.2.2.2.8)
-_MAINS, _BATTERY = 0x01, 0x03
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a device's Basic cluster says."""
-
-    manufacturer: str
-    model: str
-    mains: bool
-
-
-def basic(identity: Identity) -> ClusterServer:
-    """Basic, 0x0000 (ZCL8, 3.2)."""
-    return make_cluster(
-        BASIC,
-        [
-            Attribute(0x0000, UINT8, 8),  # ZCL version
-            Attribute(0x0001, UINT8, 1),  # application version
-            Attribute(0x0003, UINT8, 1),  # hardware version
-            Attribute(0x0004, STRING, identity.manufacturer),
-            Attribute(0x0005, STRING, identity.model),
-            Attribute(0x0007, ENUM8, _MAINS if identity.mains else _BATTERY),
-            Attribute(0x0010, STRING, "", writable=True),  # location description
-            Attribute(0x4000, STRING, "1.0"),  # software build
-        ],
-        revision=3,
-    )
-
-
-def power(_identity: Identity) -> ClusterServer:
-    """Power configuration, 0x0001 (ZCL8, 3.3): battery voltage in 100 mV, what remains in half percents."""
-    return make_cluster(
-        POWER,
-        [
-            Attribute(0x0020, UINT8, 30, reportable=True),
-            Attribute(0x0021, UINT8, 200, reportable=True),
-            Attribute(0x0035, BITMAP8, 0, writable=True),  # battery alarm mask
-        ],
-        revision=2,
-    )
-
-
-def _set_on_off(value: int) -> GlobalCommand:
-    return lambda server, _payload: server.set(0x0000, value)
-
-
-def _toggle(server: ClusterServer, _payload: bytes) -> None:
-    server.set(0x0000, 1 - int(server.attributes[0x0000].value))
-
-
-def on_off(_identity: Identity) -> ClusterServer:
-    """On/Off, 0x0006 (ZCL8, 3.8)."""
-    return make_cluster(
-        ON_OFF,
-        [Attribute(0x0000, BOOL, 0, reportable=True)],
-        {0x00: _set_on_off(0), 0x01: _set_on_off(1), 0x02: _toggle},
-        revision=2,
-    )
-
-
-def temperature(_identity: Identity) -> ClusterServer:
-    """Temperature measurement, 0x0402 (ZCL8, 4.4): hundredths of a degree Celsius."""
-    return make_cluster(
-        TEMPERATURE,
-        [
-            Attribute(0x0000, INT16, 2000, reportable=True),
-            Attribute(0x0001, INT16, -4000),
-            Attribute(0x0002, INT16, 12500),
-            Attribute(0x0003, UINT16, 50),
-        ],
-        revision=2,
-    )
-
-
-def humidity(_identity: Identity) -> ClusterServer:
-    """Relative humidity measurement, 0x0405 (ZCL8, 4.7): hundredths of a percent."""
-    return make_cluster(
-        HUMIDITY,
-        [
-            Attribute(0x0000, UINT16, 5000, reportable=True),
-            Attribute(0x0001, UINT16, 0),
-            Attribute(0x0002, UINT16, 10000),
-            Attribute(0x0003, UINT16, 200),
-        ],
-        revision=2,
-    )
-
 
 CLUSTERS: Final[Mapping[int, Callable[[Identity], ClusterServer]]] = {
     BASIC: basic,
     POWER: power,
+    IDENTIFY: identify,
+    GROUPS: groups,
+    SCENES: scenes,
     ON_OFF: on_off,
+    LEVEL: level,
+    ANALOG_INPUT: analog_input,
+    MULTISTATE_INPUT: multistate_input,
+    POLL_CONTROL: poll_control,
+    DOOR_LOCK: door_lock,
+    COVERING: covering,
+    THERMOSTAT: thermostat,
+    FAN: fan,
+    THERMOSTAT_UI: thermostat_ui,
+    COLOR: color,
+    ILLUMINANCE: illuminance,
     TEMPERATURE: temperature,
+    PRESSURE: pressure,
     HUMIDITY: humidity,
+    OCCUPANCY: occupancy,
+    CARBON_DIOXIDE: carbon_dioxide,
+    PM25: pm25,
+    IAS_ZONE: ias_zone,
+    IAS_WARNING: ias_warning,
+    METERING: metering,
+    ELECTRICAL: electrical,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class HostedRow:
-    """An endpoint that the simulator stands behind: its number, HA device id, and the clusters that it serves."""
+    """An endpoint that the simulator stands behind: its number, HA device id, the clusters that it serves, and those
+    that it is a client of."""
 
     number: int
     device_id: int
     clusters: tuple[int, ...]
+    outputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ class Kind:
     """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind.
 
     The model identifier begins with ``virtual``, which no product's does: hubs that know products by it (``plug`` is
-    one) must not take a virtual device for one of these.
+    one) must not take a virtual device for one of these. The last four: see ``Identity``.
     """
 
     name: str
@@ -143,11 +142,63 @@ class Kind:
     sleepy: bool = False
     endpoints: tuple[HostedRow, ...]
     manufacturer: str = "atls-simulator"
+    zone_type: int = 0x0015
+    enrolment: str = TRIP_TO_PAIR
+    hold: float = 0.0
+    color: int = 0b1_1011
 
     @property
     def model(self) -> str:
         return f"virtual-{self.name}"
 
+    def identity(self, manufacturer: str | None, model: str | None, enrolment: str | None = None) -> Identity:
+        """Of one device; what is None is the kind's."""
+        return Identity(
+            manufacturer or self.manufacturer,
+            model or self.model,
+            self.mains,
+            zone_type=self.zone_type,
+            enrolment=enrolment or self.enrolment,
+            hold=self.hold,
+            color=self.color,
+        )
+
+
+def _router(name: str, device_id: int, *clusters: int, color: int = 0b1_1011) -> Kind:
+    """A kind with one endpoint that is always on and routes, as what has mains power does."""
+    rows = (HostedRow(1, device_id, (BASIC, IDENTIFY, *clusters)),)
+    return Kind(name=name, router=True, mains=True, endpoints=rows, color=color)
+
+
+def _sleeper(name: str, device_id: int, *clusters: int, outputs: tuple[int, ...] = ()) -> Kind:
+    """A kind with one endpoint and a battery."""
+    return Kind(name=name, sleepy=True, endpoints=(HostedRow(1, device_id, (BASIC, POWER, *clusters), outputs),))
+
+
+def _zone(
+    name: str,
+    zone_type: int,
+    enrolment: str,
+    *further: int,
+    hold: float = 0.0,
+    mains: bool = False,
+    device_id: int = 0x0402,
+) -> Kind:
+    """An IAS zone: a sleeper, unless it has mains power."""
+    clusters = (BASIC, *(() if mains else (POWER,)), IDENTIFY, IAS_ZONE, *further)
+    return Kind(
+        name=name,
+        router=mains,
+        mains=mains,
+        sleepy=not mains,
+        endpoints=(HostedRow(1, device_id, clusters),),
+        zone_type=zone_type,
+        enrolment=enrolment,
+        hold=hold,
+    )
+
+
+_LIGHT: Final = (GROUPS, SCENES, ON_OFF)
 
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
@@ -166,27 +217,36 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(name="climate", mains=True, endpoints=(HostedRow(1, 0x0302, (BASIC, TEMPERATURE, HUMIDITY)),)),
         # what stands behind its endpoint is another process, which says the rest when it attaches
         Kind(name="atls", mains=True, router=True, endpoints=()),
+        _router("dimmable-lamp", 0x0101, *_LIGHT, LEVEL),
+        _router("ct-lamp", 0x010C, *_LIGHT, LEVEL, COLOR, color=0b1_0000),
+        _router("color-lamp", 0x010D, *_LIGHT, LEVEL, COLOR),
+        _router("metering-plug", 0x0051, *_LIGHT, METERING, ELECTRICAL),
+        _router("air-sensor", 0x0302, TEMPERATURE, HUMIDITY, CARBON_DIOXIDE, PM25),
+        _zone("siren", 0x0225, AUTO_ENROLL_RESPONSE, IAS_WARNING, mains=True, device_id=0x0403),
+        _router("thermostat", 0x0301, THERMOSTAT, THERMOSTAT_UI),
+        _router("fan", 0x0300, GROUPS, FAN),
+        _router("cover", 0x0202, GROUPS, SCENES, COVERING),
+        _router("flow-meter", 0x000C, ANALOG_INPUT),
+        _sleeper("multi-sensor", 0x0107, ILLUMINANCE, TEMPERATURE, PRESSURE, HUMIDITY, OCCUPANCY),
+        _sleeper("lock", 0x000A, IDENTIFY, DOOR_LOCK),
+        _sleeper("radiator-valve", 0x0301, IDENTIFY, POLL_CONTROL, THERMOSTAT),
+        _sleeper("poll-sensor", 0x0302, POLL_CONTROL, TEMPERATURE),
+        _sleeper("button", 0x0000, MULTISTATE_INPUT),
+        _sleeper("on-off-remote", 0x0000, IDENTIFY, outputs=(IDENTIFY, ON_OFF)),
+        _sleeper("dimmer-remote", 0x0104, IDENTIFY, outputs=(IDENTIFY, GROUPS, SCENES, ON_OFF, LEVEL)),
+        _sleeper("color-remote", 0x0105, IDENTIFY, outputs=(IDENTIFY, GROUPS, SCENES, ON_OFF, LEVEL, COLOR)),
+        _sleeper("scene-remote", 0x0004, IDENTIFY, outputs=(IDENTIFY, GROUPS, SCENES)),
+        # types: ZCL8, table 8-5
+        _zone("contact-sensor", 0x0015, AUTO_ENROLL_REQUEST),
+        _zone("motion-sensor", 0x000D, AUTO_ENROLL_RESPONSE, hold=60.0),
+        _zone("smoke-sensor", 0x0028, AUTO_ENROLL_REQUEST),
+        _zone("gas-sensor", 0x002B, AUTO_ENROLL_RESPONSE, mains=True),
+        _zone("water-sensor", 0x002A, TRIP_TO_PAIR),
+        _zone("vibration-sensor", 0x002D, AUTO_ENROLL_REQUEST, hold=5.0),
+        _zone("panic-button", 0x002C, TRIP_TO_PAIR, hold=2.0),
     )
 }
 DEFAULT_POLL_INTERVAL: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A value that people set by name. ``scale``: attribute units per unit of the value."""
-
-    cluster: int
-    attribute: int
-    scale: int
-
-
-MEASURES: Final[Mapping[str, Measure]] = {
-    "temperature": Measure(TEMPERATURE, 0x0000, 100),
-    "humidity": Measure(HUMIDITY, 0x0000, 100),
-    "battery": Measure(POWER, 0x0021, 2),
-    "voltage": Measure(POWER, 0x0020, 10),
-    "on_off": Measure(ON_OFF, 0x0000, 1),
-}
 
 
 def make_device(kind: Kind, eui64: int, *, poll_interval: float | None = None) -> Device:
@@ -209,16 +269,9 @@ def make_clusters(row: HostedRow, identity: Identity) -> list[ClusterServer]:
 def descriptor(row: HostedRow) -> SimpleDescriptor:
     """What a hosted endpoint says of itself."""
     return SimpleDescriptor(
-        endpoint=row.number, profile=HA_PROFILE, device_id=row.device_id, input_clusters=row.clusters
+        endpoint=row.number,
+        profile=HA_PROFILE,
+        device_id=row.device_id,
+        input_clusters=row.clusters,
+        output_clusters=row.outputs,
     )
-
-
-def measured(name: str, value: float) -> tuple[Measure, Value]:
-    """A named value in attribute units. Raises PeerError for an unknown name or no number."""
-    measure = MEASURES.get(name)
-    if measure is None:
-        raise PeerError(f"a value is one of {', '.join(MEASURES)}")
-    try:
-        return measure, round(value * measure.scale)
-    except (OverflowError, ValueError):
-        raise PeerError("the value is not a number") from None

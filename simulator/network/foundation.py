@@ -1,33 +1,42 @@
 """The ZCL foundation as a server answers it: one cluster's attributes, its reporting table, one response per frame.
 
-Pure, written from ZCL8 section 2.5 (general commands). A :class:`ClusterServer` is data; :func:`respond` is the rules.
+Pure, written from ZCL8 section 2.5 (general commands). ``cluster_server`` is the data; :func:`respond` is the rules.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from carriage.zigbee.attach import MAX_PAYLOAD
 from carriage.zigbee.zcl import ZclFrame
 from layer.errors import PeerError
-from simulator.network.datatypes import BY_ID, UINT16, Value, ZclDataType
+from simulator.network.cluster_server import (
+    INSIDE,
+    INSUFFICIENT_SPACE,
+    INVALID_DATA_TYPE,
+    INVALID_VALUE,
+    MALFORMED_COMMAND,
+    NOT_FOUND,
+    READ_ONLY,
+    SUCCESS,
+    UNREPORTABLE_ATTRIBUTE,
+    UNSUP_COMMAND,
+    UNSUP_MANUFACTURER_COMMAND,
+    UNSUP_MANUFACTURER_GENERAL,
+    UNSUPPORTED_ATTRIBUTE,
+    UNSUPPORTED_CLUSTER,
+    Attribute,
+    ClusterServer,
+    CommandRefusedError,
+    GlobalCommand,
+    Reporting,
+    make_cluster,
+)
+from simulator.network.datatypes import BY_ID, Value, ZclDataType
 
-SUCCESS: Final = 0x00
-MALFORMED_COMMAND: Final = 0x80
-UNSUP_COMMAND: Final = 0x81
-UNSUP_MANUFACTURER_COMMAND: Final = 0x83
-UNSUP_MANUFACTURER_GENERAL: Final = 0x84
-UNSUPPORTED_ATTRIBUTE: Final = 0x86
-INVALID_VALUE: Final = 0x87
-READ_ONLY: Final = 0x88
-INSUFFICIENT_SPACE: Final = 0x89
-NOT_FOUND: Final = 0x8B
-UNREPORTABLE_ATTRIBUTE: Final = 0x8C
-INVALID_DATA_TYPE: Final = 0x8D
-UNSUPPORTED_CLUSTER: Final = 0xC3
+__all__ = ["Attribute", "ClusterServer", "GlobalCommand", "Reporting", "make_cluster", "report", "respond"]
 
 READ: Final = 0x00
 READ_RESPONSE: Final = 0x01
@@ -44,7 +53,6 @@ DEFAULT_RESPONSE: Final = 0x0B
 DISCOVER: Final = 0x0C
 DISCOVER_RESPONSE: Final = 0x0D
 
-CLUSTER_REVISION: Final = 0xFFFD
 #: "no periodic reports, and forget the configuration" (ZCL8, 2.5.7.1.6)
 NEVER: Final = 0xFFFF
 _HEADER: Final = 3
@@ -64,79 +72,13 @@ _UNANSWERED: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Attribute:
-    id: int
-    type: ZclDataType
-    value: Value
-    writable: bool = False
-    reportable: bool = False
-
-
-@dataclass(slots=True)
-class Reporting:
-    """One row of the reporting table: intervals in seconds, ``change`` in the attribute's own units."""
-
-    attribute: int
-    minimum: int
-    maximum: int
-    change: int
-    last_value: Value
-    last_time: float
-
-    def due(self, value: Value, now: float) -> float | None:
-        """When the next report is due; None when nothing will be without a change."""
-        changed = value != self.last_value
-        if changed and self.change and isinstance(value, int) and isinstance(self.last_value, int):
-            changed = abs(value - self.last_value) >= self.change
-        if changed:
-            return max(now, self.last_time + self.minimum)
-        return self.last_time + self.maximum if self.maximum else None
-
-
-#: carries out a cluster command; its payload is checked there (PeerError)
-GlobalCommand = Callable[["ClusterServer", bytes], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class ClusterServer:
-    """The server side of one cluster on one endpoint. ``revision`` is its cluster revision attribute."""
-
-    id: int
-    attributes: dict[int, Attribute]
-    commands: Mapping[int, GlobalCommand] = field(default_factory=dict)
-    reporting: dict[int, Reporting] = field(default_factory=dict)
-    #: called after an attribute was set from outside (command, write, control), with its id
-    on_changed: Callable[[ClusterServer, int], None] | None = None
-    #: called after the reporting table changed
-    on_reporting: Callable[[ClusterServer], None] | None = None
-
-    def set(self, attribute: int, value: Value) -> None:
-        """Set a value. Raises PeerError when there's no such attribute or the value doesn't fit."""
-        row = self.attributes.get(attribute)
-        if row is None:
-            raise PeerError("no such attribute")
-        row.type.encode(value)
-        row.value = value
-        if self.on_changed is not None:
-            self.on_changed(self, attribute)
-
-
-def make_cluster(
-    cluster: int, attributes: list[Attribute], commands: Mapping[int, GlobalCommand] | None = None, *, revision: int = 1
-) -> ClusterServer:
-    """A server with these attributes and the global cluster revision."""
-    rows = {row.id: row for row in (*attributes, Attribute(CLUSTER_REVISION, UINT16, revision))}
-    return ClusterServer(id=cluster, attributes=rows, commands=commands or {})
-
-
-def response_to(frame: ZclFrame, command: int, payload: bytes) -> ZclFrame:
-    """A global response that goes back the way the frame came."""
+def response_to(frame: ZclFrame, command: int, payload: bytes, *, cluster_specific: bool = False) -> ZclFrame:
+    """A response that goes back the way the frame came."""
     return ZclFrame(
         command=command,
         payload=payload,
         sequence=frame.sequence,
-        cluster_specific=False,
+        cluster_specific=cluster_specific,
         manufacturer=frame.manufacturer,
         to_client=not frame.to_client,
         disable_default_response=True,
@@ -159,8 +101,11 @@ def respond(server: ClusterServer | None, frame: ZclFrame, now: float, *, unicas
     if server is None:
         return default_response(frame, UNSUPPORTED_CLUSTER, unicast=unicast)
     if frame.manufacturer is not None:
-        status = UNSUP_MANUFACTURER_COMMAND if frame.cluster_specific else UNSUP_MANUFACTURER_GENERAL
-        return default_response(frame, status, unicast=unicast)
+        maker = server.makers.get(frame.manufacturer)
+        if maker is None:
+            status = UNSUP_MANUFACTURER_COMMAND if frame.cluster_specific else UNSUP_MANUFACTURER_GENERAL
+            return default_response(frame, status, unicast=unicast)
+        server = maker
     try:
         if frame.cluster_specific:
             return _cluster_command(server, frame, unicast=unicast)
@@ -168,9 +113,9 @@ def respond(server: ClusterServer | None, frame: ZclFrame, now: float, *, unicas
         if handler is None:
             return default_response(frame, UNSUP_COMMAND, unicast=unicast)
         command, payload = handler(server, frame.payload, now)
-    except PeerError:
-        return default_response(frame, MALFORMED_COMMAND, unicast=unicast)
-    except struct.error:
+    except CommandRefusedError as refusal:
+        return default_response(frame, refusal.status, unicast=unicast)
+    except (PeerError, struct.error):
         return default_response(frame, MALFORMED_COMMAND, unicast=unicast)
     if command is None or not unicast:
         return None
@@ -181,8 +126,12 @@ def _cluster_command(server: ClusterServer, frame: ZclFrame, *, unicast: bool) -
     command = None if frame.to_client else server.commands.get(frame.command)
     if command is None:
         return default_response(frame, UNSUP_COMMAND, unicast=unicast)
-    command(server, frame.payload)
-    return default_response(frame, SUCCESS, unicast=unicast)
+    reply = command(server, frame.payload)
+    if reply is None:
+        return default_response(frame, SUCCESS, unicast=unicast)
+    if not unicast:
+        return None
+    return response_to(frame, reply.command, reply.payload, cluster_specific=True)
 
 
 _Result = tuple[int | None, bytes]
@@ -227,11 +176,17 @@ def _write_records(server: ClusterServer, payload: bytes) -> tuple[list[tuple[At
             status = INVALID_DATA_TYPE
         elif not row.writable:
             status = READ_ONLY
+        elif row.limits is not None and isinstance(value, int | float) and not _within(row.limits, value):
+            status = INVALID_VALUE
         else:
             good.append((row, value))
         if status != SUCCESS:
             failed += struct.pack("<BH", status, attribute)
     return good, bytes(failed)
+
+
+def _within(limits: tuple[int, int], value: float) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def _write(server: ClusterServer, payload: bytes, _now: float) -> _Result:
@@ -276,8 +231,9 @@ def _configure_reporting(server: ClusterServer, payload: bytes, now: float) -> _
         change: Value = 0
         if data_type.analog:
             change, at = data_type.decode(payload, at)
-        assert isinstance(change, int)
-        status = _set_reporting(server, attribute, data_type, minimum, maximum, abs(change), now)
+        assert isinstance(change, int | float)
+        change = 0 if change != change else abs(change)  # not a number: any change counts
+        status = _set_reporting(server, attribute, data_type, minimum, maximum, change, now)
         if status != SUCCESS:
             failed += struct.pack("<BBH", status, direction, attribute)
     if server.on_reporting is not None:
@@ -286,7 +242,7 @@ def _configure_reporting(server: ClusterServer, payload: bytes, now: float) -> _
 
 
 def _set_reporting(
-    server: ClusterServer, attribute: int, data_type: ZclDataType, minimum: int, maximum: int, change: int, now: float
+    server: ClusterServer, attribute: int, data_type: ZclDataType, minimum: int, maximum: int, change: float, now: float
 ) -> int:
     row = server.attributes.get(attribute)
     if row is None:
@@ -328,7 +284,7 @@ def _read_reporting(server: ClusterServer, payload: bytes, _now: float) -> _Resu
 
 def _discover(server: ClusterServer, payload: bytes, _now: float) -> _Result:
     start, most = struct.unpack_from("<HB", payload)
-    rows = [row for number, row in sorted(server.attributes.items()) if number >= start]
+    rows = [row for number, row in sorted(server.attributes.items()) if start <= number < INSIDE]
     page = rows[: min(most, (_ROOM - 1) // 3)]
     complete = len(page) == len(rows)
     return DISCOVER_RESPONSE, bytes((complete,)) + b"".join(struct.pack("<HB", row.id, row.type.id) for row in page)
@@ -358,4 +314,11 @@ def report(server: ClusterServer, attributes: list[int], sequence: int) -> ZclFr
         if len(found) + len(record) > _ROOM:
             break
         found += record
-    return ZclFrame(command=REPORT, payload=bytes(found), sequence=sequence, cluster_specific=False, to_client=True)
+    return ZclFrame(
+        command=REPORT,
+        payload=bytes(found),
+        sequence=sequence,
+        cluster_specific=False,
+        manufacturer=server.manufacturer,
+        to_client=True,
+    )

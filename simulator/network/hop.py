@@ -160,9 +160,11 @@ class Hop:
 
     # the sleeper
 
-    def stay_awake(self) -> None:
-        """Poll often for a while: an answer is expected."""
-        self._awake_until = self._agenda.now() + self._options.awake
+    def stay_awake(self, seconds: float | None = None) -> None:
+        """Poll often for a while (None: as long as an answer is expected); 0 ends it."""
+        now = self._agenda.now()
+        until = now + (self._options.awake if seconds is None else seconds)
+        self._awake_until = until if seconds == 0 else max(self._awake_until, until)
         if self._next_poll is not None:
             self._next_poll.cancel()
             self._next_poll = None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from carriage.zigbee import zcl
 from layer.errors import PeerError
 from simulator.air import ApsFrame, Reach
+from simulator.network.cluster_server import ClusterServer
+from simulator.network.clusters.grouping import member
+from simulator.network.clusters.ids import GROUPS
 from simulator.network.datatypes import Value
 from simulator.network.device import SimpleDescriptor
-from simulator.network.foundation import ClusterServer, report, respond
+from simulator.network.foundation import report, respond
 from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 
@@ -69,7 +72,7 @@ _CLUSTER_SPECIFIC: Final = 0x01
 
 
 class HostedEndpoint:
-    """Implements ``device.EndpointServer`` for clusters of the simulator.
+    """Implements ``device.EndpointServer`` and ``cluster_server.ClusterHost`` for clusters of the simulator.
 
     ``coordinator`` gives the coordinator's EUI64, to find the bindings that lead to it.
     """
@@ -97,9 +100,96 @@ class HostedEndpoint:
         """When the last command of a cluster came, in seconds of the agenda's clock: what a command's way took."""
         self.commands = 0
         """How many came: what was carried out twice shows here."""
-        for cluster in self.clusters.values():
+        for cluster in self._servers():
+            cluster.host = self
             cluster.on_changed = self._value_changed
             cluster.on_reporting = self._reporting_changed
+        self._begin()
+
+    def _servers(self) -> Iterator[ClusterServer]:
+        """All, with what makers added to them."""
+        for cluster in self.clusters.values():
+            yield cluster
+            yield from cluster.makers.values()
+
+    def _begin(self) -> None:
+        for cluster in self.clusters.values():
+            if cluster.on_begun is not None:
+                cluster.on_begun(cluster)
+
+    def restored(self) -> None:
+        """Its values are those of an earlier run."""
+        self._begin()
+        self.arm()
+
+    # cluster_server.ClusterHost
+
+    def after(self, seconds: float, call: Callable[..., None], *args: object) -> Alarm:
+        return self._agenda.after(seconds, call, *args)
+
+    def stay_awake(self, seconds: float) -> None:
+        if self._station.device.sleepy:
+            self._station.hop.stay_awake(seconds)
+
+    def notify(self, server: ClusterServer, command: int, payload: bytes) -> None:
+        for target in self._targets(server.id) or [DEFAULT_ENDPOINT]:
+            frame = self._command(command, payload, to_client=True)
+            send_zcl(self._station, self.descriptor, server.id, target, frame)
+
+    def _command(self, command: int, payload: bytes, *, to_client: bool) -> zcl.ZclFrame:
+        self._sequence = (self._sequence + 1) & 0xFF
+        return zcl.ZclFrame(
+            command=command,
+            payload=payload,
+            sequence=self._sequence,
+            to_client=to_client,
+            disable_default_response=False,
+        )
+
+    # what the device does as a client
+
+    def command(self, cluster: int, command: int, payload: bytes, *, group: int | None = None) -> int:
+        """Send a command of a client to all that are bound to it, or to a ``group``; to how many destinations it went.
+
+        One press is one frame of the same number to each of them.
+        """
+        octets = self._command(command, payload, to_client=False)
+        station, descriptor = self._station, self.descriptor
+        rows = [
+            row
+            for row in station.device.bindings
+            if (row.source_endpoint, row.cluster) == (descriptor.endpoint, cluster)
+        ]
+        groups = [row.group for row in rows if row.group] if group is None else [group]
+        sent = len(groups)
+        for number in groups:
+            station.send_to_all(
+                profile=descriptor.profile,
+                cluster=cluster,
+                endpoint=descriptor.endpoint,
+                payload=octets.encode(),
+                group=number,
+            )
+        for row in rows if group is None else ():
+            if row.group:
+                continue
+            if row.destination_eui64 == self._coordinator():
+                send_zcl(station, descriptor, cluster, row.destination_endpoint, octets)
+                sent += 1
+            else:
+                sent += station.send_to(
+                    row.destination_eui64,
+                    profile=descriptor.profile,
+                    cluster=cluster,
+                    endpoints=(descriptor.endpoint, row.destination_endpoint),
+                    payload=octets.encode(),
+                )
+        return sent
+
+    # device.EndpointServer
+
+    def in_group(self, group: int) -> bool:
+        return member(self.clusters.get(GROUPS), group)
 
     def received(self, frame: ApsFrame, reach: Reach) -> None:
         server = self.clusters.get(frame.cluster)
@@ -110,7 +200,8 @@ class HostedEndpoint:
 
     def forget(self) -> None:
         for cluster in self.clusters.values():
-            cluster.reporting.clear()
+            cluster.forget()
+        self._begin()
         self.arm()
 
     def set(self, cluster: int, attribute: int, value: Value) -> None:
@@ -176,7 +267,7 @@ class HostedEndpoint:
         now = self._agenda.now()
         dues = [
             due
-            for server in self.clusters.values()
+            for server in self._servers()
             for row in server.reporting.values()
             if (due := row.due(server.attributes[row.attribute].value, now)) is not None
         ]
@@ -186,7 +277,7 @@ class HostedEndpoint:
     def _reports_due(self) -> None:
         self._alarm = None
         now = self._agenda.now()
-        for server in self.clusters.values():
+        for server in self._servers():
             numbers = [
                 row.attribute
                 for row in server.reporting.values()

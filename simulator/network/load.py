@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from simulator.network.device_kinds import Measure
 from simulator.network.hosted import HostedEndpoint
+from simulator.network.measures import Measure
 from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -10,10 +11,11 @@ from typing import Final
 from carriage.zigbee.attach import format_eui64, parse_eui64
 from layer.errors import PeerError
 from simulator.network import device_kinds, store
+from simulator.network.cluster_server import Attribute, ClusterServer, Reporting
 from simulator.network.config import DeviceRow, NetworkFile
+from simulator.network.datatypes import Value
 from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
-from simulator.network.device_kinds import KINDS, Identity
-from simulator.network.foundation import ClusterServer, Reporting
+from simulator.network.device_kinds import KINDS
 from simulator.network.hosted import HostedEndpoint
 from simulator.network.radio import Conditions
 from simulator.network.scheduler import Agenda, Alarm
@@ -113,7 +115,7 @@ class Population:
         station = self.network.add(device, conditions)
         if row.name is not None:
             self._names[row.name] = row.address
-        identity = Identity(row.manufacturer or kind.manufacturer, row.model or kind.model, kind.mains)
+        identity = kind.identity(row.manufacturer, row.model, row.enrol)
         for hosted_row in kind.endpoints:
             endpoint = HostedEndpoint(
                 station,
@@ -128,7 +130,7 @@ class Population:
                 for cluster in kept.clusters:
                     if cluster.endpoint == hosted_row.number and cluster.cluster in endpoint.clusters:
                         restore_cluster(endpoint.clusters[cluster.cluster], cluster, self._agenda.now())
-                endpoint.arm()
+                endpoint.restored()
         return station
 
     def _restore_dark(self, kept: store.KeptDevice) -> None:
@@ -188,6 +190,7 @@ def keep(station: Station) -> store.KeptDevice:
                 cluster=row.cluster,
                 destination_eui64=row.destination_eui64,
                 destination_endpoint=row.destination_endpoint,
+                group=row.group,
             )
             for row in device.bindings
         ],
@@ -204,7 +207,8 @@ def keep_cluster(endpoint: int, cluster: ClusterServer) -> store.KeptCluster:
     return store.KeptCluster(
         endpoint=endpoint,
         cluster=cluster.id,
-        values={str(row.id): row.value for row in cluster.attributes.values() if row.writable or row.reportable},
+        values={str(row.id): value for row in _kept_rows(cluster) if (value := _plain(row.value)) is not None},
+        memory=dict(cluster.memory),
         reporting=[
             store.KeptReporting(
                 attribute=row.attribute, minimum=row.minimum, maximum=row.maximum, change=min(row.change, _U32)
@@ -214,6 +218,15 @@ def keep_cluster(endpoint: int, cluster: ClusterServer) -> store.KeptCluster:
     )
 
 
+def _kept_rows(cluster: ClusterServer) -> list[Attribute]:
+    return [row for row in cluster.attributes.values() if row.writable or row.reportable or row.id in cluster.factory]
+
+
+def _plain(value: Value) -> int | float | str | None:
+    """A value as JSON can hold it; None if it can't."""
+    return None if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
 def restore_device(device: Device, kept: store.KeptDevice) -> None:
     device.membership = Membership(kept.membership)
     device.nwk = kept.nwk
@@ -221,7 +234,7 @@ def restore_device(device: Device, kept: store.KeptDevice) -> None:
     device.parent = kept.parent
     device.frame_counter = kept.frame_counter
     device.bindings = [
-        Binding(row.source_endpoint, row.cluster, row.destination_eui64, row.destination_endpoint)
+        Binding(row.source_endpoint, row.cluster, row.destination_eui64, row.destination_endpoint, row.group)
         for row in kept.bindings
     ]
 
@@ -235,9 +248,11 @@ def restore_sleep(device: Device, kept: store.KeptDevice) -> None:
 
 def restore_cluster(cluster: ClusterServer, kept: store.KeptCluster, now: float) -> None:
     """Values of attributes that exist (still) and fit; reporting rows of reportable ones."""
+    cluster.memory.update(kept.memory)
+    kept_rows = {str(row.id): row for row in _kept_rows(cluster)}
     for name, value in kept.values.items():
-        row = cluster.attributes.get(int(name)) if name.isdecimal() else None
-        if row is None or not (row.writable or row.reportable):
+        row = kept_rows.get(name)
+        if row is None:
             continue
         try:
             row.type.encode(value)

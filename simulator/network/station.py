@@ -8,7 +8,7 @@ from typing import Protocol
 
 from simulator.air import ApsFrame, Reach
 from simulator.network import zdo
-from simulator.network.aps import AirOptions, DuplicateTable
+from simulator.network.aps import AirOptions, DuplicateTable, PeerFrame, as_peer
 from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
 from simulator.network.hop import Hop
 from simulator.network.radio import Conditions
@@ -36,6 +36,12 @@ class Surroundings(Protocol):
 
     def arrived(self, station: Station, frame: ApsFrame) -> None:
         """A frame for the coordinator."""
+
+    def cast(self, sender: Device, frame: ApsFrame) -> None:
+        """A frame of a device to the members of its group."""
+
+    def between(self, destination: int, frame: ApsFrame) -> bool:
+        """A frame of a device to another one; whether that is a member of the network."""
 
     def neighbours_of(self, device: Device) -> list[zdo.Neighbour]: ...
 
@@ -173,7 +179,8 @@ class Station:
         self.hop.flood_up(as_broadcast(frame), _unasked)
 
     def send_to_all(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, group: int = 0) -> None:
-        """One frame from ``endpoint`` to endpoint 1 of every device, or to the members of a group."""
+        """One frame from ``endpoint`` to endpoint 1 of every device, or to the members of a group; of the devices only
+        the latter get it."""
         frame = BroadcastFrame(
             profile=profile,
             cluster=cluster,
@@ -183,7 +190,25 @@ class Station:
             sequence=self._next_counter() & 0xFF,
             group=group,
         )
+        if self.device.sleepy:
+            self.hop.stay_awake()
         self.hop.flood_up(frame, _unasked)
+        if group:
+            self._around.cast(self.device, frame)
+
+    def send_to(
+        self, destination: int, *, profile: int, cluster: int, endpoints: tuple[int, int], payload: bytes
+    ) -> bool:
+        """One frame to another device, from endpoint to endpoint; whether that is there. Its answer isn't carried."""
+        frame = ApsFrame(
+            profile=profile,
+            cluster=cluster,
+            source_endpoint=endpoints[0],
+            destination_endpoint=endpoints[1],
+            payload=payload,
+            sequence=self._next_counter() & 0xFF,
+        )
+        return self._around.between(destination, as_peer(frame, self.device.eui64))
 
     def _next_counter(self) -> int:
         counter = self.device.next_frame_counter()
@@ -212,10 +237,16 @@ class Station:
 
     def device_accepts(self, frame: ApsFrame) -> bool:
         endpoint = frame.destination_endpoint
+        if frame.group:
+            return self.in_group(frame.group)
         if endpoint in (ZDO_ENDPOINT, ALL_ENDPOINTS):
             return True
         server = self.device.endpoints.get(endpoint)
         return server is not None and server.alive
+
+    def in_group(self, group: int) -> bool:
+        """Whether an endpoint of the device is."""
+        return any(server.alive and server.in_group(group) for server in self.device.endpoints.values())
 
     def at_coordinator(self, frame: ApsFrame) -> None:
         self._around.arrived(self, frame)
@@ -224,8 +255,12 @@ class Station:
         self._around.gone(self, rejoin=False)
 
     def at_device(self, frame: ApsFrame) -> None:
-        reach = Reach.BROADCAST if isinstance(frame, BroadcastFrame) else Reach.UNICAST
-        if frame.destination_endpoint == ZDO_ENDPOINT:
+        reach = Reach.BROADCAST if isinstance(frame, BroadcastFrame | PeerFrame) else Reach.UNICAST
+        if frame.group:
+            for server in list(self.device.endpoints.values()):
+                if server.alive and server.in_group(frame.group):
+                    server.received(frame, Reach.MULTICAST)
+        elif frame.destination_endpoint == ZDO_ENDPOINT:
             self._zdo_frame(frame, reach)
         elif frame.destination_endpoint == ALL_ENDPOINTS:
             for server in list(self.device.endpoints.values()):

@@ -33,19 +33,21 @@ class KeptBinding(_Strict):
     cluster: U16
     destination_eui64: U64
     destination_endpoint: U8
+    group: U16 = 0
 
 
 class KeptReporting(_Strict):
     attribute: U16
     minimum: U16
     maximum: U16
-    change: U32
+    change: Annotated[float, Field(ge=0, le=0xFFFF_FFFF)]
 
 
 class KeptCluster(_Strict):
     endpoint: U8
     cluster: U16
-    values: dict[str, int | str]
+    values: dict[str, int | float | str]
+    memory: dict[str, str] = {}
     reporting: list[KeptReporting]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from layer.errors import PeerError
 from simulator.air import COORDINATOR_NWK, ApsFrame, Coordinator, JoinKind, NetworkParameters, Reach
 from simulator.network import zdo
-from simulator.network.aps import AirOptions, duplicate_table
+from simulator.network.aps import AirOptions, as_peer, duplicate_table
 from simulator.network.device import Device, Membership
 from simulator.network.joining import Joining
 from simulator.network.radio import Conditions
@@ -129,14 +129,17 @@ class VirtualNetwork:
         """
         device = station.device
         if forget:
-            device.bindings.clear()
-            for server in device.endpoints.values():
-                server.forget()
-            self.changed()
+            self._forget(device)
         if not self.on_air(device):
             return False
         station.announce()
         return True
+
+    def _forget(self, device: Device) -> None:
+        device.bindings.clear()
+        for server in device.endpoints.values():
+            server.forget()
+        self.changed()
 
     def adopt(self, station: Station) -> None:
         """Make the device a member of the running network without an announcement. Raises PeerError when none is
@@ -155,8 +158,7 @@ class VirtualNetwork:
         if station.device.membership is Membership.JOINED:
             self.gone(station, rejoin=False)
         station.device.membership = Membership.BLANK
-        station.device.bindings.clear()
-        self.changed()
+        self._forget(station.device)
         if station.device.joins_by_itself:
             self.seek(station)
 
@@ -239,6 +241,16 @@ class VirtualNetwork:
         _LOG.info("%016x left the network", device.eui64)
         self.changed()
         station.tell_left()
+
+    def cast(self, sender: Device, frame: ApsFrame) -> None:
+        self._to_group(as_peer(frame, sender.eui64), sender)
+
+    def between(self, destination: int, frame: ApsFrame) -> bool:
+        station = self.stations.get(destination)
+        if station is None or not self.on_air(station.device):
+            return False
+        station.hop.flood_down(frame, even_asleep=True)
+        return True
 
     def neighbours_of(self, device: Device) -> list[zdo.Neighbour]:
         if self._parameters is None:
@@ -338,13 +350,20 @@ class VirtualNetwork:
         if self._coordinator is None:
             self._later(on_sent, False)
             return
-        # no device here is in a group, so a multicast reaches no device
-        if not aps.group:
-            frame = as_broadcast(aps)
+        frame = as_broadcast(aps)
+        if aps.group:
+            self._to_group(frame)
+        else:
             for station in self._members():
                 if meant_for(station.device, destination):
                     station.hop.flood_down(frame, even_asleep=True)
         self._later(on_sent, True)
+
+    def _to_group(self, frame: ApsFrame, sender: Device | None = None) -> None:
+        # group casts go to those whose receiver is on (ZigBee r21, 3.6.6)
+        for station in self._members():
+            if station.device is not sender and not station.device.sleepy and station.in_group(frame.group):
+                station.hop.flood_down(frame, even_asleep=False)
 
     def _later(self, on_sent: Callable[[bool], None], delivered: bool) -> None:
         # never inside the call that sends: a dongle answers that first

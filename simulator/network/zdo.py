@@ -259,21 +259,18 @@ class ZdoServer:
             return Answer(None)
         return Answer(struct.pack("<BHB", SUCCESS, own, len(matching)) + bytes(matching))
 
-    def _binding(self, request: _Reader) -> Binding | None:
-        """The binding that a request names; None for one to a group, which isn't kept here."""
+    def _binding(self, request: _Reader) -> Binding:
+        """The binding that a request names."""
         source, endpoint, cluster, mode = (request.take(8), request.take(1), request.take(2), request.take(1))
         if source != self._device.eui64 or mode not in (1, 3):
             raise PeerError("not a binding of this device")
         if mode == 1:
-            request.take(2)
-            return None
+            return Binding(endpoint, cluster, 0, 0, request.take(2))
         return Binding(endpoint, cluster, request.take(8), request.take(1))
 
     def _bind(self, request: _Reader, _broadcast: bool) -> Answer:
         binding = self._binding(request)
         bindings = self._device.bindings
-        if binding is None:
-            return Answer(bytes((NOT_SUPPORTED,)))
         if binding.source_endpoint not in self._device.endpoints:
             return Answer(bytes((INVALID_EP,)))
         if binding in bindings:
@@ -285,8 +282,6 @@ class ZdoServer:
 
     def _unbind(self, request: _Reader, _broadcast: bool) -> Answer:
         binding = self._binding(request)
-        if binding is None:
-            return Answer(bytes((NOT_SUPPORTED,)))
         if binding not in self._device.bindings:
             return Answer(bytes((NO_ENTRY,)))
         self._device.bindings.remove(binding)
@@ -311,15 +306,11 @@ class ZdoServer:
         page = rows[start : start + _LIST_PAGE]
         found = bytes((SUCCESS, len(rows), start, len(page)))
         for row in page:
-            found += struct.pack(
-                "<QBHBQB",
-                self._device.eui64,
-                row.source_endpoint,
-                row.cluster,
-                3,
-                row.destination_eui64,
-                row.destination_endpoint,
-            )
+            found += struct.pack("<QBH", self._device.eui64, row.source_endpoint, row.cluster)
+            if row.group:
+                found += struct.pack("<BH", 1, row.group)
+            else:
+                found += struct.pack("<BQB", 3, row.destination_eui64, row.destination_endpoint)
         return Answer(found)
 
     def _mgmt_leave(self, request: _Reader, broadcast: bool) -> Answer:

@@ -12,6 +12,7 @@ from carriage.zigbee import attach
 from carriage.zigbee.tunneling import CLUSTER_ID
 from simulator import cli
 from simulator.network.aps import AirOptions
+from simulator.network.clusters.ids import ENROLMENTS, IAS_ZONE
 from simulator.network.config import DeviceRow, load
 from simulator.network.device_kinds import KINDS
 from simulator.network.radio import Conditions
@@ -43,9 +44,19 @@ def test_network_file(zigbee_page: Any) -> None:
     assert [row.kind for row in file.devices] == ["lamp", "thermometer", "atls"]
     rows = {row[0].strip("`"): row for row in zigbee_page.rows("key of a device")}
     assert set(rows) == set(DeviceRow.model_fields)
-    assert set(re.findall(r"`(\w+)`", rows["kind"][1])) == set(KINDS)
+    assert set(re.findall(r"`([\w-]+)`", rows["enrol"][1])) == set(ENROLMENTS)
     for key in ("lqi", "rssi"):
         assert rows[key][2] == str(DeviceRow.model_fields[key].default)
+
+
+def test_kinds(zigbee_page: Any) -> None:
+    rows = {row[0].strip("`"): row for row in zigbee_page.rows("kind")}
+    assert list(rows) == list(KINDS)
+    for kind in KINDS.values():
+        if kind.endpoints:
+            assert rows[kind.name][1] == ("yes" if kind.sleepy else "no")
+        if kind.endpoints and IAS_ZONE in kind.endpoints[0].clusters and kind.name != "siren":
+            assert f"`{kind.enrolment}`" in rows[kind.name][2]
 
 
 def test_attachment_lines(zigbee_page: Any) -> None:

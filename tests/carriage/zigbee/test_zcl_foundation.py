@@ -16,6 +16,7 @@ from carriage.zigbee.foundation import ReadRecord, ReportingRecord
 from carriage.zigbee.zcl import ZclFrame
 from layer.errors import PeerError, UsageError
 from simulator.network import foundation as server_side
+from simulator.network.datatypes import UINT16 as SERVED_UINT16
 from simulator.network.device_kinds import Identity, on_off, temperature
 
 
@@ -139,8 +140,8 @@ def test_write() -> None:
     server = server_side.make_cluster(
         0xFC00,
         [
-            server_side.Attribute(1, server_side.UINT16, 5, writable=True),
-            server_side.Attribute(2, server_side.UINT16, 6),
+            server_side.Attribute(1, SERVED_UINT16, 5, writable=True),
+            server_side.Attribute(2, SERVED_UINT16, 6),
         ],
     )
     assert foundation.write([(1, UINT16, 500)]) == octets("0100 21 f401")

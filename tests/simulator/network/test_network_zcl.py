@@ -21,12 +21,12 @@ from simulator.network.device_kinds import (
     TEMPERATURE,
     Identity,
     basic,
-    measured,
     on_off,
     power,
     temperature,
 )
 from simulator.network.foundation import ClusterServer, Reporting, respond
+from simulator.network.measures import find, measured
 
 if TYPE_CHECKING:
     World = Any
@@ -69,9 +69,9 @@ VECTORS: dict[str, tuple[Any, str, str]] = {
     "configure cut short": (on_off, "00 05 06 00 0000 10", "18 05 0b 06 80"),
     "discover after the end": (on_off, "00 07 0c ffff 0a", "18 07 0d 01"),
     "read reporting, none": (on_off, "00 06 08 00 0000", "18 06 09 8b 00 00 00"),
-    "discover": (on_off, "00 07 0c 0000 0a", "18 07 0d 01 00 00 10 fd ff 21"),
-    "discover, not all": (on_off, "00 07 0c 0000 01", "18 07 0d 00 00 00 10"),
-    "discover the rest": (on_off, "00 07 0c 0100 0a", "18 07 0d 01 fd ff 21"),
+    "discover": (power, "00 07 0c 0000 0a", "18 07 0d 01 20 00 20 21 00 20 35 00 18 fd ff 21"),
+    "discover, not all": (power, "00 07 0c 0000 01", "18 07 0d 00 20 00 20"),
+    "discover the rest": (power, "00 07 0c 3500 0a", "18 07 0d 01 35 00 18 fd ff 21"),
     "unknown general command": (on_off, "00 08 20", "18 08 0b 20 81"),
     "unknown cluster command": (on_off, "01 09 77", "18 09 0b 77 81"),
     "on": (on_off, "01 0a 01", "18 0a 0b 01 00"),
@@ -202,11 +202,12 @@ def test_values_that_do_not_fit() -> None:
     ):
         with pytest.raises(PeerError):
             kind.encode(value)
+    server = temperature(IDENTITY)
     with pytest.raises(PeerError):
-        measured("colour", 1)
+        find("colour")
     with pytest.raises(PeerError):
-        measured("temperature", float("nan"))
-    assert measured("temperature", -3.25)[1] == -325
+        measured(server, find("temperature"), float("nan"))
+    assert measured(server, find("temperature"), -3.25) == -325
 
 
 def test_every_kind_has_its_rows() -> None:

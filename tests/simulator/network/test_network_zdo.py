@@ -127,9 +127,14 @@ def test_bind_and_unbind() -> None:
     assert server.answer(0x0022, bind, broadcast=False).response == b"\x05\x00"
     assert device.bindings == []
     assert server.answer(0x0022, bind, broadcast=False).response == b"\x05\x88"  # no entry
-    # a group, another source, an inactive endpoint, a reserved address mode
+    group = bytes.fromhex(f"05 {own} 01 0600 01 0700")
+    assert server.answer(0x0021, group, broadcast=False).response == b"\x05\x00"
+    assert device.bindings == [Binding(1, 0x0006, 0, 0, 7)]
+    listed = server.answer(0x0033, b"\x06\x00", broadcast=False)
+    assert listed.response == bytes.fromhex(f"06 00 01 00 01 {own} 01 0600 01 0700")
+    assert server.answer(0x0022, group, broadcast=False).response == b"\x05\x00"
+    # another source, an inactive endpoint, a reserved address mode
     for text, status in (
-        (f"{own} 01 0600 01 0700", 0x84),
         (f"{other} 01 0600 03 {own} 01", 0x80),
         (f"{own} 09 0600 03 {other} 01", 0x82),
         (f"{own} 01 0600 02 {other} 01", 0x80),
