@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from adapters.zigbee import device_ids
 from adapters.zigbee.cluster_mappings import (
