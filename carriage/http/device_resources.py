@@ -95,7 +95,12 @@ def concerns(target: str) -> bool:
 
 def in_format_of(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """An answer in JSON as the client takes it: in CBOR, if it takes no JSON."""
-    if ("content-type", JSON) not in response.fields or accepted(request, (JSON, EVENT_STREAM, CBOR)) != CBOR:
+    if ("content-type", JSON) not in response.fields:
+        return response
+    try:
+        if accepted(request, (JSON, EVENT_STREAM, CBOR)) != CBOR:
+            return response
+    except RefusedError:  # of a command: it is carried out, and an answer that it may not like is better than none
         return response
     fields = tuple((name, CBOR if name == "content-type" else value) for name, value in response.fields)
     return HttpResponse(response.status, fields, cbor2.dumps(json.loads(response.body)))

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, settings
 
 from adapters.coap.plugin import CoapPlugin
+from adapters.zigbee.clusters import TABLE
 from demo.credentials import write_psk_file, write_secret
 from demo.node_packages import NODE, installed
 from demo.stack import Stack, free_port, running
 from gateway.api.model import (
+    Address,
     DataSchema,
     DataType,
     DeviceView,
@@ -235,6 +237,19 @@ async def test_events_and_objects_over_coap(tmp_path: Path, modules: Path) -> No
             )
             await until(lambda data=data: wot.answers(pressed)[-1:] == [data], 20)  # type: ignore[misc]
     home.check_books()
+
+
+def test_every_row_of_the_clusters_keeps_the_schema(schema: Schema) -> None:
+    actions = [each.action for rows in TABLE.actions.values() for each in rows]
+    events = [event for rows in TABLE.events.values() for row in rows for event in row.events]
+    device = DeviceView(
+        name="all", address=Address(scheme="zigbee", claim=f"eui64:{EUI64}"), online=True, sleepy=False, facts=(),
+        may=frozenset(("read", "observe", "write", "invoke")), samples={}, actions=tuple(actions),
+        properties=tuple(row.property for row in TABLE.rows), events=tuple(events),
+    )  # fmt: skip
+    made = td.thing(device, offer(device, "coap", "psk"))
+    schema.validate(json.loads(td.encoded(made)))
+    assert made["properties"].keys() == {row.property.name for row in TABLE.rows}
 
 
 @given(views)

@@ -328,6 +328,9 @@ async def test_bodies_may_be_cbor(home: Home, lamp: Device) -> None:
     assert cbor2.loads((await doing).body) == {"output": {"was": 3}}
     for body in (b"\xff", cbor2.dumps({1: True}), cbor2.dumps({"on": b"x"}), cbor2.dumps({"level": float("nan")})):
         assert (await phone.ask("PUT", "/d/lamp", body, Content_Type=cbor)).status == 400
+    setting = asking(phone.ask("PUT", "/d/lamp/on", b"true", Content_Type="application/json", Accept="text/html"))
+    lamp.settle(await lamp.command(3), Outcome.HELD)
+    assert (await setting).json == {"status": "queued"}  # it is done, whatever its sender takes
     refused = await phone.ask("GET", "/d/nothing", Accept=cbor)
     assert refused.headers["Content-Type"] == "application/problem+json"
 
