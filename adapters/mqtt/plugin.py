@@ -67,6 +67,11 @@ class DevicesConfig(BaseModel):
         description="mqtts://HOST or mqtts://HOST:PORT (or mqtt) by which all clients reach the broker, for Thing "
         "Descriptions; without it they leave MQTT out.",
     )
+    actions_in_state: bool = Field(
+        default=True,
+        description="Publish what happens at a device also as the key `action` beside its state, in a message that is "
+        "not retained, as zigbee2mqtt does.",
+    )
 
 
 class MqttConfig(BaseModel):
@@ -201,6 +206,7 @@ class MqttPlugin:
             base=table.base,
             discovery_prefix=table.discovery_prefix if table.home_assistant else None,
             retain=table.retain,
+            actions_in_state=table.actions_in_state,
             claim=f"broker:{options.host}",
             times=self._times,
             advertise=table.advertise or "",

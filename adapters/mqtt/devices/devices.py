@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
+from adapters.mqtt.devices.bridge_topics import BridgeTopics
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
@@ -25,7 +26,7 @@ from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
 from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
 from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
-from adapters.mqtt.devices.state_publisher import Part, StatePublisher
+from adapters.mqtt.devices.state_publisher import Part, Shown, StatePublisher
 from adapters.mqtt.devices.things import forms
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
@@ -66,6 +67,7 @@ class ConfiguredDevices:
     base: str
     discovery_prefix: str | None
     retain: bool
+    actions_in_state: bool
     claim: str
     times: MqttTimes
     advertise: str = ""
@@ -93,6 +95,7 @@ class DeviceTopics:
         self._claim = config.claim
         self._advertise = config.advertise
         self._retain = config.retain
+        self._actions_in_state = config.actions_in_state
         self._context = context
         self._health = health
         will = Will(topic=topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
@@ -117,7 +120,8 @@ class DeviceTopics:
         self._link: LinkSecurity | None = None
         """None: there was no connection yet."""
         self._watch = DeviceWatch(context, self._peer, self._publisher, self._roster, self._later, times.forget_after)
-        self._bridge = Bridge(topics, context, self._news, discovery)
+        self._bridge = Bridge(topics, context, self._news, discovery, self._prefix)
+        self._bridge_topics = BridgeTopics(topics, context, client, self._news, self._publisher.shown, self._later)
         self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
         self._requests = AdminRequests(context, topics, self._tell)
         self._once = RedeliveryFilter()
@@ -183,8 +187,10 @@ class DeviceTopics:
         elif change is Change.STALE:
             self._publisher.stale(shown, update)
         elif change is Change.EVENT:
-            self._tell_event(update)
+            self._tell_event(shown, update)
         elif change is Change.PRESENCE:
+            if update.online and shown.online is False:
+                self._bridge_topics.announced(shown.view)
             self._publisher.presence(shown, update.online)
 
     def forms(self, device: DeviceView) -> Forms | None:
@@ -202,8 +208,11 @@ class DeviceTopics:
 
     def _compare(self) -> None:
         """Show the devices that there are; publish what changed of the gateway, and carry out what waited for them."""
+        expected = frozenset(self._roster.all_missing)
         self._watch.compare()
+        self._bridge_topics.compared(expected)
         if self._client.is_connected:
+            self._bridge_topics.changed()
             self._bridge.tell(self._peer)
         if self._early:
             self._early.take(self._publisher.shown)
@@ -234,6 +243,7 @@ class DeviceTopics:
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
             self._watch.become(self._peer)
         self._bridge.tell(self._peer, again=True)  # before its devices, which name it
+        self._bridge_topics.connected()
         if self._migration is not None:
             self._migration.connected()
         self._publisher.open()
@@ -383,7 +393,7 @@ class DeviceTopics:
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
 
-    def _tell_event(self, update: Update) -> None:
+    def _tell_event(self, shown: Shown, update: Update) -> None:
         """Publish an event, never retained: a client that subscribes later must not take it for new."""
         self._counters["events"] += 1
         body: dict[str, Any] = {"event": update.event}
@@ -391,6 +401,8 @@ class DeviceTopics:
             body["data"] = update.data
         topic = self._topics.event(update.device, update.event)
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
+        if self._actions_in_state:
+            self._publisher.happened(shown, update.event, update.data)
 
     def _later(self, seconds: float, do: Callable[[], None]) -> None:
         timer = self._timers.pop(do, None)
