@@ -114,7 +114,8 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
     for name, one in report.get("fades", {}).items():
         yield (
             f"colour fade, {name}: {one['steps']:.0f} steps, {one['lost']:.0f} lost, "
-            f"median {one['median'] * 1e3:.1f} ms, 99 of 100 within {one['p99'] * 1e3:.1f} ms, {one['cpu'] * 1e6:.0f} us of CPU a step"
+            f"median {one['median'] * 1e3:.1f} ms, 99 of 100 within {one['p99'] * 1e3:.1f} ms, "
+            f"{one['cpu'] * 1e6:.0f} us of CPU a step"
         )
         yield ""
     if "start" in report:
