@@ -86,8 +86,8 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             if command is None:
                 raise UsageError("no command for this value")
             content = command_of(command, b"", row.answered, row.manufacturer)
-            result: Values = () if row.words or row.part else ((name, value),)
             order = _order(value) if row.property.name == _SWITCH else 0
+            result: Values = () if row.words or row.part else ((name, value),)
             frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result, order=order))
         else:
             written.setdefault(slot.place, []).append(slot)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from adapters.zigbee.cluster_mappings import Reporting
 from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
-from adapters.zigbee.device_model import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes
+from adapters.zigbee.device_model import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of
 from adapters.zigbee.device_view import Device, Endpoint
-from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.reports import reported
 from carriage.zigbee.datatypes import INTEGERS
 from gateway.api.model import DataType
@@ -70,8 +69,7 @@ def test_a_value_comes_back_or_is_none(row: AttributeMapping, raw: int) -> None:
     elif kind_of(row) is DataType.BOOLEAN:
         assert value is {0: False, 1: True}.get(raw)
     elif kind_of(row) is DataType.STRING:
-        words = row.property.enum if row.schema is None else row.schema.enum
-        assert value is None or value in words
+        assert value is None or value in (row.schema or row.property).enum
     elif row.range[0] <= raw <= row.range[1]:
         assert isinstance(value, int | float)
         assert row.convert is not None or row.digits is not None or row.raw(value) == raw
@@ -91,7 +89,7 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
     if row.mask:
         assert value is None or isinstance(value, bool)
     elif kind_of(row) is DataType.STRING:
-        assert value is None or value in row.property.enum
+        assert value is None or value in (row.schema or row.property).enum
     elif kind_of(row) in (DataType.NUMBER, DataType.INTEGER):
         exact = row.convert is None and row.digits is None
         assert value is None or not exact or row.range[0] <= row.raw(value) <= row.range[1]
