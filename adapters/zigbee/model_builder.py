@@ -103,6 +103,8 @@ class _Builder:
         return None if constants is None else Particulars(constants, self._options)
 
     def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
+        if not _is_beside(row.beside, endpoint):
+            return
         at = place(endpoint.number, row.cluster, row.manufacturer)
         known = self.known(at, row.needs)
         if known is None:
@@ -213,7 +215,7 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
 
 def _of_the_endpoint(action: ActionMapping, builder: _Builder, endpoint: Endpoint) -> ActionMapping | None:
     """The row of an action as it is for one endpoint; None: it doesn't have it, or the device has to be asked first."""
-    if action.beside and not any(cluster in endpoint.in_clusters for cluster in action.beside):
+    if not _is_beside(action.beside, endpoint):
         return None
     known = builder.known(place(endpoint.number, action.cluster, action.manufacturer), action.needs)
     if known is None or action.adapt is None:
@@ -232,3 +234,8 @@ def _with_group(data: DataSchema | None) -> DataSchema:
 
 def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
     return f"{name}_{endpoint}" if name in taken else name
+
+
+def _is_beside(clusters: tuple[int, ...], endpoint: Endpoint) -> bool:
+    """Whether an endpoint has one of the clusters that a row needs beside its own, if it needs any."""
+    return not clusters or any(cluster in endpoint.in_clusters for cluster in clusters)
