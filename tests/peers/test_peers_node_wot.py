@@ -194,7 +194,7 @@ async def test_one_description_is_used_over_every_carriage(
             for by, observation in watched.items():
                 await until(lambda o=observation, on=on: wot.answers(o)[-1:] == [on], 20)  # type: ignore[misc]
                 assert await wot.ask("read", carriage=by, name="state") is on
-        for carriage, on in (("coaps", False), ("http", True)):
+        for carriage, on in (("coaps", False), ("http", True), ("mqtt", False)):
             options = {"uriVariables": {"key": carriage}}
             assert await wot.ask("invoke", carriage=carriage, name="toggle", options=options) is True
             await until(lambda on=on: wot.answers(watched["coaps"])[-1] is on, 20)  # type: ignore[misc]

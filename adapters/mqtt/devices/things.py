@@ -1,8 +1,7 @@
 """How clients reach a device by the broker's topics: forms of its Thing Description.
 
-A topic has the state of the whole device, so no form reads or observes one property; that of the device does all. What
-has no form here (an event, whose message has more than its data; an action with an input or a transaction) is only in
-docs/mqtt.md.
+A topic has the state of the whole device, so no form reads or observes one property; that of the device does all. An
+event has none: its message has more than the event's data. See docs/mqtt.md.
 """
 
 from __future__ import annotations
@@ -13,13 +12,15 @@ from urllib.parse import quote
 from adapters.mqtt.devices.topics import HomeSpace
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import MqttOptions
-from gateway.api.model import DeviceView, Form, Forms
+from gateway.api.model import ActionAffordance, DeviceView, Form, Forms
 from gateway.kit.thing_description import NEEDS
 
 NAME: Final = "mqtt"
 _PREFIXES: Final = {"mqv": "http://www.example.org/mqtt-binding#"}
 """As the W3C's MQTT binding template has it (WoT Binding Templates, MQTT, 2023)."""
 _PUBLISH: Final = {"mqv:controlPacket": "publish", "mqv:qos": "1"}
+_ONCE: Final = {"mqv:controlPacket": "publish", "mqv:qos": "0"}
+"""Of an action that is not idempotent: a message of QoS 1 may come twice."""
 _ALL: Final = ("readallproperties", "observeallproperties", "unobserveallproperties")
 
 
@@ -45,9 +46,14 @@ def forms(shown: DeviceView, topics: HomeSpace, origin: str, options: MqttOption
             if each.writable and each.readable
         },
         actions={
-            each.name: form(topics.action(shown.name, each.name), "invokeaction", **_PUBLISH)
+            each.name: form(_topic(each, shown, topics), "invokeaction", **(_PUBLISH if each.idempotent else _ONCE))
             for each in shown.actions
-            if each.idempotent and each.input is None
         },
         thing=form(topics.state(shown.name), *_ALL, **{"mqv:controlPacket": "subscribe"}),
     )
+
+
+def _topic(action: ActionAffordance, shown: DeviceView, topics: HomeSpace) -> str:
+    """The one whose message is the input and nothing else."""
+    takes = topics.action if action.input is None else topics.command
+    return takes(shown.name, action.name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, Join
+from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, InvokeAction, Join
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, settled
 from tests.harness.gateway_in_loop import until
 
 ACTIONS = (
     ActionAffordance(name="identify", idempotent=True),
-    ActionAffordance(name="toggle"),  # needs a transaction
+    ActionAffordance(name="toggle"),
     ActionAffordance(name="dim", input=DataSchema(type=DataType.INTEGER), idempotent=True),
 )
 
@@ -48,9 +48,30 @@ async def test_forms_name_topics_at_the_broker_as_clients_reach_it(start: Start)
     assert everything["href"] == "mqtts://broker.example/home/lamp"
     assert everything["op"] == ["readallproperties", "observeallproperties", "unobserveallproperties"]
     assert found.properties.keys() == {"brightness"} and not found.events
-    assert [each["href"] for each in found.actions["identify"]] == ["mqtts://broker.example/home/lamp/action/identify"]
-    assert found.actions.keys() == {"identify"}
+    assert {name: (each["href"], each["mqv:qos"]) for name, forms in found.actions.items() for each in forms} == {
+        "identify": ("mqtts://broker.example/home/lamp/action/identify", "1"),
+        "toggle": ("mqtts://broker.example/home/lamp/action/toggle", "0"),
+        "dim": ("mqtts://broker.example/home/lamp/set/dim", "1"),
+    }
     assert not context.forms(hidden)  # the broker's clients may not see it
+
+
+async def test_what_the_forms_of_actions_say_is_done(start: Start) -> None:
+    policy = POLICY.replace("observe, write]", "observe, write, invoke]")
+    home = await offering(start, policy, advertise="mqtt://broker.example")
+    _, lamp = home.hub.engine.all_devices(now=home.hub.now())
+    (found,) = home.far.gateway.forms(lamp)
+    app = await home.user("app", "home/lamp/answer", subscribe=False)
+    inputs = {"identify": b"", "toggle": b"", "dim": b"5"}
+    for name, forms in found.actions.items():
+        topic = str(forms[0]["href"]).removeprefix("mqtt://broker.example/")
+        app.client.publish(topic, inputs[name], qos=int(str(forms[0]["mqv:qos"])))
+
+    def done() -> dict[str, object]:
+        envelopes = (order.envelope for order in home.far.orders)
+        return {each.name: each.input for each in envelopes if isinstance(each, InvokeAction)}
+
+    await until(lambda: done() == {"identify": None, "toggle": None, "dim": 5})
 
 
 async def test_forms_are_what_the_clients_of_the_broker_may_do(start: Start) -> None:
