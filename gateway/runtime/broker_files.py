@@ -35,6 +35,7 @@ _HOME: Final = (
     "topic read {base}/+/availability",
     "topic read {base}/+/answer/#",
     "topic read {base}/+/event/+",
+    "topic read {base}/+/value/+",
     "topic read {base}/bridge/state",
     "topic read {base}/bridge/info",
     "topic read {base}/bridge/devices",

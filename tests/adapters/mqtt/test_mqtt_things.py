@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, InvokeAction, Join
+from gateway.api.model import ActionAffordance, DataSchema, DataType, Event, EventAffordance, InvokeAction, Join
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
-from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, settled
+from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, House, bodies, settled
 from tests.harness.gateway_in_loop import until
 
 ACTIONS = (
@@ -12,6 +12,8 @@ ACTIONS = (
     ActionAffordance(name="toggle"),
     ActionAffordance(name="dim", input=DataSchema(type=DataType.INTEGER), idempotent=True),
 )
+
+PRESS = EventAffordance(name="press", data=DataSchema(type=DataType.STRING))
 
 
 async def offering(start: Start, policy: str, **devices: str) -> MqttHome:
@@ -21,7 +23,7 @@ async def offering(start: Start, policy: str, **devices: str) -> MqttHome:
         context.submit(
             Join(
                 id=context.next_id(), source=home.far.peer(name), received_at=context.now(),
-                properties=(LEVEL, TEMPERATURE), actions=ACTIONS, events=(EventAffordance(name="press"),),
+                properties=(LEVEL, TEMPERATURE), actions=ACTIONS, events=(PRESS,),
             )
         )  # fmt: skip
     await until(lambda: "lamp" in home.devices._publisher.shown)
@@ -36,7 +38,7 @@ async def test_forms_name_topics_at_the_broker_as_clients_reach_it(start: Start)
     hidden, lamp = home.hub.engine.all_devices(now=home.hub.now())
     (found,) = context.forms(lamp)
     assert (found.name, dict(found.security)) == ("mqtt", {"scheme": "basic"})
-    (form,) = found.properties["brightness"]
+    reading, form = found.properties["brightness"]
     assert form == {
         "href": "mqtts://broker.example/home/lamp/set/brightness",
         "contentType": "application/json",
@@ -44,10 +46,10 @@ async def test_forms_name_topics_at_the_broker_as_clients_reach_it(start: Start)
         "mqv:controlPacket": "publish",
         "mqv:qos": "1",
     }
-    (everything,) = found.thing
-    assert everything["href"] == "mqtts://broker.example/home/lamp"
-    assert everything["op"] == ["readallproperties", "observeallproperties", "unobserveallproperties"]
-    assert found.properties.keys() == {"brightness"} and not found.events
+    assert reading["href"] == "mqtts://broker.example/home/lamp/value/brightness"
+    assert reading["op"] == ["readproperty", "observeproperty", "unobserveproperty"]
+    assert found.properties.keys() == {"brightness", "temperature"}
+    assert found.events["press"][0]["href"] == "mqtts://broker.example/home/lamp/value/press"
     assert {name: (each["href"], each["mqv:qos"]) for name, forms in found.actions.items() for each in forms} == {
         "identify": ("mqtts://broker.example/home/lamp/action/identify", "1"),
         "toggle": ("mqtts://broker.example/home/lamp/action/toggle", "0"),
@@ -79,14 +81,33 @@ async def test_forms_are_what_the_clients_of_the_broker_may_do(start: Start) -> 
         start, POLICY.replace("read, observe, write]", "read, observe]"), advertise="mqtt://broker.example:1884"
     )
     _, lamp = home.hub.engine.all_devices(now=home.hub.now())
-    found = home.far.gateway.forms(lamp)
-    assert [(each["op"], each["href"]) for offer in found for each in offer.thing] == [
-        (
-            ["readallproperties", "observeallproperties", "unobserveallproperties"],
-            "mqtt://broker.example:1884/home/lamp",
-        )
-    ]
-    assert not any(forms for offer in found for forms in (*offer.properties.values(), *offer.actions.values()))
+    (found,) = home.far.gateway.forms(lamp)
+    for forms in found.properties.values():
+        assert [each["op"] for each in forms] == [["readproperty", "observeproperty", "unobserveproperty"]]
+    assert not any(found.actions.values()) and not found.thing
+
+
+async def test_values_and_events_have_topics_of_which_the_broker_forgets_what_is_stale(start: Start) -> None:
+    home = await offering(start, POLICY, advertise="mqtt://broker.example")
+    house = House(home.far)
+    app = await home.user("app", "home/+/value/+", subscribe=False)
+    heard = lambda name: bodies(app, f"home/lamp/value/{name}")  # noqa: E731
+    house.tell("lamp", brightness=7, temperature=20.5)
+    await until(lambda: heard("brightness") == [7] and heard("temperature") == [20.5])
+    house.tell("lamp", brightness=None)
+    context = home.far.gateway
+    context.submit(
+        Event(id=context.next_id(), source=house.peer("lamp"), name="press", data="long", received_at=context.now())
+    )
+    await until(lambda: heard("press") == ["long"] and app.messages[-1].payload == b'"long"')
+    assert app.messages[-2].payload == b"null"  # it has none now
+    await until(lambda: heard("temperature")[-1] is None)  # its lifetime is a second
+    late = await home.user("other", "home/+/value/+", subscribe=False)
+    await until(lambda: late.messages)
+    assert [each.topic for each in late.messages] == ["home/lamp/value/brightness"]
+    house.leave("lamp")
+    await until(lambda: bodies(late, "home/lamp/value/brightness")[-1] is None and late.messages[-1].payload == b"")
+    assert not [each for each in late.messages if "hidden" in each.topic]
 
 
 async def test_without_an_address_in_the_config_there_are_none(start: Start) -> None:
