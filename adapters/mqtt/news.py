@@ -54,6 +54,8 @@ class News:
         """Hand over what the client takes. To be called when it has more room."""
         self.waiting = True
         for topic, (payload, expiry) in list(self._standing.items()):
+            if expiry is not None and self._client.outstanding >= self._room:
+                continue  # one of many: waiting here, it gives way to a newer one of its topic
             if not self._publish(topic, payload, None, retain=True, expiry=expiry):
                 return
             del self._standing[topic]
@@ -65,7 +67,7 @@ class News:
             elif not self._publish(topic, payload, correlation, retain=False, expiry=max(1, round(left))):
                 return
             self._events.popleft()
-        self.waiting = bool(self._events)
+        self.waiting = bool(self._events or self._standing)
 
     def _publish(
         self, topic: str, payload: bytes, correlation: bytes | None, *, retain: bool, expiry: int | None

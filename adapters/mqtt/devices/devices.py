@@ -107,7 +107,9 @@ class DeviceTopics:
         self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
-        self._values = ValueTopics(topics, self._news, self._view, retain=config.retain) if config.advertise else None
+        self._values = (
+            ValueTopics(topics, client, self._news, self._view, retain=config.retain) if config.advertise else None
+        )
         gateway = context.gateway()
         discovery = None if self._prefix is None else Discovery(topics, self._prefix, gateway)
         self._publisher = StatePublisher(topics, client, context.now, discovery, retain=config.retain)

@@ -14,6 +14,7 @@ from math import ceil
 from adapters.mqtt.devices.state_publisher import Shown
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.news import News
+from carriage.mqtt.client import MqttClient
 from gateway.api.model import DeviceView, Sample, Value
 
 
@@ -22,9 +23,16 @@ class ValueTopics:
     later."""
 
     def __init__(
-        self, topics: HomeSpace, news: News, view: Callable[[str], DeviceView | None], *, retain: bool
+        self,
+        topics: HomeSpace,
+        client: MqttClient,
+        news: News,
+        view: Callable[[str], DeviceView | None],
+        *,
+        retain: bool,
     ) -> None:
         self._topics = topics
+        self._client = client
         self._news = news
         self._view = view
         self._retain = retain
@@ -32,11 +40,13 @@ class ValueTopics:
         """The properties of each device that have a topic."""
 
     def connected(self) -> None:
-        """The broker may have lost what it had."""
+        """The broker may have lost what it had, and missed what was reported meanwhile."""
         self._shown.clear()
 
     def compared(self, shown: Mapping[str, Shown], now: float) -> None:
         """These devices there are now."""
+        if not self._client.is_connected:
+            return
         for device, each in shown.items():
             properties = frozenset(name for name, affordance in each.properties.items() if affordance.readable)
             before = self._shown.get(device)
@@ -50,6 +60,9 @@ class ValueTopics:
             self._empty(name, self._shown.pop(name))
 
     def values(self, shown: Shown, samples: Mapping[str, Sample], now: float) -> None:
+        """Without a connection they are left out: all that counts then goes out when there is one."""
+        if not self._client.is_connected:
+            return
         device = shown.view.name
         for name, sample in samples.items():
             affordance = shown.properties.get(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.api.model import ActionAffordance, DataSchema, DataType, Event, EventAffordance, InvokeAction, Join
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, House, bodies, settled
@@ -108,6 +110,22 @@ async def test_values_and_events_have_topics_of_which_the_broker_forgets_what_is
     house.leave("lamp")
     await until(lambda: bodies(late, "home/lamp/value/brightness")[-1] is None and late.messages[-1].payload == b"")
     assert not [each for each in late.messages if "hidden" in each.topic]
+
+
+async def test_values_that_the_broker_missed_do_not_pile_up_and_the_newest_is_there_afterwards(start: Start) -> None:
+    home = await offering(start, POLICY, advertise="mqtt://broker.example")
+    house = House(home.far)
+    home.broker.stop()
+    await until(lambda: not home.devices._client.is_connected)
+    before = home.devices._client.outstanding
+    for level in range(50):
+        house.tell("lamp", brightness=level)
+    await asyncio.sleep(0.05)
+    assert home.devices._client.outstanding == before
+    home.broker.start()
+    await until(lambda: home.devices._client.is_connected)
+    app = await home.user("app", "home/+/value/+", subscribe=False)
+    await until(lambda: bodies(app, "home/lamp/value/brightness")[-1:] == [49])
 
 
 async def test_without_an_address_in_the_config_there_are_none(start: Start) -> None:
