@@ -43,6 +43,12 @@ class Roster:
         """Whether an earlier run showed it, and this one has not seen it yet."""
         return name in self._names.missing
 
+    @property
+    def all_missing(self) -> set[str]:
+        """The names and object ids of those that an earlier run showed, and this one has not seen yet."""
+        names = self._names
+        return {*names.missing, *names.missing.values(), *names.first}
+
     def compare(self, found: Mapping[str, DeviceView], again: Collection[str] | None) -> None:
         """Have the publisher show what there is. ``again``: those to be shown again in any case; None: all."""
         before = self._standing()

@@ -14,6 +14,7 @@ the broker has the discovery.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Token
 from carriage.mqtt.packets import publish_head
 from gateway.api.errors import TransportError
-from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, Sample, Update
+from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, Sample, Update, Value
 
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
@@ -303,6 +304,20 @@ class StatePublisher:
             self.counters["states"] += 1
             shown.published_at = shown.reported_at
         return taken
+
+    def happened(self, shown: Shown, event: str, data: Value | None) -> None:
+        """Publish an event as zigbee2mqtt does: as ``action``, with its data as ``action_...``, beside the state in one
+        message that is not retained. One that the connection doesn't take is left out."""
+        if not self._open:
+            return
+        fields: dict[str, Value] = data if isinstance(data, dict) else {} if data is None else {"value": data}
+        action: dict[str, Value] = {"action": event}
+        for name, value in fields.items():
+            action[f"action_{name}"] = value
+        state = self.state_of(shown)[:-1]
+        between = b"," if len(state) > 1 else b""
+        body = state + between + json.dumps(action, separators=(",", ":")).encode()[1:]
+        self._client.publish_at_once(shown.head, body, retain=False)
 
     def state_of(self, shown: Shown) -> bytes:
         parts = list(shown.fragments.values())

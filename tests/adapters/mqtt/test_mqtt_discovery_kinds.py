@@ -11,6 +11,7 @@ import pytest
 from adapters.mqtt.devices import identity, values
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.identity import Identity
+from adapters.mqtt.devices.set_words import understood
 from adapters.mqtt.devices.topics import HomeSpace, Set
 from adapters.zigbee.clusters import TABLE
 from gateway.api.model import (
@@ -23,6 +24,7 @@ from gateway.api.model import (
     GatewayView,
     PropertyAffordance,
 )
+from gateway.kit.values import of_json
 from tests.harness.home_assistant import mistakes, render, spelled_out, whole
 from tests.harness.simulated_kinds import HOSTED, view_of_kind
 
@@ -159,7 +161,7 @@ def fits(offered: tuple[Affordance, ...], topic: str, sent: str) -> Any:
     assert isinstance(parsed, Set) and parsed.device == "hall"
     asked = values.read_set(sent.encode(), parsed.property)
     properties = {each.name: each for each in offered if isinstance(each, PropertyAffordance)}
-    found = {name: values.read_value(value, properties[name]) for name, value in asked.values.items()}
+    found = understood(asked.values, properties, {}, parsed.endpoint).sets
     return found[parsed.property] if parsed.property else found
 
 
@@ -312,7 +314,7 @@ def test_a_siren() -> None:
         assert found["command_topic"] == "home/hall/action/warning"
         asked = values.read_input(render(template, **given).encode())
         assert WARNING.input is not None
-        return values.of_json(asked.values["input"], WARNING.input)
+        return of_json(asked.values["input"], WARNING.input)
 
     on, off = found["command_template"], found["command_off_template"]
     assert sent(on, value="ON") == {"mode": "emergency", "level": "very_high"}

@@ -124,7 +124,8 @@ async def test_a_renamed_device_keeps_its_entities(home: MqttHome) -> None:
     assert state_file(home)["devices"] == {"kitchen": object_id("lamp")}
     house.leave("lamp")
     await until(lambda: last(app, LAMP) is None)
-    assert set(await retained(home)) == {"home/bridge/state", "home/bridge/info", GATEWAY}
+    left = {"home/bridge/state", "home/bridge/info", "home/bridge/health", GATEWAY}
+    assert set(await retained(home)) - {"home/bridge/devices"} == left
 
 
 async def test_two_devices_that_change_names(home: MqttHome) -> None:
@@ -478,7 +479,22 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     await until(lambda: last(app, GATEWAY) != "nothing" and last(app, "home/bridge/info") != "nothing")
     # The policy doesn't let the broker's side do it yet.
     assert last(app, GATEWAY)["cmps"]["permit_join"] == {"p": "switch"}
-    assert last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
+    config = {
+        "mqtt": {"base_topic": "home"},
+        "homeassistant": {
+            "enabled": True,
+            "discovery_topic": "homeassistant",
+            "status_topic": "homeassistant/status",
+        },
+    }
+    info = {
+        "version": "9.9",
+        "permit_join": False,
+        "permit_join_end": None,
+        "restart_required": False,
+        "config": config,
+    }
+    assert last(app, "home/bridge/info") == info
     await put(app, "home/bridge/request/restart", "")
     await until(lambda: last(app, "home/bridge/response/restart") != "nothing")
     assert last(app, "home/bridge/response/restart")["error"] == "denied" and not asked
@@ -491,9 +507,7 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     left = last(app, "home/bridge/info")["permit_join_end"] / 1000
     assert asked == [("permit-join", {"seconds": 254})] and left > 1_700_000_000
     await put(app, components["permit_join"]["cmd_t"], components["permit_join"]["pl_off"])
-    await until(
-        lambda: last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
-    )
+    await until(lambda: last(app, "home/bridge/info") == info)
     await put(app, components["restart"]["cmd_t"], components["restart"]["pl_prs"])
     await until(lambda: last(app, "home/bridge/response/restart") == {"data": {}, "status": "ok"})
     assert asked[-1] == ("restart", {})
