@@ -25,7 +25,7 @@ from homeassistant.const import __version__
 from homeassistant.setup import async_setup_component
 
 
-async def main(folder: str, broker: str, user: str, password_file: str, port: str) -> None:
+async def main(folder: str, broker: str, user: str, password: str, port: str) -> None:
     hass = core.HomeAssistant(folder)
     hass.config.skip_pip = True
     loader.async_setup(hass)
@@ -41,7 +41,7 @@ async def main(folder: str, broker: str, user: str, password_file: str, port: st
         await hass.config_entries.async_add(config_entries.ConfigEntry(
             domain="mqtt", title="mqtt", options={}, version=1, minor_version=2, source="user", unique_id=None,
             data={"broker": "127.0.0.1", "port": int(broker), "username": user,
-                  "password": Path(password_file).read_text().strip()},
+                  "password": password},
             discovery_keys=MappingProxyType({}), subentries_data=None,
         ))  # fmt: skip
     else:
@@ -71,4 +71,5 @@ def loop_time() -> float:
 
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 logging.getLogger("homeassistant.components.mqtt").setLevel(logging.INFO)
-asyncio.run(main(*sys.argv[1:]))
+FOLDER, BROKER, USER, PASSWORD, PORT = sys.argv[1:]
+asyncio.run(main(FOLDER, BROKER, USER, Path(PASSWORD).read_text().strip(), PORT))

@@ -13,7 +13,7 @@ import aiohttp
 from demo.process import Process
 from demo.stack import Stack, free_port
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 15.0
 BARE: Final = Path(__file__).with_name("bare.py")
 
 
@@ -26,9 +26,11 @@ async def until(what: str, seen: Callable[[], Awaitable[Any]], seconds: float = 
     last: Any = None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not (last := await seen()):
+            while True:
+                last = await seen()
+                if last:
+                    return last
                 await asyncio.sleep(0.1)
-            return last
     raise SceneError(f"expected within {seconds:.0f} s: {what}; found {last!r}")
 
 

@@ -9,13 +9,15 @@ from typing import Any, Final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """``do``: a service of Home Assistant at ``entity`` with ``data``; ``measure`` or ``press``: what happens at the
-    device, by the simulator's names. Then ``entity`` has ``state`` and ``shows``, and the device ``became``."""
+    device, by the simulator's names; ``heard``: what a sleeper reports so that it gets what waits for it. Then
+    ``entity`` has ``state`` and ``shows``, and the device ``became``."""
 
     entity: str
     do: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     measure: tuple[str, float] | None = None
     press: str = ""
+    heard: str = ""
     state: str | None = None
     shows: dict[str, Any] = field(default_factory=dict)
     became: dict[str, float] = field(default_factory=dict)
@@ -110,12 +112,14 @@ KINDS: Final[dict[str, tuple[Step, ...]]] = {
         Step(entity="cover.cover", do="cover.set_cover_position", data={"position": 40}, state="open",
              shows={"current_position": 40.0}, became={"lift": 60.0}),
         Step(entity="cover.cover", do="cover.close_cover", state="closed", shows={"current_position": 0.0}),
-        Step(entity="cover.cover", do="cover.open_cover"),
+        Step(entity="cover.cover", do="cover.open_cover", state="open"),
         Step(entity="cover.cover", do="cover.stop_cover", state="open"),
     ),
     "lock": (
-        Step(entity="lock.lock", do="lock.unlock", state="unlocked", became={"lock_state": 2.0}),
-        Step(entity="lock.lock", do="lock.lock", state="locked", became={"lock_state": 1.0}),
+        Step(entity="lock.lock", do="lock.lock", heard="battery", state="locked", became={"lock_state": 1.0}),
+        Step(
+            entity="lock.lock", do="lock.unlock", heard="battery", state="unlocked", became={"lock_state": 2.0}
+        ),
     ),
     "flow-meter": (_sensor("flow_meter_analog_input", ("analog", 12.5), 12.5, ""),),
     "on-off-remote": (_press("event.on_off_remote_action", "toggle", "toggle"),),
