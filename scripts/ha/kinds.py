@@ -79,7 +79,7 @@ KINDS: Final[dict[str, tuple[Step, ...]]] = {
     ),
     "air-sensor": (
         _sensor("air_sensor_co2", ("co2", 650), 650.0, "ppm", "carbon_dioxide"),
-        _sensor("air_sensor_pm25", ("pm25", 12), 12.0, "μg/m³", "pm25"),
+        _sensor("air_sensor_pm2_5", ("pm25", 12), 12.0, "μg/m³", "pm25"),
     ),
     "multi-sensor": (
         _sensor("multi_sensor_illuminance", ("illuminance", 300), 300.0, "lx", "illuminance"),

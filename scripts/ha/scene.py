@@ -125,8 +125,9 @@ class Scene:
         async def complete() -> bool:
             nonlocal missing
             entities = await self.there.entities()
-            missing = []
-            for name, config in (await self.discovered()).items():
+            found = await self.discovered()
+            missing = [f"{name}: its discovery" for name in KINDS if name not in found]
+            for name, config in found.items():
                 for key, each in config["cmps"].items():
                     entity = entities.get(each.get("uniq_id", ""))
                     if len(each) > 1 and (entity is None or not entity["entity_id"].startswith(f"{each['p']}.")):
@@ -143,9 +144,9 @@ class Scene:
         for step in steps:
             entity = step.entity
             await self.discovers(kind, entity)
+            await self.reached(entity)
             before = (await self.there.states())[entity]["state"]
             if step.do:
-                await self.there.shows(entity)
                 await self.there.call(step.do, entity, **step.data)
             elif step.measure is not None:
                 await self.simulate("report", device=kind, name=step.measure[0], value=step.measure[1])
@@ -174,6 +175,14 @@ class Scene:
             return False
 
         await until(f"{entity} is discovered", found)
+
+    async def reached(self, entity: str) -> None:
+        """What is called of an entity that is unavailable is passed over without a word."""
+
+        async def seen() -> bool:
+            return bool((await self.there.states())[entity]["state"] != "unavailable")
+
+        await until(f"{entity} is available", seen)
 
     async def press(self, kind: str, button: str) -> None:
         async def sent() -> bool:

@@ -373,6 +373,14 @@ def test_a_property_by_itself(offered: PropertyAffordance, platform: str, keys: 
     assert render(found["value_template"], value_json={offered.name: None}) == "None"
 
 
+def test_names_are_spelled_as_people_read_them() -> None:
+    names = ("co2", "pm25", "pi_heating_demand", "water_leak", "temperature_2")
+    found = components(*(number(name) for name in names))
+    assert [found[name]["name"] for name in names] == [
+        "CO2", "PM2.5", "PI heating demand", "Water leak", "Temperature 2",
+    ]  # fmt: skip
+
+
 def test_a_key_that_is_a_method_of_a_dict_is_read_as_a_key() -> None:
     found = one(number("items"))
     assert render(found["value_template"], value_json={"items": 7}) == "7"
