@@ -49,7 +49,10 @@ def _press(entity: str, button: str, said: str) -> Step:
 KINDS: Final[dict[str, tuple[Step, ...]]] = {
     "lamp": _switched("light.lamp", "light"),
     "plug": _switched("switch.plug", "switch"),
-    "switch": _switched("switch.switch_state", "switch"),
+    "switch": (
+        *_switched("switch.switch_state", "switch"),
+        Step(entity="switch.switch_state_2", do="switch.turn_on", state="on"),
+    ),
     "thermometer": (
         _sensor("thermometer_temperature", ("temperature", 21.5), 21.5, "°C", "temperature"),
         _sensor("thermometer_humidity", ("humidity", 44), 44.0, "%", "humidity"),
@@ -100,6 +103,16 @@ KINDS: Final[dict[str, tuple[Step, ...]]] = {
              data={"target_temp_low": 21.5, "target_temp_high": 26}, state="heat",
              shows={"target_temp_low": 21.5, "target_temp_high": 26.0, "hvac_action": "heating"},
              became={"heating_setpoint": 21.5, "cooling_setpoint": 26.0}),
+    ),
+    "radiator-valve": (
+        Step(
+            entity="climate.radiator_valve",
+            do="climate.set_temperature",
+            data={"target_temp_low": 19.5, "target_temp_high": 27},
+            heard="battery",
+            shows={"target_temp_low": 19.5},
+            became={"heating_setpoint": 19.5},
+        ),
     ),
     "fan": (
         Step(entity="fan.fan", do="fan.set_percentage", data={"percentage": 66}, state="on",

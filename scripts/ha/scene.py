@@ -80,6 +80,7 @@ class Scene:
         await self.check("Home Assistant comes back", self.home_assistant_restarts)
         await self.check("the broker comes back", self.broker_restarts)
         await self.check("the gateway is killed and comes back", self.gateway_is_killed)
+        await self.check("a dimmer of version 0.4.0 keeps its entity", self.upgrade)
         await self.check("a removed device goes", self.remove)
         await self.check("it complained of nothing", self.no_complaints)
 
@@ -261,6 +262,60 @@ class Scene:
         await self.available("lamp")
         await self.there.call("light.turn_off", "light.lamp")
         await self.is_at_the_device("lamp", "on_off", 0.0)
+
+    async def upgrade(self) -> None:
+        """What the dimmer was in version 0.4.0: a light that is switched, and a number beside it."""
+        gateway = self.stack.gateway
+        assert gateway is not None
+        found = (await self.discovered())["dimmable-lamp"]
+        own = found["dev"]["ids"][0]
+        await gateway.stop()
+        light = {"p": "light", "uniq_id": f"{own}_state", "name": None, "cmd_t": "home/dimmable-lamp/set/state"}
+        level = {"p": "number", "uniq_id": f"{own}_brightness", "name": "Brightness", "max": 254, "min": 0}
+        level |= {"val_tpl": "{{ value_json['brightness'] }}", "cmd_t": "home/dimmable-lamp/set/brightness"}
+        light["stat_val_tpl"] = "{{ value_json['state'] }}"
+        topic = f"homeassistant/device/{own}/config"
+        gone = {"dev": found["dev"], "o": found["o"], "cmps": {"state": {"p": "light"}}}
+        await self.publish(topic, json.dumps(gone))
+        await until("the lamp is away", self._has_no(f"{own}_state"))
+        await self.publish(topic, json.dumps(found | {"cmps": {"state": light, "brightness": level}}))
+        await until("the lamp of 0.4.0", self._has(f"{own}_state", f"{own}_brightness"))
+        before = (await self.there.entities())[f"{own}_state"]["entity_id"]
+        change = {"entity_id": before, "name": "Over the table", "new_entity_id": "light.over_the_table"}
+        await self.there.ask("config/entity_registry/update", **change)
+        kept = self.stack.directory / "state/mqtt/devices.json"
+        remembered = json.loads(kept.read_text())
+        del remembered["components"]
+        kept.write_text(json.dumps(remembered))
+        await self.stack.start_gateway()
+        await until("the number is away", self._has_no(f"{own}_brightness"))
+        await self.there.shows("light.over_the_table", supported_color_modes=["brightness"])
+        entity = (await self.there.entities())[f"{own}_state"]
+        if (entity["entity_id"], entity["name"]) != ("light.over_the_table", "Over the table"):
+            raise SceneError(f"it is {entity['entity_id']} now, called {entity['name']}")
+
+    def _has(self, *ids: str) -> Callable[[], Awaitable[bool]]:
+        async def seen() -> bool:
+            return {*ids} <= (await self.there.entities()).keys()
+
+        return seen
+
+    def _has_no(self, identifier: str) -> Callable[[], Awaitable[bool]]:
+        async def seen() -> bool:
+            return identifier not in await self.there.entities()
+
+        return seen
+
+    async def publish(self, topic: str, payload: str) -> None:
+        broker = self.stack.broker
+        assert broker is not None
+        password = broker.passwords["gateway"].read_text().strip()
+        process = await asyncio.create_subprocess_exec(
+            "mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-u", "gateway", "-P", password, "-r",
+            "-t", topic, "-m", payload,
+        )  # fmt: skip
+        if await process.wait():
+            raise SceneError(f"{topic} can't be published")
 
     async def available(self, name: str) -> None:
         async def seen() -> bool:

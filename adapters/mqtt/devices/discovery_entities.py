@@ -215,7 +215,7 @@ def _mireds(parts: Parts) -> tuple[int, int]:
 
 def _effects(parts: Parts) -> list[str]:
     action = parts.actions.get("effect")
-    if action is None or action.input is None:
+    if action is None or action.input is None or "invoke" not in parts.view.may:
         return []
     found = action.input
     if found.type is DataType.OBJECT:

@@ -124,6 +124,8 @@ def test_a_coloured_lamp() -> None:
     found = one(*lamp(COLOR, COLOR_TEMP, COLOR_MODE, EFFECT))
     assert found["supported_color_modes"] == ["xy", "hs", "color_temp"]
     assert (found["min_mireds"], found["max_mireds"], found["effect_list"]) == (158, 454, ["blink", "breathe"])
+    sets = frozenset({"read", "observe", "write"})  # and invokes nothing
+    assert "effect_list" not in components(*lamp(EFFECT), may=sets)["state"]
     only_hue = replace(COLOR, fields=COLOR.fields[2:])
     assert one(*lamp(only_hue, COLOR_MODE))["supported_color_modes"] == ["hs"]
     assert one(*lamp(COLOR_TEMP))["supported_color_modes"] == ["color_temp"]
