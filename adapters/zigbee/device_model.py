@@ -22,6 +22,7 @@ from adapters.zigbee.cluster_mappings import (
 )
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
+from adapters.zigbee.families import poll_control
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value, ZclType
 from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
@@ -130,6 +131,8 @@ class Model:
 
     eui64: str
     sleepy: bool
+    polls_often: bool
+    """It sleeps, and can be sent to all the same: what waits at its parent is soon fetched."""
     facts: tuple[tuple[str, str], ...]
     peer: Peer
     peer_link_key: Peer
@@ -217,6 +220,7 @@ def model_of(
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
+        polls_often=device.sleepy and _polls_often(device, constants or {}),
         facts=facts_of(device),
         peer=peer_of(device.eui64),
         peer_link_key=peer_of(device.eui64, link_key=True),
@@ -231,6 +235,12 @@ def model_of(
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
+
+
+def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:
+    clusters = {cluster for endpoint in device.endpoints for cluster in endpoint.in_clusters}
+    known = [constants.get(place(endpoint.number, poll_control.CLUSTER)) for endpoint in device.endpoints]
+    return poll_control.polls_often(clusters, next((each for each in known if each), {}))
 
 
 class _Builder:
