@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
+from adapters.zigbee.transaction import Content
 from carriage.zigbee.datatypes import BOOL, FLOATS, INTEGERS, SIGNED, TEXTS, TYPES, Value, ZclType
 from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -49,6 +50,8 @@ class AttributeMapping:
     ``convert``: in place of it the property's number by the attribute's, if that is no multiple (a logarithm); it can
     be set only if ``revert`` has the way back.
     ``invalid``: the number that says "no value". ``words``: of an enumeration, its numbers as strings.
+    ``mask``: of a bitmap those bits of which one makes a boolean true. ``inverted``: it is true if none of them is set,
+    or the attribute is false.
     ``mask``: of a bitmap those bits of which one makes a boolean true. ``bits``: of a bitmap, for a string: the word of
     the first mask of which a bit is set; a mask of 0 has its word in any case.
     ``reporting`` None: it is read once and never asked to be reported.
@@ -77,6 +80,7 @@ class AttributeMapping:
     invalid: int | None = None
     words: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mask: int = 0
+    inverted: bool = False
     bits: tuple[tuple[int, str], ...] = ()
     reporting: Reporting | None = None
     commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
@@ -101,8 +105,8 @@ class AttributeMapping:
             return None
         if kind is DataType.BOOLEAN:
             if self.mask:
-                return bool(raw & self.mask) if isinstance(raw, int) else None
-            return raw == 1 if raw in (0, 1) else None
+                return bool(raw & self.mask) is not self.inverted if isinstance(raw, int) else None
+            return (raw == 1) is not self.inverted if raw in (0, 1) else None
         low, high = self.range
         if not low <= raw <= high:
             return None
@@ -145,6 +149,8 @@ class AttributeMapping:
             if self.words:
                 raise ValueError(value)
             return value
+        if self.inverted:
+            value = not value
         plain: float = value - self.offset if self.offset else value
         if self.revert is not None:
             plain = self.revert(plain)
@@ -256,3 +262,16 @@ def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> E
         events=(EventAffordance(name=name),),
         read=lambda payload: happening,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupMapping:
+    """A request that is made once to each device with the cluster, after its interview, before its values are read.
+
+    ``content``: by our own EUI64. The device's answer is kept under ``name`` and shown to the administrator; whatever
+    it is, the setup goes on. It is made again when the device was without power.
+    """
+
+    cluster: int
+    name: str
+    content: Callable[[int], Content]

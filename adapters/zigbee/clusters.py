@@ -3,8 +3,8 @@
 All that is known of an attribute or a command stands in its row; ``cluster_mappings`` says what each column means. A
 new cluster is new rows of its family (docs/add-a-cluster.md). Of each family:
 ``ROWS``: attributes as properties. ``WRITES``: commands that set properties, several in one frame. ``ACTIONS``:
-commands as actions. ``EVENTS``: commands that devices send, as events or values. ``SETTINGS``, in few of them:
-attributes that the gateway sets when it sets a device up.
+commands as actions. ``EVENTS``: commands that devices send, as events or values. In few of them also ``SETUPS``:
+requests that each device with the cluster gets once, and ``SETTINGS``: attributes that the gateway sets by itself.
 ``reports`` decodes by them, ``command_execution`` sends by them, ``reporting_setup`` has attributes reported.
 """
 
@@ -18,6 +18,7 @@ from adapters.zigbee.cluster_mappings import (
     AttributeMapping,
     EventMapping,
     SettingMapping,
+    SetupMapping,
     WriteMapping,
 )
 from adapters.zigbee.families import (
@@ -53,6 +54,7 @@ WRITES: Final = tuple(row for family in FAMILIES for row in family.WRITES)
 ACTIONS: Final = tuple(row for family in FAMILIES for row in family.ACTIONS)
 EVENTS: Final = tuple(row for family in FAMILIES for row in family.EVENTS)
 SETTINGS: Final[tuple[SettingMapping, ...]] = poll_control.SETTINGS
+SETUPS: Final[tuple[SetupMapping, ...]] = security.SETUPS
 
 
 class ClusterTable:
@@ -64,6 +66,7 @@ class ClusterTable:
         writes: Iterable[WriteMapping] = WRITES,
         actions: Iterable[ActionMapping] = ACTIONS,
         events: Iterable[EventMapping] = EVENTS,
+        setups: Iterable[SetupMapping] = SETUPS,
         settings: Iterable[SettingMapping] = SETTINGS,
     ) -> None:
         self.rows = tuple(rows)
@@ -80,6 +83,9 @@ class ClusterTable:
             self.actions.setdefault(action.cluster, []).append(action)
         for event in events:
             self.events.setdefault(event.cluster, []).append(event)
+        self.setups: dict[int, list[SetupMapping]] = {}
+        for setup in setups:
+            self.setups.setdefault(setup.cluster, []).append(setup)
         for setting in settings:
             self.settings.setdefault(setting.cluster, []).append(setting)
         self.clusters = frozenset(self.of)

@@ -37,7 +37,6 @@ from gateway.api.model import (
     InvokeAction,
     Outcome,
     PropertyResult,
-    Reading,
     ReadProperties,
     Reason,
     Receipt,
@@ -83,7 +82,8 @@ class _Execution:
 
 
 class CommandExecution:
-    """``unreachable`` is called with a device that a command could not be delivered to."""
+    """``unreachable`` is called with a device that a command could not be delivered to; ``report`` with values that a
+    device reported or confirmed, the time, and whether that came under the link key."""
 
     def __init__(
         self,
@@ -91,11 +91,13 @@ class CommandExecution:
         transactions: ZclTransactions,
         counters: dict[str, int],
         unreachable: Callable[[ZigbeeDevice], None],
+        report: Callable[..., None],
     ) -> None:
         self._context = context
         self._transactions = transactions
         self._counters = counters
         self._unreachable = unreachable
+        self._report = report
         self._executions: dict[EnvelopeId, _Execution] = {}
 
     def carry_out(self, wanted: Interaction, transmit: Transmit, device: ZigbeeDevice | None) -> None:
@@ -284,15 +286,7 @@ class CommandExecution:
             self._tell(execution, done)
 
     def _tell(self, execution: _Execution, values: Values) -> None:
-        context = self._context
-        context.submit(
-            Reading(
-                id=context.next_id(),
-                source=execution.model.peer_link_key if execution.link_key else execution.model.peer,
-                values=values,
-                received_at=context.now(),
-            )
-        )
+        self._report(execution.model, values, self._context.now(), link_key=execution.link_key)
 
     def _finish(self, execution: _Execution) -> None:
         if execution.withdrawn:

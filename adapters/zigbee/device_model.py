@@ -18,6 +18,7 @@ from adapters.zigbee.cluster_mappings import (
     EventMapping,
     Particulars,
     SettingMapping,
+    SetupMapping,
     WriteMapping,
 )
 from adapters.zigbee.clusters import ClusterTable
@@ -144,6 +145,8 @@ class Model:
     notes: Notes
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
+    setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)
+    """By place the requests that it gets once."""
     settings: dict[int, bytes] = field(default_factory=dict)
     """By place what is written to it when it is set up, which may be nothing; it is bound in any case."""
     writes: dict[int, list[WriteMapping]] = field(default_factory=dict)
@@ -277,6 +280,8 @@ class _Builder:
         whole = self._whole(name, at) if row.field else None
         if whole is None:
             if name in self.slots:
+                if self.slots[name].endpoint == endpoint.number:
+                    return  # the same thing, which another cluster of the endpoint has too
                 name = f"{name}_{endpoint.number}"
                 whole = self._whole(name, at) if row.field else None
             if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
@@ -325,6 +330,8 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
     number = endpoint.number
     there = {slot.row.property.name for slot in model.slots.values() if slot.endpoint == number}
     for cluster in endpoint.in_clusters:
+        if cluster in table.setups:
+            model.setups[place(number, cluster)] = {each.name: each for each in table.setups[cluster]}
         for write in table.writes.get(cluster, ()):
             known = builder.known(place(number, cluster, write.manufacturer), write.needs)
             adapted = write if known is None or write.adapt is None else write.adapt(write, known)

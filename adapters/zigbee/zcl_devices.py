@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from adapters.zigbee import command_execution, default_responses, device_model
+from adapters.zigbee import cast_groups, command_execution, default_responses, device_model
 from adapters.zigbee.availability import AvailabilityTable
+from adapters.zigbee.cast_groups import CastGroups
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
@@ -62,6 +63,7 @@ COUNTERS: Final = (
     *device_model.COUNTERS,
     *default_responses.COUNTERS,
     *command_execution.COUNTERS,
+    *cast_groups.COUNTERS,
 )
 
 _BROADCAST_ENDPOINT: Final = 0xFF
@@ -95,7 +97,10 @@ class ZclDevices:
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._transactions = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
-        self._commands = CommandExecution(context, self._transactions, counters, self._silent)
+        self.groups = CastGroups(
+            context, records, self._transactions, counters, wake, self._tell, self._silent, self._presence.online
+        )
+        self._commands = CommandExecution(context, self._transactions, counters, self._silent, self._tell)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
         self._setup = ReportingSetup(
             self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, times
@@ -111,6 +116,7 @@ class ZclDevices:
         wall = time.time()
         for found in radio.devices():
             self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
+        self.groups.up(radio)
         now = self._context.now()
         while self._inbox:
             device, frame, transaction = self._inbox.popleft()
@@ -121,6 +127,7 @@ class ZclDevices:
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
         self._commands.radio_lost()
+        self.groups.down()
         self._is_up = False
         self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
@@ -166,6 +173,7 @@ class ZclDevices:
         if device.unread:
             device.unread = False
             self._setup.read(device)
+        self.groups.device_known(found.eui64, joined=joined)
         self._wake()
 
     def _join(self, eui64: str, sleepy: bool, model: Model | None = None) -> None:
@@ -189,6 +197,7 @@ class ZclDevices:
         if device is not None and device.model is model:  # else a late answer of a device that left or joined again
             self._memory.remember(model)
             self._join(model.eui64, model.sleepy, model)
+            self.groups.device_known(model.eui64, joined=False)
 
     def left(self, device: ZigbeeDevice, now: float) -> None:
         device.model = None
@@ -197,6 +206,7 @@ class ZclDevices:
         self._setup.left(device.eui64)
         self._transactions.forget(device)
         self._commands.left(device)
+        self.groups.left(device)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(device.eui64), received_at=now))
 
     async def leave(self, eui64: str) -> None:
@@ -211,6 +221,8 @@ class ZclDevices:
             self._commands.heard(device)
         if self._setup.jobs:
             self._setup.heard(device.eui64)
+        if self.groups.setup.jobs.waiting:
+            self.groups.setup.jobs.heard(device)
 
     def _back(self, device: ZigbeeDevice) -> None:
         """A device that was offline, or not heard since the start, is there: its values may have changed."""
@@ -252,7 +264,9 @@ class ZclDevices:
     # The gateway ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, wanted: Interaction, transmit: Transmit) -> None:
-        self._commands.carry_out(wanted, transmit, self._records.claimed(transmit.to.claim))
+        device = self._records.claimed(transmit.to.claim)
+        if device is not None or not self.groups.carry_out(wanted, transmit):
+            self._commands.carry_out(wanted, transmit, device)
 
     def refresh(self, address: Address) -> None:
         """Read a device's values: at once, or when it is heard if it sleeps."""
@@ -287,12 +301,17 @@ class ZclDevices:
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        due, other = self._transactions.next_deadline(), self._presence.next_deadline()
-        return other if due is None or (other is not None and other < due) else due
+        due = None
+        for part in (self._transactions, self._presence, self.groups):
+            other = part.next_deadline()
+            if due is None or (other is not None and other < due):
+                due = other
+        return due
 
     def turn(self, now: float) -> None:
         self._transactions.tick(now)
         self._presence.tick(now)
+        self.groups.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
 
@@ -305,6 +324,7 @@ class ZclDevices:
             self._context.submit(
                 Presence(id=self._context.next_id(), source=peer_of(eui64), online=news.online, received_at=now)
             )
+            self.groups.presence_changed(eui64)
 
     def _digest(self, device: ZigbeeDevice, frame: IncomingFrame, transaction: Transaction | None, now: float) -> None:
         payload, at, link_key = frame.payload, frame.at, frame.link_key
@@ -376,6 +396,8 @@ class ZclDevices:
         context = self._context
         source = model.peer_link_key if link_key else model.peer
         context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
+        if model.eui64 in self.groups.of_device:
+            self.groups.values(model, values)
 
     def _read(self, device: ZigbeeDevice, values: Values) -> None:
         """Values were read while a device was set up."""

@@ -226,9 +226,9 @@ async def test_a_zone_tells_its_status_by_a_command(world: Any) -> None:
         (event,) = await gateway.until(lambda: gateway.context.of(Event))
         assert event.name == "zone_status"
         assert {name for name, on in event.data.items() if on} == {"alarm_1", "tamper"}
-        assert asked.reported() == {"alarm": True}
+        assert asked.reported() == {"alarm": True, "tamper": True, "battery_low": False}
         device.say(ZONE, ZclFrame(0x00, bytes(6), 10, to_client=True).encode())
-        await gateway.until(lambda: asked.reported() == {"alarm": False})
+        await gateway.until(lambda: asked.reported() == {"alarm": False, "tamper": False, "battery_low": False})
 
 
 @pytest.mark.parametrize("sent", ["02", "00", ""])
