@@ -132,8 +132,6 @@ class Model:
 
     eui64: str
     sleepy: bool
-    polls_often: bool
-    """It sleeps, and can be sent to all the same: what waits at its parent is soon fetched."""
     facts: tuple[tuple[str, str], ...]
     peer: Peer
     peer_link_key: Peer
@@ -143,6 +141,8 @@ class Model:
     endpoint: int
     """One with the Basic cluster, as every device has it."""
     notes: Notes
+    polls_often: bool = False
+    """It sleeps, and can be sent to all the same: what waits at its parent is soon fetched."""
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
     setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)

@@ -99,7 +99,7 @@ class EzspRadio:
     def send_through(self, slot: Slot) -> None:
         self.app.slot = slot
 
-    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool) -> SendOutcome:
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool = False) -> SendOutcome:
         app, nwk = self.app, node.nwk
         if app.lost.done():
             return SendOutcome.FAILED

@@ -187,7 +187,7 @@ class RunningRadio(Protocol):
     def send_through(self, slot: Slot) -> None:
         """From now on each frame of zigpy's own is sent while it holds a slot. Ours get theirs from the queue."""
 
-    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool) -> SendOutcome:
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool = False) -> SendOutcome:
         """Send one frame with APS acknowledgement, once: no library tries again. Never raises.
 
         ``polls_often``: the device sleeps, and fetches what waits for it within 7.68 s."""
