@@ -30,6 +30,7 @@ from adapters.zigbee.device_model import (
     place,
 )
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.families import poll_control
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value
 from gateway.api.model import (
@@ -66,6 +67,7 @@ def model_of(
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
+        polls_often=device.sleepy and _polls_often(device, constants or {}),
         facts=facts_of(device),
         peer=peer_of(device.eui64),
         peer_link_key=peer_of(device.eui64, link_key=True),
@@ -80,6 +82,12 @@ def model_of(
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
+
+
+def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:
+    clusters = {cluster for endpoint in device.endpoints for cluster in endpoint.in_clusters}
+    known = [constants.get(place(endpoint.number, poll_control.CLUSTER)) for endpoint in device.endpoints]
+    return poll_control.polls_often(clusters, next((each for each in known if each), {}))
 
 
 class _Builder:
