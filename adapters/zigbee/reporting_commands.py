@@ -13,14 +13,13 @@ from typing import Any, Final
 from adapters.zigbee.cluster_names import CLUSTERS
 from adapters.zigbee.device_model import Model, Slot
 from adapters.zigbee.network_port import Radio
+from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Content, NoReply, Reply
 from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, ReportingRecord, status_name
 from gateway.api.errors import PeerError
 
-WITHIN: Final = 8.0
-"""Seconds for a device; less than the gateway waits for the command."""
 AT_ONCE: Final = 4
 """Attributes in one question: their configuration fits a frame."""
 _LOOK: Final = 0.1
@@ -39,7 +38,9 @@ class _Place:
     slots: tuple[Slot, ...]
 
 
-async def configure(radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: object) -> dict[str, Any]:
+async def configure(
+    radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> dict[str, Any]:
     """``eui64``: bind, configure and read all of a device again. ``steps_left``: what waits, if it sleeps say."""
     eui64 = arguments.get("eui64")
     model = _model(devices, eui64)
@@ -48,7 +49,7 @@ async def configure(radio: Radio, devices: ZclDevices, arguments: Mapping[str, A
     left = devices.steps_left(model.eui64)
     if not model.sleepy:
         loop = asyncio.get_running_loop()
-        until = loop.time() + WITHIN
+        until = loop.time() + times.by_hand
         while left and loop.time() < until:
             await asyncio.sleep(_LOOK)
             left = devices.steps_left(model.eui64)
@@ -56,7 +57,7 @@ async def configure(radio: Radio, devices: ZclDevices, arguments: Mapping[str, A
 
 
 async def configure_reporting(
-    radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: object
+    radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
 ) -> dict[str, Any]:
     """``eui64``, ``attribute`` (or a property), ``cluster``, ``endpoint``; ``minimum``, ``maximum`` (s), ``change``."""
     _known(arguments, "eui64", "endpoint", "cluster", "attribute", "minimum", "maximum", "change")
@@ -77,14 +78,14 @@ async def configure_reporting(
     content = Content(
         General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE, manufacturer=at.manufacturer
     )
-    failed, fault = foundation.configure_reporting_response(await _ask(devices, model, at, content))
+    failed, fault = foundation.configure_reporting_response(await _ask(devices, model, at, content, times.by_hand))
     if failed or fault:
         raise PeerError(f"the device refuses: {', '.join(map(status_name, failed.values())) or fault}")
     return {"minimum": minimum, "maximum": maximum, "change": change}
 
 
 async def read_reporting(
-    radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: object
+    radio: Radio, devices: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
 ) -> dict[str, Any]:
     """``eui64``, ``attributes`` (a list), ``cluster``, ``endpoint``. ``configs``: those that are configured."""
     _known(arguments, "eui64", "endpoint", "cluster", "attributes")
@@ -95,7 +96,7 @@ async def read_reporting(
     at = _place(model, arguments, wanted)
     payload = foundation.read_reporting(slot.row.attribute for slot in at.slots)
     content = Content(General.READ_REPORTING, payload, General.READ_REPORTING_RESPONSE, manufacturer=at.manufacturer)
-    found = foundation.read_reporting_response(await _ask(devices, model, at, content))
+    found = foundation.read_reporting_response(await _ask(devices, model, at, content, times.by_hand))
     return {
         "configs": [
             {"attribute": attribute, "minimum": minimum, "maximum": maximum, "change": change}
@@ -104,11 +105,11 @@ async def read_reporting(
     }
 
 
-async def _ask(devices: ZclDevices, model: Model, at: _Place, content: Content) -> bytes:
+async def _ask(devices: ZclDevices, model: Model, at: _Place, content: Content, within: float) -> bytes:
     """The payload of a device's answer. PeerError: none, or that it refuses."""
     asleep = "it sleeps, and was not heard meanwhile (wake it, by its button say, and try again)"
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(within):
             answer = await devices.ask(model.eui64, at.endpoint, at.cluster, content)
     except TimeoutError:
         raise PeerError(asleep if model.sleepy else "the device doesn't answer") from None

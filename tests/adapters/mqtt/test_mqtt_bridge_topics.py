@@ -10,61 +10,20 @@ import pytest
 
 from adapters.mqtt.devices.exposes import exposes, listed
 from gateway.api.model import (
-    ActionAffordance,
-    Address,
     DataSchema,
     DataType,
-    DeviceView,
     Event,
     EventAffordance,
     Join,
-    PropertyAffordance,
 )
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, CONTACT, POLICY, STATE, TEMPERATURE, House, bodies, last
 from tests.harness.gateway_in_loop import until
-
-COLOR = PropertyAffordance(
-    name="color",
-    type=DataType.OBJECT,
-    writable=True,
-    entity="light",
-    fields=(
-        ("x", DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)),
-        ("y", DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)),
-    ),
-)
-LAMP = DeviceView(
-    name="lamp",
-    address=Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6"),
-    may=frozenset({"read", "observe", "write", "invoke"}),
-    online=True,
-    sleepy=False,
-    facts=(("manufacturer", "Acme"), ("model", "L1"), ("version", "1.2")),
-    properties=(
-        replace(STATE, entity="light"),
-        PropertyAffordance(
-            name="brightness", type=DataType.INTEGER, writable=True, minimum=0, maximum=254, entity="light"
-        ),
-        COLOR,
-        replace(STATE, name="state_2", entity="light_2"),
-        replace(TEMPERATURE, category="diagnostic", entity="light"),
-        PropertyAffordance(name="mode", type=DataType.STRING, writable=True, enum=("a", "b")),
-        PropertyAffordance(name="transition", type=DataType.NUMBER, unit="s", writable=True, readable=False, minimum=0),
-    ),
-    samples={},
-    actions=(
-        ActionAffordance(name="toggle", entity="light"),
-        ActionAffordance(name="identify"),
-        ActionAffordance(name="effect", input=DataSchema(type=DataType.STRING, enum=("blink",)), entity="light"),
-        ActionAffordance(name="brightness_step", input=DataSchema(type=DataType.INTEGER), entity="light"),
-    ),
-    events=(EventAffordance(name="on"), EventAffordance(name="brightness_step_up")),
-)
+from tests.harness.mqtt_things import LISTED
 
 
 def test_what_a_lamp_exposes() -> None:
-    light, second, temperature, mode, identify, effect, action = exposes(LAMP)
+    light, second, temperature, mode, identify, effect, action = exposes(LISTED)
     assert (light["type"], [each["name"] for each in light["features"]]) == (
         "light",
         ["state", "brightness", "color_xy"],
@@ -86,18 +45,18 @@ def test_what_a_lamp_exposes() -> None:
     assert (identify["values"], identify["access"]) == (["identify"], 2)
     assert (effect["values"], effect["property"]) == (["blink"], "effect")
     assert (action["values"], action["access"]) == (["brightness_step_up", "on"], 1)
-    definition = listed(LAMP)["definition"]
+    definition = listed(LISTED)["definition"]
     assert [each["name"] for each in definition["options"]] == ["transition"]
 
 
 def test_what_may_not_be_set_is_not_exposed_so() -> None:
-    found = exposes(replace(LAMP, may=frozenset({"observe"})))
+    found = exposes(replace(LISTED, may=frozenset({"observe"})))
     assert {each["access"] for each in found[0]["features"]} == {1} and "value_toggle" not in found[0]["features"][0]
     assert not [each for each in found if each.get("name") in ("identify", "effect")]
 
 
 def test_a_device_in_the_list() -> None:
-    found = listed(LAMP)
+    found = listed(LISTED)
     del found["definition"]
     assert found == {
         "ieee_address": "0x000d6f000b5de3b6", "type": "Router", "network_address": None, "supported": True,

@@ -13,83 +13,9 @@ from hypothesis import strategies as st
 from adapters.mqtt.devices.color_words import read_color
 from adapters.mqtt.devices.set_words import understood
 from gateway.api.errors import PeerError
-from gateway.api.model import ActionAffordance, DataSchema, DataType, PropertyAffordance
+from gateway.api.model import DataType, PropertyAffordance
 from gateway.api.schema import fits
-
-_PERCENT = DataSchema(type=DataType.NUMBER, minimum=0, maximum=100)
-_ONE = DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)
-TRANSITION = PropertyAffordance(
-    name="transition", type=DataType.NUMBER, writable=True, readable=False, minimum=0, maximum=6553, multiple_of=0.1
-)
-
-
-def _property(name: str, kind: DataType, **more: Any) -> PropertyAffordance:
-    return PropertyAffordance(name=name, type=kind, writable=more.pop("writable", True), **more)
-
-
-LAMP = {
-    each.name: each
-    for each in (
-        _property("state", DataType.BOOLEAN),
-        _property("brightness", DataType.INTEGER, minimum=0, maximum=254),
-        _property(
-            "color",
-            DataType.OBJECT,
-            fields=(
-                ("x", _ONE),
-                ("y", _ONE),
-                ("hue", DataSchema(type=DataType.INTEGER, minimum=0, maximum=360)),
-                ("saturation", _PERCENT),
-            ),
-        ),
-        _property("color_temp", DataType.INTEGER, minimum=153, maximum=500),
-        _property("color_mode", DataType.STRING, writable=False, enum=("xy", "hs", "color_temp")),
-        TRANSITION,
-        _property("state_2", DataType.BOOLEAN),
-        PropertyAffordance(name="transition_2", type=DataType.NUMBER, writable=True, readable=False, minimum=0),
-    )
-}
-THINGS = {
-    each.name: each
-    for each in (
-        _property("state", DataType.STRING, enum=("OPEN", "CLOSE")),
-        _property("position", DataType.INTEGER, minimum=0, maximum=100),
-        _property("occupied_heating_setpoint", DataType.NUMBER, minimum=5, maximum=30, multiple_of=0.5),
-        _property("system_mode", DataType.STRING, enum=("off", "heat", "auto")),
-    )
-}
-_SIGNED = DataSchema(type=DataType.INTEGER, minimum=-254, maximum=254)
-_SECONDS = DataSchema(type=DataType.NUMBER, minimum=0, maximum=6553, multiple_of=0.1)
-
-
-def _action(name: str, main: DataSchema | None = None, *fields: tuple[str, DataSchema], to: str = "") -> Any:
-    if main is None:
-        return name, ActionAffordance(name=name)
-    schema = DataSchema(type=DataType.OBJECT, fields=((to, main), *fields), required=frozenset({to}))
-    return name, ActionAffordance(name=name, input=schema)
-
-
-MODE = DataSchema(type=DataType.STRING, enum=("stop", "burglar", "fire"))
-ACTIONS = dict(
-    (
-        _action("toggle"),
-        _action("toggle_2"),
-        _action("stop"),
-        _action("brightness_step", _SIGNED, ("transition", _SECONDS), to="step"),
-        _action("brightness_move", _SIGNED, to="rate"),
-        _action("warning", MODE, ("duration", DataSchema(type=DataType.INTEGER, minimum=0)), to="mode"),
-        ("effect", ActionAffordance(name="effect", input=DataSchema(type=DataType.STRING, enum=("blink", "okay")))),
-        (
-            "identify",
-            ActionAffordance(
-                name="identify",
-                input=DataSchema(
-                    type=DataType.OBJECT, fields=(("duration", DataSchema(type=DataType.INTEGER, minimum=0)),)
-                ),
-            ),
-        ),
-    )
-)
+from tests.harness.mqtt_things import ACTIONS, LAMP, ONE, THINGS, property_of
 
 
 @pytest.mark.parametrize(
@@ -177,7 +103,7 @@ def test_keys_that_are_actions(given: dict[str, Any], sets: dict[str, Any], acti
 def test_stop_of_a_cover_is_an_action_unless_its_state_has_the_word() -> None:
     assert understood({"state": "STOP"}, THINGS, ACTIONS).actions == {"stop": None}
     assert understood({"": "STOP"}, THINGS, ACTIONS).actions == {"stop": None}
-    stops = THINGS | {"state": _property("state", DataType.STRING, enum=("OPEN", "CLOSE", "STOP"))}
+    stops = THINGS | {"state": property_of("state", DataType.STRING, enum=("OPEN", "CLOSE", "STOP"))}
     assert understood({"state": "stop"}, stops, ACTIONS).sets == {"state": "STOP"}
 
 
@@ -234,7 +160,7 @@ def test_a_lamp_without_hue_gets_x_and_y() -> None:
             read_color(value, fields)
 
 
-ONLY_XY = _property("color", DataType.OBJECT, fields=(("x", _ONE), ("y", _ONE)))
+ONLY_XY = property_of("color", DataType.OBJECT, fields=(("x", ONE), ("y", ONE)))
 MOST = {"x": 1, "y": 1, "hue": 360, "saturation": 100}
 KEYS = sorted({*LAMP, *THINGS, *ACTIONS, "state_l2", "toggle_l1", "brightness_percent", "color_temp_percent", "x", ""})
 WORDS = ["ON", "toggle", "stop", "warmest", "#12345g", "#0aF3b9", "1,2,3", "300,2,3", "blink", ""]

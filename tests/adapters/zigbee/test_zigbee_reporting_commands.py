@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapters.zigbee.times import ZigbeeTimes
 from gateway.api.errors import PeerError
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off
@@ -59,9 +60,8 @@ async def test_reporting_is_configured_read_and_set_up_again(world: Any, monkeyp
             await command("permit-join", {"seconds": 60, "eui64": TEXT})
 
 
-async def test_a_sleeper_says_what_is_left_and_that_it_sleeps(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.zigbee.reporting_commands.WITHIN", 0.2)
-    async with world.gateway() as gateway:
+async def test_a_sleeper_says_what_is_left_and_that_it_sleeps(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(by_hand=0.2)) as gateway:
         device = await joined(world, gateway, sleepy=True)
         world.network.station(DEVICE).device.poll_interval = 3600.0
         device.close()
