@@ -104,6 +104,7 @@ async def _remove(
     if trouble and not force:
         raise PeerError(f"{eui64} is still in the network: {trouble}; with force it is forgotten here all the same")
     await radio.part(eui64, 0.0 if trouble else LEAVE_GRACE)
+    semantics.groups.setup.forget(eui64)
     return {"known": True, "left": not trouble}
 
 

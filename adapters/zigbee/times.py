@@ -28,5 +28,8 @@ class ZigbeeTimes:
     """Until a device is read once more that took the reporting of an attribute and says that it has no such attribute:
     some say so while they start."""
 
+    group: float = 4.0
+    """A command about a group or a binding waits for devices; what is not answered by then is done later."""
+
 
 TIMES: Final = ZigbeeTimes()

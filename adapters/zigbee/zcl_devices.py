@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from adapters.zigbee import command_execution, default_responses, device_model
+from adapters.zigbee import cast_groups, command_execution, default_responses, device_model
 from adapters.zigbee.availability import AvailabilityTable
+from adapters.zigbee.cast_groups import CastGroups
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
@@ -63,6 +64,7 @@ COUNTERS: Final = (
     *device_model.COUNTERS,
     *default_responses.COUNTERS,
     *command_execution.COUNTERS,
+    *cast_groups.COUNTERS,
 )
 
 _BROADCAST_ENDPOINT: Final = 0xFF
@@ -96,7 +98,10 @@ class ZclDevices:
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._transactions = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
-        self._commands = CommandExecution(context, self._transactions, counters, self._silent)
+        self.groups = CastGroups(
+            context, records, self._transactions, counters, wake, self._tell, self._silent, self._presence.online
+        )
+        self._commands = CommandExecution(context, self._transactions, counters, self._silent, self._tell)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
         self._setup = ReportingSetup(
             self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, times
@@ -112,6 +117,7 @@ class ZclDevices:
         wall = time.time()
         for found in radio.devices():
             self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
+        self.groups.up(radio)
         now = self._context.now()
         while self._inbox:
             device, frame, transaction = self._inbox.popleft()
@@ -122,6 +128,7 @@ class ZclDevices:
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
         self._commands.radio_lost()
+        self.groups.down()
         self._is_up = False
         self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
@@ -167,6 +174,7 @@ class ZclDevices:
         if device.unread:
             device.unread = False
             self._setup.read(device)
+        self.groups.device_known(found.eui64, joined=joined)
         self._wake()
 
     def _join(self, eui64: str, sleepy: bool, model: Model | None = None) -> None:
@@ -190,6 +198,7 @@ class ZclDevices:
         if device is not None and device.model is model:  # else a late answer of a device that left or joined again
             self._memory.remember(model)
             self._join(model.eui64, model.sleepy, model)
+            self.groups.device_known(model.eui64, joined=False)
 
     def left(self, device: ZigbeeDevice, now: float) -> None:
         device.model = None
@@ -198,6 +207,7 @@ class ZclDevices:
         self._setup.left(device.eui64)
         self._transactions.forget(device)
         self._commands.left(device)
+        self.groups.left(device)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(device.eui64), received_at=now))
 
     async def leave(self, eui64: str) -> None:
@@ -240,6 +250,8 @@ class ZclDevices:
             self._commands.heard(device)
         if self._setup.jobs:
             self._setup.heard(device.eui64)
+        if self.groups.setup.jobs.waiting:
+            self.groups.setup.jobs.heard(device)
 
     def _back(self, device: ZigbeeDevice) -> None:
         """A device that was offline, or not heard since the start, is there: its values may have changed."""
@@ -258,12 +270,13 @@ class ZclDevices:
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             transaction = self._transactions.find(device, frame) if frame.unicast else None
-            ours = transaction is not None
-            starting = not self._is_up
-            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or is_event(device, frame, starting)))):
+            event = transaction is None and endpoint != 0 and is_event(device, frame, not self._is_up)
+            if transaction is None and not event and not (endpoint and is_report_of_manufacturer(payload)):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
+            # zigpy would answer an event too; what is none yet, while the radio starts, may be zigpy's.
+            ours = transaction is not None or (event and device.model is not None)
         if self._is_up:
             self._digest(device, frame, transaction, now)
         elif len(self._inbox) < INBOX:
@@ -280,7 +293,9 @@ class ZclDevices:
     # The gateway ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, wanted: Interaction, transmit: Transmit) -> None:
-        self._commands.carry_out(wanted, transmit, self._records.claimed(transmit.to.claim))
+        device = self._records.claimed(transmit.to.claim)
+        if device is not None or not self.groups.carry_out(wanted, transmit):
+            self._commands.carry_out(wanted, transmit, device)
 
     def refresh(self, address: Address) -> None:
         """Read a device's values: at once, or when it is heard if it sleeps."""
@@ -315,12 +330,17 @@ class ZclDevices:
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        due, other = self._transactions.next_deadline(), self._presence.next_deadline()
-        return other if due is None or (other is not None and other < due) else due
+        due = None
+        for part in (self._transactions, self._presence, self.groups):
+            other = part.next_deadline()
+            if due is None or (other is not None and other < due):
+                due = other
+        return due
 
     def turn(self, now: float) -> None:
         self._transactions.tick(now)
         self._presence.tick(now)
+        self.groups.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
 
@@ -333,6 +353,7 @@ class ZclDevices:
             self._context.submit(
                 Presence(id=self._context.next_id(), source=peer_of(eui64), online=news.online, received_at=now)
             )
+            self.groups.presence_changed(eui64)
 
     def _digest(self, device: ZigbeeDevice, frame: IncomingFrame, transaction: Transaction | None, now: float) -> None:
         payload, at, link_key = frame.payload, frame.at, frame.link_key
@@ -372,13 +393,14 @@ class ZclDevices:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
         start = start_of(payload)
-        by_client = not payload[0] & FROM_SERVER
+        reply = None
         try:
-            found = happened(model, frame.place, payload[start - 1], by_client, payload[start:])
+            found = happened(model, frame.place, payload[start - 1], not payload[0] & FROM_SERVER, payload[start:])
+            if found is not None and found[3] is not None:
+                reply = found[3](payload[start:], bool(device.held or device.transactions.open))
         except PeerError:
             found, status = None, Status.MALFORMED_COMMAND
             self._counters["events_malformed"] += 1
-        reply = None if found is None else found[3]
         if frame.unicast and reply is not None:
             self._responses.reply(device, frame.at, payload, frame.link_key, *reply)
         elif frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):
@@ -403,6 +425,8 @@ class ZclDevices:
         context = self._context
         source = model.peer_link_key if link_key else model.peer
         context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
+        if model.eui64 in self.groups.of_device:
+            self.groups.values(model, values)
 
     def _read(self, device: ZigbeeDevice, values: Values) -> None:
         """Values were read while a device was set up."""

@@ -14,6 +14,7 @@ from gateway.runtime import device_names, health
 from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.admin import AdminCommand
 from gateway.runtime.build import build
+from gateway.runtime.cast_group_commands import CastGroupCommands
 from gateway.runtime.device_listing import listed
 from gateway.runtime.hub import Hub
 from gateway.runtime.naming import Naming, resolve
@@ -30,17 +31,29 @@ _NO_RESTART = (
 )
 REMOTE = frozenset(
     {
+        "bind",
         "configure-device",
         "configure-reporting",
         "devices",
+        "group-add",
+        "group-members-add",
+        "group-members-clear",
+        "group-members-remove",
+        "group-remove",
+        "group-rename",
+        "groups",
         "name-device",
         "permit-join",
         "read-reporting",
         "remove-device",
         "rename-device",
         "restart",
+        "scene-remove",
+        "scene-rename",
+        "scene-store",
         "sessions",
         "status",
+        "unbind",
     }
 )
 """The commands that a peer may give too, by way of its adapter, if the policy permits ``admin``."""
@@ -64,7 +77,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         return {"sessions": [_session(view, now) for view in hub.engine.all_sessions()]}
 
     async def devices(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        known = hub.engine.all_devices(now=hub.now())
+        known = [view for view in hub.engine.all_devices(now=hub.now()) if view.members is None]
         try:
             answers = await _ask_adapters(hub, "devices", arguments)
         except PeerError:
@@ -138,7 +151,9 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         return any(view.name == device for view in hub.engine.all_devices(now=hub.now()))
 
     naming = Naming(reloads, leave, present)
+    groups = CastGroupCommands(reloads, ask_network).commands()
     return {
+        **{name: to_its_end(command) for name, command in groups.items()},
         "name-device": to_its_end(naming.name),
         "rename-device": to_its_end(naming.rename),
         "remove-device": to_its_end(naming.remove),

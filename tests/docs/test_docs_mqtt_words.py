@@ -17,7 +17,8 @@ from adapters.mqtt.devices.set_words import understood
 from adapters.mqtt.devices.topics import HomeSpace, Set
 from adapters.mqtt.devices.values import read_set
 from gateway.api.model import ActionAffordance, DataType, PropertyAffordance
-from tests.harness.mqtt_things import ACTIONS, LAMP, LISTED, THINGS
+from tests.harness.listed_lamp import LAMP as LISTED
+from tests.harness.words_things import ACTIONS, LAMP, THINGS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mqtt-words.md").read_text()
 LOCK = {"state": PropertyAffordance(name="state", type=DataType.STRING, writable=True, enum=("LOCK", "UNLOCK"))}

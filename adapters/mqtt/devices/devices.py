@@ -27,6 +27,7 @@ from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
 from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
 from adapters.mqtt.devices.state_publisher import Part, Shown, StatePublisher
+from adapters.mqtt.devices.things import forms
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, before, link_of, of_client
@@ -39,13 +40,7 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from common.latest import LatestValues
 from common.within import within
 from gateway.api.errors import PeerError
-from gateway.api.model import (
-    Change,
-    LinkSecurity,
-    Peer,
-    Receipt,
-    Update,
-)
+from gateway.api.model import Change, DeviceView, Forms, LinkSecurity, Peer, Receipt, Update
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +60,7 @@ class ConfiguredDevices:
     """The topics of devices as the config gives them. ``options``: of their connection. ``claim``: the broker's, as a
     peer.
 
-    ``discovery_prefix`` None: nothing is published for Home Assistant.
+    ``discovery_prefix`` None: nothing is published for Home Assistant. ``advertise``: see ``things``.
     """
 
     options: MqttOptions
@@ -75,6 +70,7 @@ class ConfiguredDevices:
     actions_in_state: bool
     claim: str
     times: MqttTimes
+    advertise: str = ""
 
     def status(self) -> Mapping[str, Any]:
         """Before the run: that of ``DeviceTopics``, but for what only a client can count."""
@@ -97,6 +93,7 @@ class DeviceTopics:
         self._parsed: LatestValues[str, Set | Get | InvokeTopic | TopicRequest] = LatestValues(PARSED)
         """What the topics of the latest messages say: there are few, and the same again and again."""
         self._claim = config.claim
+        self._advertise = config.advertise
         self._retain = config.retain
         self._actions_in_state = config.actions_in_state
         self._context = context
@@ -195,6 +192,10 @@ class DeviceTopics:
             if update.online and shown.online is False:
                 self._bridge_topics.announced(shown.view)
             self._publisher.presence(shown, update.online)
+
+    def forms(self, device: DeviceView) -> Forms | None:
+        shown = self._publisher.shown.get(device.name)
+        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options)
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
@@ -402,8 +403,6 @@ class DeviceTopics:
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
         if self._actions_in_state:
             self._publisher.happened(shown, update.event, update.data)
-
-    # Small things
 
     def _later(self, seconds: float, do: Callable[[], None]) -> None:
         timer = self._timers.pop(do, None)

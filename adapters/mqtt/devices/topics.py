@@ -98,6 +98,9 @@ class HomeSpace:
     def command(self, device: str, name: str) -> str:
         return f"{self._start}{device}/set/{name}"
 
+    def action(self, device: str, name: str) -> str:
+        return f"{self._start}{device}/action/{name}"
+
     def event(self, device: str, name: str) -> str:
         return f"{self._start}{device}/event/{name}"
 

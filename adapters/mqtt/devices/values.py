@@ -34,6 +34,8 @@ def json_of(value: Value | None, writable: bool) -> str:
         yes, no = ('"ON"', '"OFF"') if writable else ("true", "false")
         return yes if value else no
     if isinstance(value, str | list | dict):
+        if isinstance(value, dict) and "hue" in value and "saturation" in value:
+            value = {**value, "h": value["hue"], "s": value["saturation"]}  # Home Assistant's words for a colour
         return json.dumps(value, separators=(",", ":"))
     if value is None or not math.isfinite(value):  # JSON has no word for these
         return "null"

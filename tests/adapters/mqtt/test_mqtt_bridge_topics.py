@@ -19,11 +19,11 @@ from gateway.api.model import (
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, CONTACT, POLICY, STATE, TEMPERATURE, House, bodies, last
 from tests.harness.gateway_in_loop import until
-from tests.harness.mqtt_things import LISTED
+from tests.harness.listed_lamp import LAMP
 
 
 def test_what_a_lamp_exposes() -> None:
-    light, second, temperature, mode, identify, effect, action = exposes(LISTED)
+    light, second, temperature, mode, identify, effect, action = exposes(LAMP)
     assert (light["type"], [each["name"] for each in light["features"]]) == (
         "light",
         ["state", "brightness", "color_xy"],
@@ -45,18 +45,18 @@ def test_what_a_lamp_exposes() -> None:
     assert (identify["values"], identify["access"]) == (["identify"], 2)
     assert (effect["values"], effect["property"]) == (["blink"], "effect")
     assert (action["values"], action["access"]) == (["brightness_step_up", "on"], 1)
-    definition = listed(LISTED)["definition"]
+    definition = listed(LAMP)["definition"]
     assert [each["name"] for each in definition["options"]] == ["transition"]
 
 
 def test_what_may_not_be_set_is_not_exposed_so() -> None:
-    found = exposes(replace(LISTED, may=frozenset({"observe"})))
+    found = exposes(replace(LAMP, may=frozenset({"observe"})))
     assert {each["access"] for each in found[0]["features"]} == {1} and "value_toggle" not in found[0]["features"][0]
     assert not [each for each in found if each.get("name") in ("identify", "effect")]
 
 
 def test_a_device_in_the_list() -> None:
-    found = listed(LISTED)
+    found = listed(LAMP)
     del found["definition"]
     assert found == {
         "ieee_address": "0x000d6f000b5de3b6", "type": "Router", "network_address": None, "supported": True,

@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
+    LEVEL,
     POLICY,
     STATE,
     TEMPERATURE,
@@ -255,6 +257,54 @@ async def test_a_switch_that_is_a_sensor_now_is_taken_away_first(home: MqttHome)
     await until(lambda: len(app.messages) == 3)
     _, between, after = bodies(app, LAMP)
     assert between["cmps"] == {"state": {"p": "light"}} and after["cmps"]["state"]["p"] == "binary_sensor"
+
+
+DIMMED = tuple(replace(each, entity="light") for each in (STATE, replace(LEVEL, name="brightness")))
+
+
+@pytest.mark.parametrize("times", [MqttTimes(settled=0.2)])
+async def test_a_lamp_of_version_0_4_is_one_entity_now(home: MqttHome) -> None:
+    """It was a light that is switched, and a number: Home Assistant has to take both away. Its light comes back."""
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house = House(home.far)
+    house.join("lamp", *DIMMED)
+    house.join("sensor", STATE, TEMPERATURE)
+    devices = {"lamp": object_id("lamp"), "sensor": object_id("sensor")}
+    kept = {"version": 2, "devices": devices, "first": [], "unseen": [], "former": {}}
+    (home.folder / "mqtt" / "devices.json").write_text(json.dumps(kept))
+    app = await home.user("app", LAMP, config_topic("sensor"), subscribe=False)
+    async with started_again(home):
+        await until(lambda: len(bodies(app, LAMP)) == 2)
+        before, after = bodies(app, LAMP)
+        assert before["cmps"] == {
+            "state": {"p": "light"},
+            "brightness": {"p": "number"},
+            "alarm": {"p": "binary_sensor"},
+        }
+        assert after["cmps"]["state"]["schema"] == "json" and after["cmps"]["brightness"] == {"p": "number"}
+        assert after["cmps"]["state"]["uniq_id"] == f"{object_id('lamp')}_state"
+        await settled(home)
+        (sensor,) = bodies(app, config_topic("sensor"))  # nothing but an alarm, which it may have had, goes
+        assert [key for key, each in sensor["cmps"].items() if len(each) == 1] == ["alarm"]
+    app.messages.clear()
+    async with started_again(home):  # a second start has nothing to take away first
+        await until(lambda: bodies(app, LAMP))
+        await settled(home)
+        assert [set(body["cmps"]) for body in bodies(app, LAMP)] == [{"state", "brightness", "alarm", "last_seen"}]
+
+
+async def test_a_component_that_went_while_the_gateway_was_away(home: MqttHome) -> None:
+    house = House(home.far)
+    house.join("lamp", STATE, TEMPERATURE)
+    await settled(home)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.join("lamp", STATE)
+    app = await home.user("app", LAMP, subscribe=False)
+    await until(lambda: app.messages)
+    async with started_again(home):
+        await until(lambda: last(app, LAMP)["cmps"]["temperature"] == {"p": "sensor"})
 
 
 def left_behind(home: MqttHome, *names: str) -> None:

@@ -15,7 +15,7 @@ from adapters.mqtt.devices.set_words import understood
 from gateway.api.errors import PeerError
 from gateway.api.model import DataType, PropertyAffordance
 from gateway.api.schema import fits
-from tests.harness.mqtt_things import ACTIONS, LAMP, ONE, THINGS, property_of
+from tests.harness.words_things import ACTIONS, FRACTION, LAMP, THINGS, settable
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_keys_that_are_actions(given: dict[str, Any], sets: dict[str, Any], acti
 def test_stop_of_a_cover_is_an_action_unless_its_state_has_the_word() -> None:
     assert understood({"state": "STOP"}, THINGS, ACTIONS).actions == {"stop": None}
     assert understood({"": "STOP"}, THINGS, ACTIONS).actions == {"stop": None}
-    stops = THINGS | {"state": property_of("state", DataType.STRING, enum=("OPEN", "CLOSE", "STOP"))}
+    stops = THINGS | {"state": settable("state", DataType.STRING, enum=("OPEN", "CLOSE", "STOP"))}
     assert understood({"state": "stop"}, stops, ACTIONS).sets == {"state": "STOP"}
 
 
@@ -160,7 +160,7 @@ def test_a_lamp_without_hue_gets_x_and_y() -> None:
             read_color(value, fields)
 
 
-ONLY_XY = property_of("color", DataType.OBJECT, fields=(("x", ONE), ("y", ONE)))
+ONLY_XY = settable("color", DataType.OBJECT, fields=(("x", FRACTION), ("y", FRACTION)))
 MOST = {"x": 1, "y": 1, "hue": 360, "saturation": 100}
 KEYS = sorted({*LAMP, *THINGS, *ACTIONS, "state_l2", "toggle_l1", "brightness_percent", "color_temp_percent", "x", ""})
 WORDS = ["ON", "toggle", "stop", "warmest", "#12345g", "#0aF3b9", "1,2,3", "300,2,3", "blink", ""]
