@@ -96,6 +96,12 @@ class EzspRadio:
         except LINK_FAULTS as exc:
             raise TransportError(describe(exc, self._settings.path), transient=True) from exc
 
+    async def permit_at(self, seconds: int, node: Any) -> int:
+        try:
+            return int(await self.app.permit_at(seconds, node))
+        except LINK_FAULTS as exc:
+            raise TransportError(describe(exc, self._settings.path), transient=True) from exc
+
     def send_through(self, slot: Slot) -> None:
         self.app.slot = slot
 

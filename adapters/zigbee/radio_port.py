@@ -203,6 +203,10 @@ class RunningRadio(Protocol):
     async def permit(self, seconds: int) -> None:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError where the dongle doesn't do it."""
 
+    async def permit_at(self, seconds: int, node: Any) -> int:
+        """Let devices join by way of this router only (None: the dongle); the ZDP status of its answer, 0: it does.
+        TransportError: neither it nor the dongle answers."""
+
     async def children(self) -> dict[str, int]:
         """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""
 
