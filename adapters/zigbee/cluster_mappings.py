@@ -22,7 +22,7 @@ class Reporting:
 
     minimum: int
     maximum: int
-    change: int = 0
+    change: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class AttributeMapping:
     be set only if ``revert`` has the way back.
     ``invalid``: the number that says "no value". ``words``: of an enumeration, its numbers as strings.
     ``mask``: of a bitmap those bits of which one makes a boolean true.
-    ``reporting`` None: it is read once and never asked to be reported.
+    ``reporting`` None: it is read once and never asked to be reported. ``optional``: many devices with the cluster
+    don't have it; it is a property once the device reported it.
     ``commands``: the cluster command without payload that sets a value; a writable property without commands is
     written as the attribute, unless a row of ``WRITES`` sets it. ``answered``: the cluster answers them by a command
     with the same id, which begins with a status, and not by a default response.
@@ -76,12 +77,16 @@ class AttributeMapping:
     words: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mask: int = 0
     reporting: Reporting | None = None
+    optional: bool = False
     commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
     answered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
+    ratio: tuple[int, int] = dataclasses.field(init=False)
+    """``scale``: a method of Fraction is a Python function, and this is needed for each value."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", self.scale.as_integer_ratio())
         if self.convert is not None and (self.scale != 1 or (self.property.writable and self.revert is None)):
             raise ValueError(f"{self.property.name}: a row with convert has no scale, and can be set with revert only")
 
@@ -103,13 +108,13 @@ class AttributeMapping:
             return None
         if self.convert is not None:
             return self._rounded(self.convert(raw))
-        numerator, denominator = self.scale.as_integer_ratio()
+        numerator, denominator = self.ratio
         number: float = raw * numerator if denominator == 1 else raw * numerator / denominator
         return number if self.digits is None and not self.offset else self._rounded(number)
 
     def _rounded(self, number: float) -> float:
         number += self.offset
-        return number if self.digits is None else round(number, self.digits)
+        return number if self.digits is None else round(number, self.digits or None)
 
     def of_type(self, type_id: int, raw: Value) -> Value:
         """A value that came as another type than the row's, as if it had come as that. None: it can't be one.
@@ -141,9 +146,8 @@ class AttributeMapping:
                 raise ValueError(value)
             return value
         plain: float = value - self.offset if self.offset else value
-        if self.revert is not None:
-            plain = self.revert(plain)
-        return float(plain) if self.type.id in FLOATS else round(plain / self.scale)
+        plain = plain / self.scale if self.revert is None else self.revert(plain)
+        return float(plain) if self.type.id in FLOATS else round(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

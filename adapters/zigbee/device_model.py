@@ -46,7 +46,8 @@ class Whole:
 class Slot:
     """One property of one device, or one field of it, and its place. ``type``: that of its attribute by its last
     answer, which may differ from the row's. ``absent``: the device says that it doesn't have the attribute. ``next``:
-    another property of the same attribute. ``whole``: of a field, the object."""
+    another property of the same attribute. ``whole``: of a field, the object. An optional one is absent until the
+    device reported it."""
 
     property: PropertyAffordance
     endpoint: int
@@ -55,6 +56,10 @@ class Slot:
     absent: bool = False
     next: Slot | None = None
     whole: Whole | None = None
+    others: tuple[Slot, ...] = ()
+    """Further attributes of its endpoint, of other clusters, that are the same property."""
+    attempt: int = 0
+    """The number of reporting configurations that the device refused as such."""
 
     @builtins.property
     def place(self) -> int:
@@ -64,7 +69,14 @@ class Slot:
     @builtins.property
     def slots(self) -> list[Slot]:
         """All slots of its property."""
-        return [self] if self.whole is None else self.whole.slots
+        return [self, *self.others] if self.whole is None else self.whole.slots
+
+    @builtins.property
+    def asked(self) -> list[Slot]:
+        """Those of which the device is asked for the property: of several that are the same the first that it has."""
+        if not self.others:
+            return self.slots
+        return [next((each for each in self.slots if not each.absent), self)]
 
     def chain(self) -> list[Slot]:
         """The slots of its attribute."""
@@ -192,8 +204,9 @@ def model_of(
 ) -> Model:
     """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``.
 
-    ``constants``: by place what the device said of the attributes that its rows depend on; a row that depends on some
-    which are not known is left out. ``options``: what the administrator set for the device.
+    ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
+    row that depends on some which it wasn't asked for is left out. ``options``: what the administrator set for the
+    device.
     """
     builder = _Builder(constants or {}, options or {})
     clusters: set[int] = set()
@@ -236,8 +249,10 @@ class _Builder:
         if not needs:
             return Particulars({}, self._options)
         self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
-        constants = self._constants.get(at)
-        return None if constants is None else Particulars(constants, self._options)
+        answers = self._constants.get(at, {})
+        if any(each not in answers for each in needs):
+            return None
+        return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
 
     def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
         at = place(endpoint.number, row.cluster, row.manufacturer)
@@ -252,7 +267,13 @@ class _Builder:
         name = row.property.name
         whole = self._whole(name, at) if row.field else None
         if whole is None:
-            if name in self.slots:
+            first = self.slots.get(name)
+            if first is not None and self._same(first, endpoint.number, row):
+                slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
+                first.others = (*first.others, slot)
+                self._enter(at, slot)
+                return
+            if first is not None:
                 name = f"{name}_{endpoint.number}"
                 whole = self._whole(name, at) if row.field else None
             if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
@@ -260,13 +281,29 @@ class _Builder:
         if whole is None:
             found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
             entity = self.entity(found.entity, endpoint.number)
-            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type)
+            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type, row.optional)
             if row.field:
                 slot.whole = Whole([slot], {})
             self.slots[name] = slot
         else:
-            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, whole=whole)
+            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
             whole.slots.append(slot)
+        self._enter(at, slot)
+
+    @staticmethod
+    def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
+        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
+        one, other = first.property, row.property
+        return (
+            first.endpoint == endpoint
+            and first.row.cluster != row.cluster
+            and first.whole is None
+            and not row.field
+            and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
+        )
+
+    def _enter(self, at: int, slot: Slot) -> None:
+        row = slot.row
         there = self.places.setdefault(at, {})
         before = there.get(row.attribute)
         if before is None:

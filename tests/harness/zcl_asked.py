@@ -49,10 +49,11 @@ class Asked:
 
 
 async def joined(
-    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = ()
+    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = (), answer: Any = None
 ) -> tuple[ZclDevice, Asked]:
     """A device with these clusters in the network of ``world``: interviewed, bound, its values read."""
     device = ZclDevice(EUI64, *clusters, clients=clients)
+    device.answer = answer or device.answer
     await device.attach(world.socket)
     world.devices.append(device)
     await gateway.join(device)
