@@ -55,7 +55,7 @@ ONE_BY_ONE: Final = frozenset(
 
 
 def records_of(model: Model, at: int, attributes: Container[int] | None = None) -> list[ReportingRecord]:
-    """What is asked for of a place; ``attributes``: of these. An optional one is left out until the device reported it."""
+    """What is asked for of a place; ``attributes``: of these. Optional ones are left out until the device reports them."""
     found = []
     for first in model.places[at].values():
         slot = _reporting(first)
