@@ -11,6 +11,8 @@ from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import recorded
 from adapters.zigbee.dongle import DATABASE
 from adapters.zigbee.doubts import doubts
+from adapters.zigbee.group_commands import COMMANDS as GROUP_COMMANDS
+from adapters.zigbee.group_commands import GroupCommands
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
 from adapters.zigbee.network import described
@@ -93,11 +95,15 @@ class ZigbeeAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         running = self.running
-        if name not in COMMANDS and name != "network":
-            raise NoCommandError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
+        if name not in COMMANDS and name not in GROUP_COMMANDS and name != "network":
+            raise NoCommandError(
+                f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, *GROUP_COMMANDS, 'network')))}"
+            )
         if running is None:
             raise PeerError("the dongle can't be used now: the start is not done yet")
         link = running.dongle.link
+        if name in GROUP_COMMANDS:
+            return await GROUP_COMMANDS[name](GroupCommands(running.devices.groups, self._times.group), arguments)
         if name == "network":
             return self._network(running)
         if link is None:
@@ -120,4 +126,5 @@ class ZigbeeAdapter:
         """Without the dongle: the device is taken out of zigpy's database when it is back."""
         Members(running.state_dir / MEMBERS).leave(eui64)
         running.device_left(eui64)
+        running.devices.groups.setup.forget(eui64)
         return {"known": True, "left": False}

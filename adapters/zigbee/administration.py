@@ -93,7 +93,20 @@ async def _remove(
     if trouble and not force:
         raise PeerError(f"{eui64} is still in the network: {trouble}; with force it is forgotten here all the same")
     await radio.part(eui64, 0.0 if trouble else LEAVE_GRACE)
+    semantics.groups.setup.forget(eui64)
     return {"known": True, "left": not trouble}
+
+
+async def _options(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
+    """``from``, ``to``: the options before and now; ``possible``: what there is, by name."""
+    eui64, options = arguments.get("eui64"), arguments.get("options", {})
+    if not isinstance(eui64, str) or not isinstance(options, dict) or set(arguments) - {"eui64", "options"}:
+        raise PeerError(
+            "device-options takes `eui64`, and `options`: an object of options to be set, null to unset one"
+        )
+    return semantics.options(eui64, options)
 
 
 COMMANDS: Final[
@@ -101,5 +114,6 @@ COMMANDS: Final[
 ] = {
     "permit-join": _permit_join,
     "devices": _devices,
+    "device-options": _options,
     "remove": _remove,
 }

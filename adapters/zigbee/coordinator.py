@@ -220,6 +220,14 @@ class Coordinator:
             return SendOutcome.TOO_LONG
         return await self._radio.unicast(node, frame, sleepy=device.sleepy)
 
+    async def cast(self, group: int, frame: Frame) -> SendOutcome:
+        """Send one frame to all members of a group, once."""
+        return SendOutcome.TOO_LONG if len(frame.payload) > self.max_payload else await self._radio.cast(group, frame)
+
+    async def subscribe(self, group: int) -> bool:
+        """Have the dongle hand on what others send to a group."""
+        return await self._radio.subscribe(group)
+
     def send_through(self, slot: Slot) -> None:
         """From now on each frame of zigpy's own is sent while it holds one of these."""
         self._radio.send_through(slot)

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from adapters.zigbee import device_ids
-from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping, Particulars, WriteMapping
+from adapters.zigbee import device_ids, device_options
+from adapters.zigbee.cluster_mappings import (
+    ActionMapping,
+    AttributeMapping,
+    EventMapping,
+    Particulars,
+    SettingMapping,
+    SetupMapping,
+    WriteMapping,
+)
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
+from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value, ZclType
 from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -96,6 +105,7 @@ class Modifier:
     endpoint: int
     base: str
     """Its name in the row."""
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +154,20 @@ class Model:
     notes: Notes
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
+    setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)
+    """By place the requests that it gets once."""
+    settings: dict[int, bytes] = field(default_factory=dict)
+    """By place what is written to it when it is set up, which may be nothing; it is bound in any case."""
     writes: dict[int, list[WriteMapping]] = field(default_factory=dict)
     """By endpoint the commands that set properties, the first one first."""
     modifiers: dict[str, Modifier] = field(default_factory=dict)
     deeds: dict[str, Deed] = field(default_factory=dict)
     events: dict[tuple[int, int, bool], tuple[dict[str, EventAffordance], EventMapping]] = field(default_factory=dict)
     """By place, command and whether the device is the client there: its events by their names in the row."""
+    debounce: float = 0.0
+    """Seconds for which its values wait for others; 0: not at all."""
+    polled: dict[str, float] = field(default_factory=dict)
+    """Of ``polling``: properties that are read from time to time, and when they were reported."""
     odd: set[str] = field(default_factory=set)
     recent: dict[int, float] = field(default_factory=dict)
     """When the last frames came, by their hashes: with the frames themselves a house would not fit into the cache of
@@ -205,8 +223,7 @@ def model_of(
     """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``.
 
     ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
-    row that depends on some which it wasn't asked for is left out. ``options``: what the administrator set for the
-    device.
+    row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
     """
     builder = _Builder(constants or {}, options or {})
     clusters: set[int] = set()
@@ -215,6 +232,7 @@ def model_of(
         for cluster in endpoint.in_clusters:
             for row in table.of.get(cluster, ()):
                 builder.add(endpoint, row)
+            builder.set_up(endpoint, cluster, table.settings.get(cluster, ()))
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
@@ -224,9 +242,11 @@ def model_of(
         slots=builder.slots,
         places=builder.places,
         clusters=frozenset(clusters),
+        debounce=device_options.debounce(options or {}),
         endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
         notes=notes,
         constants=builder.needed,
+        settings=builder.settings,
     )
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
@@ -240,6 +260,7 @@ class _Builder:
         self.slots: dict[str, Slot] = {}
         self.places: dict[int, dict[int, Slot]] = {}
         self.needed: dict[int, tuple[int, ...]] = {}
+        self.settings: dict[int, bytes] = {}
         self._constants = constants
         self._options = options
         self._entities: dict[str, int] = {}
@@ -249,8 +270,8 @@ class _Builder:
         if not needs:
             return Particulars({}, self._options)
         self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
-        answers = self._constants.get(at, {})
-        if any(each not in answers for each in needs):
+        answers = self._constants.get(at)
+        if answers is None:
             return None
         return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
 
@@ -269,15 +290,19 @@ class _Builder:
         if whole is None:
             first = self.slots.get(name)
             if first is not None and self._same(first, endpoint.number, row):
+                row = device_options.adjusted(row, name, self._options)
                 slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
                 first.others = (*first.others, slot)
                 self._enter(at, slot)
                 return
             if first is not None:
+                if first.endpoint == endpoint.number and first.property.unit == row.property.unit:
+                    return  # the same thing, which another cluster of the endpoint has too
                 name = f"{name}_{endpoint.number}"
                 whole = self._whole(name, at) if row.field else None
             if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
                 return
+        row = device_options.adjusted(row, name, self._options)
         if whole is None:
             found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
             entity = self.entity(found.entity, endpoint.number)
@@ -311,6 +336,17 @@ class _Builder:
         else:
             before.chain()[-1].next = slot
 
+    def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
+        """What the gateway writes to a cluster of its own accord, as soon as it is known what."""
+        at = place(endpoint.number, cluster)
+        for row in rows:
+            known = self.known(at, row.needs)
+            if known is None:
+                return
+            value = row.value(known)
+            written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
+            self.settings[at] = self.settings.get(at, b"") + written
+
     def _whole(self, name: str, at: int) -> Whole | None:
         slot = self.slots.get(name)
         return slot.whole if slot is not None and slot.place == at else None
@@ -327,6 +363,8 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
     number = endpoint.number
     there = {slot.row.property.name for slot in model.slots.values() if slot.endpoint == number}
     for cluster in endpoint.in_clusters:
+        if cluster in table.setups:
+            model.setups[place(number, cluster)] = {each.name: each for each in table.setups[cluster]}
         for write in table.writes.get(cluster, ()):
             known = builder.known(place(number, cluster, write.manufacturer), write.needs)
             adapted = write if known is None or write.adapt is None else write.adapt(write, known)
@@ -338,7 +376,9 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
                     continue
                 name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
                 entity = builder.entity(modifier.entity, number)
-                model.modifiers[name] = Modifier(replace(modifier, name=name, entity=entity), number, modifier.name)
+                model.modifiers[name] = Modifier(
+                    replace(modifier, name=name, entity=entity), number, modifier.name, modifier.name in adapted.secrets
+                )
         for row in table.actions.get(cluster, ()):
             name = _free_name(row.action.name, number, model.deeds)
             what = device_ids.entity_of(row.action.entity, endpoint.profile, endpoint.device_id, endpoint.in_clusters)

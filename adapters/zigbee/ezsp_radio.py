@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import bellows.types as ezsp_types
 import zigpy.exceptions
+import zigpy.types
 from bellows.ezsp.protocol import EZSP_CMD_TIMEOUT
 
 from adapters.zigbee import ash_lane, backups, ezsp_incoming
@@ -24,13 +25,17 @@ from adapters.zigbee.equal_waits import EqualWaits
 from adapters.zigbee.ezsp_application import EARLY, NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
 from adapters.zigbee.fragments import Reassembly
-from adapters.zigbee.radio_port import Frame, NotFormedError, RadioHooks, RadioSettings, SendOutcome, Slot
+from adapters.zigbee.radio_port import OWN_ENDPOINT, Frame, NotFormedError, RadioHooks, RadioSettings, SendOutcome, Slot
 from gateway.api.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT: Final = 12.0
 """Seconds until the dongle has reported the outcome of a unicast; its own retries end after some 5 s."""
+
+_ALL_ENDPOINTS: Final = 0xFF
+_ANY_RADIUS: Final = 7
+"""Hops that a group cast goes through devices that are no members: 7 is as far as the network goes (UG100)."""
 
 _OUTCOMES: Final = {
     **dict.fromkeys(NO_ROOM, SendOutcome.BUSY),
@@ -127,6 +132,42 @@ class EzspRadio:
             if app._pending_requests.get((nwk, tag)) is sent:
                 del app._pending_requests[nwk, tag]
         return SendOutcome.DELIVERED if status == ezsp_types.sl_Status.OK else SendOutcome.FAILED
+
+    async def cast(self, group: int, frame: Frame) -> SendOutcome:
+        app = self.app
+        if app.lost.done():
+            return SendOutcome.FAILED
+        t: Any = zigpy.types
+        packet = t.ZigbeePacket(
+            src=t.AddrModeAddress(addr_mode=t.AddrMode.NWK, address=t.NWK(0)),
+            src_ep=t.uint8_t(frame.source_endpoint),
+            dst=t.AddrModeAddress(addr_mode=t.AddrMode.Group, address=t.Group(group)),
+            dst_ep=t.uint8_t(_ALL_ENDPOINTS),
+            tsn=app.get_sequence(),
+            profile_id=t.uint16_t(frame.profile),
+            cluster_id=t.uint16_t(frame.cluster),
+            data=t.SerializableBytes(frame.payload),
+            non_member_radius=t.uint8_t(_ANY_RADIUS),
+        )
+        try:
+            await app.send_packet(packet)
+        except zigpy.exceptions.DeliveryError as exc:
+            return _OUTCOMES.get(exc.status, SendOutcome.FAILED)
+        except LINK_FAULTS as exc:
+            _LOG.debug("a cast to group %d failed: %s", group, type(exc).__name__)
+            return SendOutcome.FAILED
+        return SendOutcome.DELIVERED
+
+    async def subscribe(self, group: int) -> bool:
+        table = self.app.multicast
+        if table is None or self.app.lost.done():
+            return False
+        if not table._available and (group, OWN_ENDPOINT) not in table._multicast:
+            return False  # bellows would log an error
+        try:
+            return bool(await table.subscribe(group, OWN_ENDPOINT) == ezsp_types.sl_Status.OK)
+        except LINK_FAULTS:
+            return False
 
     async def stop(self) -> None:
         self._reports.stop()

@@ -19,7 +19,7 @@ class BlankDongleError(Exception):
 
 
 class Radio(Protocol):
-    """Requests to the radio about devices; every call returns at once."""
+    """Requests to the radio about devices; every call that is not awaited returns at once."""
 
     @property
     def eui64(self) -> int:
@@ -31,6 +31,12 @@ class Radio(Protocol):
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
         """A device described one of its endpoints, after its interview."""
+
+    async def cast(self, group: int, frame: Frame) -> SendOutcome:
+        """Send one frame to all members of a group. Never raises."""
+
+    async def subscribe(self, group: int) -> bool:
+        """Have the dongle hand on what others send to a group; whether it does."""
 
 
 class FrameSender(Protocol):
@@ -68,6 +74,12 @@ class _Away:
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
         """Too late: the next start asks again."""
+
+    async def cast(self, group: int, frame: Frame) -> SendOutcome:
+        return SendOutcome.FAILED
+
+    async def subscribe(self, group: int) -> bool:
+        return False
 
 
 AWAY: Final = _Away()

@@ -95,8 +95,8 @@ class SendOutcome(StrEnum):
 
 @dataclass(init=False, slots=True, eq=False)
 class Frame:
-    """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
-    the frame is withdrawn."""
+    """One APS unicast, or the content of a group cast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done``
+    is called exactly once, unless the frame is withdrawn; never of a cast."""
 
     endpoint: Final[int]
     payload: Final[bytes]
@@ -189,6 +189,12 @@ class RunningRadio(Protocol):
 
     async def unicast(self, node: Any, frame: Frame, *, sleepy: bool) -> SendOutcome:
         """Send one frame with APS acknowledgement, once: no library tries again. Never raises."""
+
+    async def cast(self, group: int, frame: Frame) -> SendOutcome:
+        """Send one frame to all members of a group: ``DELIVERED`` means that it is on the air. Never raises."""
+
+    async def subscribe(self, group: int) -> bool:
+        """Have the dongle hand on what others send to a group; False: it has no room for one more. Never raises."""
 
     async def permit(self, seconds: int) -> None:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError where the dongle doesn't do it."""

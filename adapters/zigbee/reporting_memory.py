@@ -23,8 +23,9 @@ class ReportingMemory:
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
     another type than the row's, ``"constants": {"0301": 1, "0302": null}`` those that rows depend on (null: it doesn't
-    have it), ``"attempts": {"0505": 1}`` those with a gentler reporting than the row's. An older file has none of them.
-    A manufacturer's own attributes are under ``endpoint/cluster/code``.
+    have it), ``"attempts": {"0505": 1}`` those with a gentler reporting than the row's, ``"set"`` what setup wrote,
+    ``"set_up": {"address": "SUCCESS"}`` its answers to requests that are made once. An older file has none of them. A
+    manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,6 +62,11 @@ class ReportingMemory:
                 device.setdefault(name, {})["absent"] = absent
         self.save()
 
+    def is_set(self, eui64: str, at: int, payload: bytes) -> bool:
+        """Whether a device got what setup writes; with nothing to write, whether it was asked to be bound."""
+        entry = self.devices.get(eui64, {}).get(name_of(at), {})
+        return entry.get("set") == payload.hex() if payload else "bind" in entry
+
     def constants(self, eui64: str) -> dict[int, dict[int, Value]]:
         """By place what a device said of the attributes that its rows depend on."""
         found: dict[int, dict[int, Value]] = {}
@@ -93,7 +99,9 @@ def state(entry: Entry) -> str:
     reports = entry.get("reports")
     words = {"bind": entry.get("bind"), **(reports if isinstance(reports, dict) else {})}
     failed = [f"{name} {word}" for name, word in words.items() if word not in (SUCCESS, None)]
-    return ", ".join(failed) or ("configured" if reports else "bound")
+    once = entry.get("set_up")
+    said = [f"{name} {word}" for name, word in once.items()] if isinstance(once, dict) else []
+    return ", ".join(failed + said) or ("configured" if reports else "bound")
 
 
 def _absent(entry: Entry, attribute: str, *, optional: bool) -> bool:

@@ -26,10 +26,12 @@ from adapters.zigbee.reporting_steps import (
     GENTLER,
     ONE_BY_ONE,
     SetupStep,
+    answer_of,
     constants,
     content_of,
     reads,
     records_of,
+    set_up_steps,
     wanted_of,
     ways,
 )
@@ -52,6 +54,7 @@ scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 _CONSTANTS: Final = "constants"
 _MALFORMED: Final = "malformed answer"
+_SET_UP: Final = "set_up"
 DESCRIBED: Final = 8
 """Requests for a descriptor that a device doesn't give, until the next start."""
 
@@ -71,13 +74,15 @@ class _Job:
     """When an attribute may be read, or a descriptor asked for, again."""
     tries: dict[SetupStep, int] = field(default_factory=dict)
     """Requests for a descriptor that were not answered."""
+    constants: dict[int, dict[str, Value]] = field(default_factory=dict)
+    """By place what rows depend on, until all of it is answered; None: the device doesn't have it."""
     unanswered: set[tuple[int, int]] = field(default_factory=set)
     """Attributes by place of which the answer to a read said nothing."""
 
 
 class ReportingSetup:
     """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer,
-    ``rebuilt`` one of which all is known that its rows depend on.
+    ``rebuilt`` one of which all is known that its rows depend on, ``settled`` one for which nothing is left to do now.
 
     ``radio`` is another one for each link, and ``AWAY`` between them.
     """
@@ -90,6 +95,7 @@ class ReportingSetup:
         tell: Callable[[ZigbeeDevice, Values], None],
         silent: Callable[[ZigbeeDevice], None],
         rebuilt: Callable[[ZigbeeDevice], None],
+        settled: Callable[[ZigbeeDevice], None],
         times: ZigbeeTimes,
     ) -> None:
         self._times = times
@@ -99,6 +105,7 @@ class ReportingSetup:
         self._tell = tell
         self._silent = silent
         self._rebuilt = rebuilt
+        self._settled = settled
         self.jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._active = 0
@@ -119,7 +126,7 @@ class ReportingSetup:
         """A device was without power: its values may be others, and what was set up may be lost."""
         model = _model(device)
         known = self._memory.devices.get(model.eui64, {})
-        steps = self._reads(model)
+        steps = [*set_up_steps(model), *self._reads(model)]
         for at in model.places:
             if wanted := wanted_of(model, at):
                 done = known.get(name_of(at), {}).get("wanted") == wanted
@@ -182,13 +189,16 @@ class ReportingSetup:
 
     def _steps(self, model: Model) -> list[SetupStep]:
         known = self._memory.devices.get(model.eui64, {})
-        asked = [
-            step
-            for at in model.constants
-            for step in constants(model, at, self._memory.constants(model.eui64).get(at, {}))
+        once = [
+            step for step in set_up_steps(model) if step.name not in known.get(name_of(step.at), {}).get(_SET_UP, {})
         ]
+        answers = self._memory.constants(model.eui64)
+        asked = [step for at in model.constants for step in constants(model, at, answers.get(at, {}))]
         read: list[SetupStep] = []  # before the rest: what it turns out to have is configured, by the types that it has
         configured: list[SetupStep] = []
+        for at, payload in model.settings.items():
+            if not self._memory.is_set(model.eui64, at, payload):
+                configured += [SetupStep("bind", at), *([SetupStep("write", at)] if payload else ())]
         for at in model.places:
             wanted = wanted_of(model, at)
             done = known.get(name_of(at), {}).get("wanted") == wanted
@@ -196,7 +206,7 @@ class ReportingSetup:
                 configured += [SetupStep("bind", at), SetupStep("configure", at)]
             if not done or not model.sleepy:
                 read += reads(model, at, optional=not done)
-        return asked + read + configured
+        return once + asked + read + configured
 
     def _reads(self, model: Model) -> list[SetupStep]:
         return [step for at in model.places for step in reads(model, at, optional=False)]
@@ -234,6 +244,7 @@ class ReportingSetup:
     def _next(self, job: _Job) -> None:
         model = job.model
         if not job.steps:
+            self._settled(job.device)
             del self.jobs[model.eui64]
             self._rest(job)
             return
@@ -245,6 +256,7 @@ class ReportingSetup:
             self._next(job)
             return
         if step is None:
+            self._settled(job.device)
             job.retry_at = min(job.due[step] for step in job.steps)
             self._rest(job)
             return
@@ -265,7 +277,7 @@ class ReportingSetup:
         elif step.kind in ("look", "describe"):
             transactions.describe(device, there.nwk, step.endpoint, done)
         else:
-            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
+            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step, radio.eui64), done)
 
     def _answered(self, job: _Job, step: SetupStep, answer: Answer) -> None:
         if isinstance(answer, NoReply):
@@ -302,6 +314,15 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
+    def _set_up(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """A request that is made once: its answer is kept, whatever it is."""
+        try:
+            said = answer_of(reply)
+        except PeerError as error:
+            said = str(error)
+        self._entry(job.model, step).setdefault(_SET_UP, {})[step.name] = said
+        self._memory.save()
+
     def _learnt(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         """What rows depend on: kept, so that it is asked once. With the last of it the device is understood."""
         records: list[foundation.ReadRecord] = []
@@ -309,7 +330,7 @@ class ReportingSetup:
             records, fault = foundation.read_response(reply.payload)
             if fault and not records:
                 raise PeerError(fault)
-        entry = self._entry(job.model, step).setdefault(_CONSTANTS, {})
+        entry = job.constants.setdefault(step.at, {})
         left_out = _left_out(step, records)
         for attribute in step.attributes:
             if attribute not in left_out:
@@ -318,13 +339,23 @@ class ReportingSetup:
             if not one.status and isinstance(one.value, Scalar):
                 entry[f"{one.attribute:04x}"] = one.value
         self._ask_again(job, step, left_out)
-        self._memory.save()
-        if not any(other.kind == "constants" for other in job.steps if other != step):
+        others = [other for other in job.steps if other.kind == "constants" and other != step]
+        if not any(other.at == step.at for other in others):
+            self._entry(job.model, step).setdefault(_CONSTANTS, {}).update(entry)
+            self._memory.save()
+        if not others:
             self._rebuilt(job.device)
 
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        if step.at in job.model.settings:
+            self._memory.save()
+
+    def _written(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """A device that refuses it stays as it is, and isn't asked again."""
+        self._entry(job.model, step)["set"] = job.model.settings[step.at].hex()
+        self._memory.save()
 
     def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         """What a device refuses is asked for in another way, if that may help; what it can't report is polled."""
@@ -432,8 +463,10 @@ class ReportingSetup:
 
 
 _KINDS: Final = {
+    "set up": ReportingSetup._set_up,
     "constants": ReportingSetup._learnt,
     "bind": ReportingSetup._bound,
+    "write": ReportingSetup._written,
     "configure": ReportingSetup._configured,
     "check": ReportingSetup._checked,
     "read": ReportingSetup._read,

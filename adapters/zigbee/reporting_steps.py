@@ -8,25 +8,28 @@ from typing import Final
 
 from adapters.zigbee.device_model import Model, Slot
 from adapters.zigbee.portions import check_size, configure_size, portions, read_size
-from adapters.zigbee.transaction import Content
+from adapters.zigbee.transaction import Content, Reply
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import FLOATS, UINT32
-from carriage.zigbee.foundation import General, ReportingRecord, Status
+from carriage.zigbee.foundation import General, ReportingRecord, Status, status_name
+from gateway.api.errors import PeerError
 
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One request: ``kind`` is ``constants``, ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or
-    ``describe``.
+    """One request: ``kind`` is ``set up``, ``constants``, ``bind``, ``write``, ``configure``, ``check``, ``read``,
+    ``again``, ``look`` or ``describe``.
 
-    ``at``: the place of the attributes, or the endpoint alone. ``constants``: what do the rows depend on?
-    ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
-    ``describe``: the same, and again later if the device doesn't answer it. ``attributes``: which of them fit a frame.
+    ``at``: the place of the attributes, or the endpoint alone. ``set up``: the request that the cluster has under
+    ``name``. ``constants``: what do the rows depend on? ``write``: what the gateway sets by itself. ``check``: is the
+    reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint? ``describe``: the
+    same, and again later if the device doesn't answer. ``attributes``: which of them fit a frame.
     """
 
     kind: str
     at: int
     attributes: tuple[int, ...] = ()
+    name: str = ""
 
     @property
     def endpoint(self) -> int:
@@ -45,6 +48,11 @@ class SetupStep:
         return SetupStep(self.kind, self.at, tuple(attributes))
 
 
+def set_up_steps(model: Model) -> list[SetupStep]:
+    """The requests that a device gets once."""
+    return [SetupStep("set up", at, name=name) for at, setups in model.setups.items() for name in setups]
+
+
 GENTLER: Final = ((10, 900, 1), (60, 300, 10))
 """What a device is asked for that says INVALID_VALUE to a row's reporting: a shortest interval of so many seconds at
 least, a longest of so many at most, and so many times the change."""
@@ -55,7 +63,7 @@ ONE_BY_ONE: Final = frozenset(
 
 
 def records_of(model: Model, at: int, attributes: Container[int] | None = None) -> list[ReportingRecord]:
-    """What is asked for of a place; ``attributes``: of these. Optional ones are left out until the device reports them."""
+    """What is asked for of a place; ``attributes``: of these. Optional ones count once the device reported them."""
     found = []
     for first in model.places[at].values():
         slot = _reporting(first)
@@ -104,12 +112,13 @@ def constants(model: Model, at: int, known: Container[int]) -> list[SetupStep]:
     return [SetupStep("constants", at, group) for group in groups]
 
 
-def reads(model: Model, at: int, *, optional: bool = True) -> list[SetupStep]:
-    """``optional``: ask for those too that the device didn't have until now, and may not have."""
+def reads(model: Model, at: int, attributes: Container[int] | None = None, *, optional: bool = True) -> list[SetupStep]:
+    """Read a place, or some attributes. ``optional``: those too that the device didn't have until now, and may not."""
     slots = [
         slot
-        for slot in model.places[at].values()
-        if optional or not all(e.absent and e.row.optional for e in slot.chain())
+        for attribute, slot in model.places[at].items()
+        if (attributes is None or attribute in attributes)
+        and (optional or not all(each.absent and each.row.optional for each in slot.chain()))
     ]
     groups = portions(slots, lambda slot: read_size(slot.type), at >> 32)
     return [SetupStep("read", at, tuple(slot.row.attribute for slot in group)) for group in groups]
@@ -122,8 +131,12 @@ def ways(model: Model, at: int, kind: str = "configure", attributes: Container[i
     return [SetupStep(kind, at, tuple(record.attribute for record in group)) for group in groups]
 
 
-def content_of(model: Model, step: SetupStep) -> Content:
+def content_of(model: Model, step: SetupStep, own_eui64: int) -> Content:
     code = step.manufacturer
+    if step.kind == "set up":
+        return model.setups[step.at][step.name].content(own_eui64)
+    if step.kind == "write":
+        return Content(General.WRITE, model.settings[step.at], General.WRITE_RESPONSE, manufacturer=code)
     if step.kind in ("constants", "read", "again"):
         return Content(General.READ, foundation.read(step.attributes), General.READ_RESPONSE, manufacturer=code)
     if step.kind == "check":
@@ -131,3 +144,23 @@ def content_of(model: Model, step: SetupStep) -> Content:
         return Content(General.READ_REPORTING, payload, General.READ_REPORTING_RESPONSE, manufacturer=code)
     payload = foundation.configure_reporting(records_of(model, step.at, step.attributes))
     return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE, manufacturer=code)
+
+
+def answer_of(reply: Reply) -> str:
+    """What a device said to a request of its setup: the name of a status, or the values that it was asked for.
+
+    PeerError: malformed.
+    """
+    if reply.command == General.READ_RESPONSE:
+        records, fault = foundation.read_response(reply.payload)
+        if fault:
+            raise PeerError(fault)
+        words = [status_name(each.status) if each.status else f"{each.value!r}" for each in records]
+        return ", ".join(words)
+    if reply.command == General.WRITE_RESPONSE:
+        failed, fault = foundation.write_response(reply.payload)
+        if fault and not failed:
+            raise PeerError(fault)
+        return ", ".join(status_name(status) for status in failed.values()) or status_name(0)
+    _, status = foundation.default_responded(reply.payload)
+    return status_name(status)

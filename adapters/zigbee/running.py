@@ -54,6 +54,7 @@ class RunningAdapter:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self.devices.groups.close()
             self.tunnels.close()
 
     # The link ------------------------------------------------------------------------------------------------------

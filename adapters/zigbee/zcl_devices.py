@@ -10,17 +10,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee import command_execution, default_responses, device_model
+from adapters.zigbee import cast_groups, command_execution, default_responses, device_model, polling
 from adapters.zigbee.availability import AvailabilityTable
+from adapters.zigbee.cast_groups import CastGroups
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
+from adapters.zigbee.debounce import Debounce
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice, is_event
 from adapters.zigbee.device_model import BASIC, Model, Notes, Values, model_of, peer_of
+from adapters.zigbee.device_options import AVAILABILITY, DeviceOptions
+from adapters.zigbee.device_options import FILE as OPTIONS
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
     FROM_SERVER,
@@ -33,6 +37,7 @@ from adapters.zigbee.frame_kinds import (
 )
 from adapters.zigbee.leaving import leave
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
+from adapters.zigbee.polling import Polling
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
@@ -61,7 +66,9 @@ COUNTERS: Final = (
     "reports_dropped",
     *device_model.COUNTERS,
     *default_responses.COUNTERS,
+    *polling.COUNTERS,
     *command_execution.COUNTERS,
+    *cast_groups.COUNTERS,
 )
 
 _BROADCAST_ENDPOINT: Final = 0xFF
@@ -95,10 +102,16 @@ class ZclDevices:
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._transactions = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
-        self._commands = CommandExecution(context, self._transactions, counters, self._silent)
+        self.groups = CastGroups(
+            context, records, self._transactions, counters, wake, self._tell, self._silent, self._presence.online
+        )
+        self._commands = CommandExecution(context, self._transactions, counters, self._silent, self._tell)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
+        self._options = DeviceOptions(context.state_dir / OPTIONS)
+        self._debounce = Debounce()
+        self._polling = Polling(self._transactions, self._memory, counters, self._read, self._silent, wake, times.poll)
         self._setup = ReportingSetup(
-            self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, times
+            self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, self._polled, times
         )
 
     # The radio -----------------------------------------------------------------------------------------------------
@@ -111,6 +124,7 @@ class ZclDevices:
         wall = time.time()
         for found in radio.devices():
             self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
+        self.groups.up(radio)
         now = self._context.now()
         while self._inbox:
             device, frame, transaction = self._inbox.popleft()
@@ -121,9 +135,11 @@ class ZclDevices:
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
         self._commands.radio_lost()
+        self.groups.down()
         self._is_up = False
         self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
+        self._polling.clear()
         self._setup.radio = AWAY
         self._presence.clear()
 
@@ -152,7 +168,7 @@ class ZclDevices:
             self._join(found.eui64, found.sleepy)
             return
         constants = {} if joined else self._memory.constants(found.eui64)
-        model = model_of(found, self._table, self._notes, constants)
+        model = model_of(found, self._table, self._notes, constants, self._options.of(found.eui64))
         if not joined:
             self._memory.recall(model)
         self._join(found.eui64, found.sleepy, model)
@@ -160,12 +176,14 @@ class ZclDevices:
         device.endpoints = {endpoint.number for endpoint in found.endpoints}
         now = self._context.now()
         self._presence.add(device, sleepy=found.sleepy, silent=silent, now=now)
+        self._presence.limit(device, self._options.number(found.eui64, AVAILABILITY), now)
         if joined:
             self._presence.heard(device, now)
         self._setup.add(device, joined=joined, missing=found.missing)
         if device.unread:
             device.unread = False
             self._setup.read(device)
+        self.groups.device_known(found.eui64, joined=joined)
         self._wake()
 
     def _join(self, eui64: str, sleepy: bool, model: Model | None = None) -> None:
@@ -189,14 +207,19 @@ class ZclDevices:
         if device is not None and device.model is model:  # else a late answer of a device that left or joined again
             self._memory.remember(model)
             self._join(model.eui64, model.sleepy, model)
+            self.groups.device_known(model.eui64, joined=False)
 
     def left(self, device: ZigbeeDevice, now: float) -> None:
         device.model = None
         self._records.drop(device)
         self._presence.remove(device)
+        self._options.left(device.eui64)
+        self._debounce.forget(device.eui64)
+        self._polling.forget(device)
         self._setup.left(device.eui64)
         self._transactions.forget(device)
         self._commands.left(device)
+        self.groups.left(device)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(device.eui64), received_at=now))
 
     async def leave(self, eui64: str) -> None:
@@ -211,6 +234,8 @@ class ZclDevices:
             self._commands.heard(device)
         if self._setup.jobs:
             self._setup.heard(device.eui64)
+        if self.groups.setup.jobs.waiting:
+            self.groups.setup.jobs.heard(device)
 
     def _back(self, device: ZigbeeDevice) -> None:
         """A device that was offline, or not heard since the start, is there: its values may have changed."""
@@ -229,12 +254,13 @@ class ZclDevices:
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             transaction = self._transactions.find(device, frame) if frame.unicast else None
-            ours = transaction is not None
-            starting = not self._is_up
-            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or is_event(device, frame, starting)))):
+            event = transaction is None and endpoint != 0 and is_event(device, frame, not self._is_up)
+            if transaction is None and not event and not (endpoint and is_report_of_manufacturer(payload)):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
+            # zigpy would answer an event too; what is none yet, while the radio starts, may be zigpy's.
+            ours = transaction is not None or (event and device.model is not None)
         if self._is_up:
             self._digest(device, frame, transaction, now)
         elif len(self._inbox) < INBOX:
@@ -251,7 +277,9 @@ class ZclDevices:
     # The gateway ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, wanted: Interaction, transmit: Transmit) -> None:
-        self._commands.carry_out(wanted, transmit, self._records.claimed(transmit.to.claim))
+        device = self._records.claimed(transmit.to.claim)
+        if device is not None or not self.groups.carry_out(wanted, transmit):
+            self._commands.carry_out(wanted, transmit, device)
 
     def refresh(self, address: Address) -> None:
         """Read a device's values: at once, or when it is heard if it sleeps."""
@@ -279,19 +307,41 @@ class ZclDevices:
             "online": self._presence.online(device),
             "properties": [{"name": one.name, "unit": one.unit, "writable": one.writable} for one in properties],
             "commands_held": len(device.held),
+            "options": dict(self._options.of(eui64)),
+            "polled": [] if device.model is None else sorted(device.model.polled),
             "reporting": self._setup.states(eui64),
             "setup_steps_left": self._setup.left_over(eui64),
         }
 
+    def options(self, eui64: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Set options of a device (None: as usual again), at once; what they were, are, and may be. PeerError: no."""
+        device = self._records.get(eui64)
+        model = None if device is None else device.model
+        if device is None or model is None:
+            raise PeerError(f"{eui64}: not in the network, or it did not say yet what it is")
+        answer = self._options.asked(eui64, changes, model.properties, model.clusters, self._table.options)
+        if changes:
+            self._debounce.forget(eui64)
+            self._rebuilt(device)
+        return answer
+
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        due, other = self._transactions.next_deadline(), self._presence.next_deadline()
-        return other if due is None or (other is not None and other < due) else due
+        due = None
+        for part in (self._transactions, self._presence, self.groups, self._debounce, self._polling):
+            other = part.next_deadline()
+            if due is None or (other is not None and other < due):
+                due = other
+        return due
 
     def turn(self, now: float) -> None:
         self._transactions.tick(now)
         self._presence.tick(now)
+        self.groups.tick(now)
+        for model, values, link_key in self._debounce.take(now):
+            self._tell(model, values, now, link_key=link_key)
+        self._polling.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
 
@@ -304,6 +354,7 @@ class ZclDevices:
             self._context.submit(
                 Presence(id=self._context.next_id(), source=peer_of(eui64), online=news.online, received_at=now)
             )
+            self.groups.presence_changed(eui64)
 
     def _digest(self, device: ZigbeeDevice, frame: IncomingFrame, transaction: Transaction | None, now: float) -> None:
         payload, at, link_key = frame.payload, frame.at, frame.link_key
@@ -337,19 +388,25 @@ class ZclDevices:
                 self._look(device, frame.endpoint)
             return
         self._counters["reports"] += 1
-        self._tell(model, values, now, link_key=link_key)
+        if model.polled:
+            model.polled.update((name, now) for name, _ in values if name in model.polled)
+        if model.debounce:
+            self._tell_later(model, values, now, link_key=link_key)
+        else:
+            self._tell(model, values, now, link_key=link_key)
 
     def _happened(self, device: ZigbeeDevice, model: Model, frame: IncomingFrame, now: float) -> None:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
         start = start_of(payload)
-        by_client = not payload[0] & FROM_SERVER
+        reply = None
         try:
-            found = happened(model, frame.place, payload[start - 1], by_client, payload[start:])
+            found = happened(model, frame.place, payload[start - 1], not payload[0] & FROM_SERVER, payload[start:])
+            if found is not None and found[3] is not None:
+                reply = found[3](payload[start:], bool(device.held or device.transactions.open))
         except PeerError:
             found, status = None, Status.MALFORMED_COMMAND
             self._counters["events_malformed"] += 1
-        reply = None if found is None else found[3]
         if frame.unicast and reply is not None:
             self._responses.reply(device, frame.at, payload, frame.link_key, *reply)
         elif frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):
@@ -374,6 +431,21 @@ class ZclDevices:
         context = self._context
         source = model.peer_link_key if link_key else model.peer
         context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
+        if model.eui64 in self.groups.of_device:
+            self.groups.values(model, values)
+
+    def _tell_later(self, model: Model, values: Values, now: float, *, link_key: bool) -> None:
+        """What can't be set waits for what comes soon; what can be is passed on at once, lest it undo a write."""
+        slots = model.slots
+        if at_once := tuple(each for each in values if slots[each[0]].property.writable):
+            self._tell(model, at_once, now, link_key=link_key)
+        if later := tuple(each for each in values if not slots[each[0]].property.writable):
+            self._debounce.add(model, later, now, link_key=link_key)
+            self._wake()
+
+    def _polled(self, device: ZigbeeDevice) -> None:
+        """A device is set up: what it can't report is polled."""
+        self._polling.plan(device, self._context.now())
 
     def _read(self, device: ZigbeeDevice, values: Values) -> None:
         """Values were read while a device was set up."""

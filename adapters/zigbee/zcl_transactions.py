@@ -91,6 +91,27 @@ class ZclTransactions:
 
         return self._ask_zdo(device, zdo.BIND_REQUEST, zdo.BIND_RESPONSE, request, done)
 
+    def bind_to(
+        self,
+        device: ZigbeeDevice,
+        endpoint: int,
+        cluster: int,
+        to: int | tuple[int, int],
+        done: Callable[[Answer], None],
+        *,
+        undo: bool = False,
+    ) -> Transaction | None:
+        """Ask a device to send what a cluster of its endpoint sends to a group, or to a device (EUI64, endpoint)."""
+        source = int(device.eui64.replace(":", ""), 16)
+
+        def request(sequence: int) -> bytes:
+            if isinstance(to, int):
+                return zdo.bind_group_request(sequence, source, endpoint, cluster, to)
+            return zdo.bind_request(sequence, source, endpoint, cluster, *to)
+
+        asked, answer = (zdo.UNBIND_REQUEST, zdo.UNBIND_RESPONSE) if undo else (zdo.BIND_REQUEST, zdo.BIND_RESPONSE)
+        return self._ask_zdo(device, asked, answer, request, done)
+
     def describe(
         self, device: ZigbeeDevice, nwk: int, endpoint: int, done: Callable[[Answer], None]
     ) -> Transaction | None:

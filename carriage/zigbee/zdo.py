@@ -1,6 +1,6 @@
 """The ZDO requests that are ours to send (ZigBee specification r22, 2.4.3 and 2.4.4). Payloads only.
 
-Bind, the question for one endpoint's simple descriptor, and leave.
+Bind and unbind, the question for one endpoint's simple descriptor, and leave.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ SIMPLE_DESCRIPTOR_REQUEST: Final = 0x0004
 SIMPLE_DESCRIPTOR_RESPONSE: Final = 0x8004
 BIND_REQUEST: Final = 0x0021
 BIND_RESPONSE: Final = 0x8021
+UNBIND_REQUEST: Final = 0x0022
+UNBIND_RESPONSE: Final = 0x8022
 LEAVE_REQUEST: Final = 0x0034
 LEAVE_RESPONSE: Final = 0x8034
+_TO_GROUP: Final = 0x01
 _TO_ENDPOINT: Final = 0x03
+_BIND_GROUP: Final = Struct("<BQBHBH")
+NO_ENTRY: Final = 0x88
 _BIND: Final = Struct("<BQBHBQB")
 _LEAVE: Final = Struct("<BQB")
 _DESCRIPTOR_REQUEST: Final = Struct("<BHB")
@@ -33,6 +38,7 @@ _STATUS_NAMES: Final = {
     0x83: "NOT_ACTIVE",
     0x84: "NOT_SUPPORTED",
     0x85: "TIMEOUT",
+    0x88: "NO_ENTRY",
     0x8C: "TABLE_FULL",
     0x8D: "NOT_AUTHORIZED",
 }
@@ -50,6 +56,13 @@ def bind_request(
     if not 0 <= sequence <= 0xFF:
         raise UsageError("a ZDO sequence number is one octet")
     return _BIND.pack(sequence, source, source_endpoint, cluster, _TO_ENDPOINT, destination, destination_endpoint)
+
+
+def bind_group_request(sequence: int, source: int, source_endpoint: int, cluster: int, group: int) -> bytes:
+    """The same to a group (r22, 2.4.3.2.2). An Unbind request has the layout of the Bind request that it undoes."""
+    if not 0 <= sequence <= 0xFF:
+        raise UsageError("a ZDO sequence number is one octet")
+    return _BIND_GROUP.pack(sequence, source, source_endpoint, cluster, _TO_GROUP, group)
 
 
 def bind_response(payload: bytes) -> tuple[int, int]:

@@ -112,6 +112,9 @@ class Join:
 
     ``facts`` are what its interview found (model, ...); the affordances are all that it offers. The last Join of a
     device counts; it says that the device is known, not that it can be reached: that is ``Presence``.
+
+    ``members``: None but of a cast group, which one message reaches as a whole: the addresses of the devices in it. It
+    is a Thing like a device, with what its members share, and a peer may do with it what it may do with every member.
     """
 
     id: EnvelopeId
@@ -122,6 +125,7 @@ class Join:
     actions: tuple[ActionAffordance, ...] = ()
     events: tuple[EventAffordance, ...] = ()
     sleepy: bool = False
+    members: tuple[Address, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +195,7 @@ class DeviceView:
     """A device as one peer may see it. ``may``: what it may do with it: ``read``, ``observe``, ``write``, ``invoke``.
 
     ``online`` is None while it is not known. ``samples`` has the properties of which a value was reported, and none for
-    a peer that may not read.
+    a peer that may not read. ``members``: as of ``Join``; a peer that may use a cast group may use each of them.
     """
 
     name: str
@@ -204,6 +208,7 @@ class DeviceView:
     samples: Mapping[str, Sample]
     actions: tuple[ActionAffordance, ...] = ()
     events: tuple[EventAffordance, ...] = ()
+    members: tuple[Address, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

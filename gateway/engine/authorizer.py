@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.api.errors import PeerError
-from gateway.api.model import ANY_LINK, ContentKind, Exchange, LinkSecurity, Peer, Reason, Unit
+from gateway.api.model import ANY_LINK, Address, ContentKind, Exchange, LinkSecurity, Peer, Reason, Unit
+from gateway.engine.cast_rights import MAX_MEMBERS, for_all, of_every_member
 from gateway.engine.decision import DEFAULT_RULE, AccessRequest, Decision, Deny, Grant, Permit, decide, unit_reason
-from gateway.engine.limits import Buckets, Rate
+from gateway.engine.limits import Bucket, Buckets, Rate
 from gateway.engine.policy import Action, Condition, Mode, OnExcess, PolicySet
 from gateway.engine.sessions import Flow
 from gateway.engine.visible import OPAQUE, StreamReader, Visible
@@ -45,6 +46,8 @@ class Authorizer:
         self._permits: dict[tuple[Action, str, str, LinkSecurity], Decision] = {}
         self._permits_of = -1
         self._most_permits = permits
+        self._members: dict[Address, tuple[Address, ...]] = {}
+        """The members of each cast group, by its address."""
 
     @property
     def shadow(self) -> bool:
@@ -122,8 +125,36 @@ class Authorizer:
         key = (action, sender, receiver, link)
         known = self._permits.get(key)
         if known is None:
-            known = self._permits[key] = self.judge(action, sender, receiver, None, link)
+            known = self._permits[key] = self._judge_thing(action, sender, receiver, link)
         return known
+
+    def set_members(self, group: Peer, members: tuple[Address, ...] | None) -> bool:
+        """Set who is in a cast group; None: it is none, or no longer there. True if that is another answer."""
+        if members is not None and len(members) > MAX_MEMBERS:
+            members = ()
+        places = [Address(scheme=group.scheme, claim=claim) for claim in group.claims]
+        if all(self._members.get(place) == members for place in places):
+            return False
+        for place in places:
+            self._members.pop(place, None)
+            if members is not None:
+                self._members[place] = members
+        self.version += 1
+        return True
+
+    def _judge_thing(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
+        own = self.judge(action, sender, receiver, None, link)
+        policy = self.policy
+        subject = policy.by_name.get(receiver) if self._members else None
+        if subject is None:
+            return own
+        members = self._members.get(Address(scheme=subject.link, claim=subject.claim))
+        if members is None:
+            return own
+        names = [policy.name_at(member) for member in members]
+        if not all(names) or sender in names:  # a device that no row of the policy names, or the asker itself
+            return Deny(Reason.DENIED)
+        return of_every_member(own, [self.judge(action, sender, name, None, link) for name in names])
 
     def pay_open(self, grant: Grant, opener: str, now: float) -> Refusal | None:
         """The rate of opens of a grant, paid; or why it isn't."""
@@ -154,18 +185,39 @@ class Authorizer:
 
     def pay_command(self, decision: Permit, sender: str, now: float, kind: str = "commands") -> Grant | Refusal:
         """The first grant whose rate of this kind (``commands``, ``exchanges``) has room, the rate paid; else why the
-        first one hasn't.
+        first one hasn't. For a cast group there has to be one for each member, and each rule is paid once.
         """
+        if not decision.each:
+            found = self._with_room(decision, sender, now, kind)
+            if isinstance(found, Refusal):
+                return found
+            if found[1] is not None:
+                found[1].take(1)
+            return found[0]
+        due: dict[str, tuple[Grant, Bucket | None]] = {}
+        for permit in decision.each:
+            found = self._with_room(permit, sender, now, kind)
+            if isinstance(found, Refusal):
+                return found
+            due[found[0].rule] = found
+        grant = for_all([grant for grant, _ in due.values()])
+        if grant is None:
+            return Refusal(Reason.LINK, decision.grants[0].rule)
+        for _, bucket in due.values():
+            if bucket is not None:
+                bucket.take(1)
+        return grant
+
+    def _with_room(self, permit: Permit, sender: str, now: float, kind: str) -> tuple[Grant, Bucket | None] | Refusal:
         first: Refusal | None = None
-        for grant in decision.grants:
+        for grant in permit.grants:
             rate: Rate | None = getattr(grant.condition, kind)
             if rate is None:
-                return grant
+                return grant, None
             bucket = self._buckets.get(grant.rule, kind, sender, rate, now)
             wait = bucket.wait(1, now)
             if wait <= 0.0:
-                bucket.take(1)
-                return grant
+                return grant, bucket
             first = first or Refusal(Reason.OVER_RATE, grant.rule, wait)
         return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 

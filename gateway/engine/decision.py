@@ -7,7 +7,7 @@ every unit is judged by ``unit_reason`` against the grants of that decision. Rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.api.model import ANY_LINK, ContentKind, LinkRequirement, LinkSecurity, Reason
 from gateway.engine.policy import (
@@ -73,9 +73,12 @@ class Permit:
 
     The one that asks the least of the receiver's hop comes first, then in the order of rule ids: the first that admits
     a unit takes it, and what it asks of that hop must not keep out what another one would let pass.
+
+    ``each``: of a cast group the permits of its members; ``grants`` is then the one that stands for all of them.
     """
 
     grants: tuple[Grant, ...]
+    each: tuple[Permit, ...] = ()
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -84,10 +87,14 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Not allowed; ``rule`` is the id of the rule that it failed at, or ``default``."""
+    """Not allowed; ``rule`` is the id of the rule that it failed at, or ``default``.
+
+    ``forbidden``: a rule denies it, or can't be decided; else it is only that no rule permits it.
+    """
 
     reason: Reason
     rule: str = DEFAULT_RULE
+    forbidden: bool = field(default=False, compare=False)
 
 
 Decision = Permit | Deny
@@ -165,7 +172,7 @@ def unit_reason(condition: Condition, octets: int, visible: Visible | None, vers
 def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
     for finding in findings:
         if finding.undecidable or (finding.effect is Effect.DENY and not finding.note):
-            return Deny(finding.reason or Reason.DENIED, finding.rule)
+            return Deny(finding.reason or Reason.DENIED, finding.rule, forbidden=True)
     grants = [finding.grant for finding in findings if finding.grant is not None]
     if grants:
         return Permit(tuple(sorted(grants, key=_demand)))

@@ -286,6 +286,7 @@ class DeviceRegistry:
             if len(self._strangers) > MAX_STRANGERS:
                 self._strangers.popitem(last=False)
             return
+        others = self._authorizer.set_members(join.source, join.members)
         twin = self._twins.get(name)
         if twin is None:
             twin = self._twins[name] = DeviceTwin(name, join)
@@ -299,6 +300,9 @@ class DeviceRegistry:
                 self._outbox.commands.append(Refresh(self._authorizer.policy.address_of(name)))
         elif twin.join(join):
             self._plan(twin)
+            if others:  # who may use it is another question now
+                self._subscriptions.judge_again((twin,), now)
+                self._commands.judge_again(now)
             self._subscriptions.changed(twin, now)
 
     def _drop(self, twin: DeviceTwin, reason: Reason | None, now: float) -> None:
@@ -308,6 +312,7 @@ class DeviceRegistry:
         self._journal.devices.discard(twin.name)
         self._journal.drop("samples", (twin.name,))
         if reason is not None:
+            self._authorizer.set_members(twin.peer, None)
             self._commands.device_gone(twin.name, reason, now)
         self._subscriptions.vanish(twin, now)
 
@@ -346,6 +351,7 @@ class DeviceRegistry:
             samples=samples,
             actions=tuple(twin.actions.values()),
             events=tuple(twin.events.values()),
+            members=twin.members,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from common.printable import printable
 from gateway.api.model import (
     ActionAffordance,
+    Address,
     EventAffordance,
     Join,
     Peer,
@@ -34,6 +35,7 @@ class DeviceTwin:
         "facts",
         "fresh",
         "last_join",
+        "members",
         "name",
         "online",
         "samples",
@@ -48,6 +50,8 @@ class DeviceTwin:
         self.last_join = join
         self.online: bool | None = None
         self.sleepy = False
+        self.members: tuple[Address, ...] | None = None
+        """None: it is a device, not a cast group."""
         self.facts: tuple[tuple[str, str], ...] = ()
         self.specs: dict[str, PropertyAffordance] = {}
         self.actions: dict[str, ActionAffordance] = {}
@@ -76,10 +80,10 @@ class DeviceTwin:
         specs = {name: each for name, each in _named(join.properties).items() if each.lifetime > 0}
         actions, events = _named(join.actions), _named(join.events)
         self.last_join = join
-        offered = (facts, specs, actions, events, join.sleepy)
-        if offered == (self.facts, self.specs, self.actions, self.events, self.sleepy):
+        offered = (facts, specs, actions, events, join.sleepy, join.members)
+        if offered == (self.facts, self.specs, self.actions, self.events, self.sleepy, self.members):
             return False
-        self.facts, self.specs, self.actions, self.events, self.sleepy = offered
+        self.facts, self.specs, self.actions, self.events, self.sleepy, self.members = offered
         readable = (each for each in specs.values() if each.readable)
         scalars = (each for each in readable if is_scalar(each) and not each.enum)
         self.types = {each.name: types_of(each) for each in scalars}

@@ -1,4 +1,4 @@
-"""``devices.yaml`` in the state folder: names that devices got by a command, read as part of the policy.
+"""``devices.yaml`` in the state folder: names that devices and groups got by a command, part of the policy.
 
 It has names, addresses and groups only, and its groups are those that the policy file marks ``assignable``: who may do
 what with a device is said there, by its rules. ``read`` and ``merged`` are its way into the policy, ``write`` the way
@@ -19,6 +19,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from common.replacing import replace as replace_file
+from gateway.api.cast_group import parse_group
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
 from gateway.runtime import config_errors, strict_yaml
@@ -37,6 +38,8 @@ MAX_DEVICES: Final = 1024
 MAX_NAME: Final = 64
 CLAIM: Final = "eui64"
 """The claim of the policy by which the file names devices, of the device network that proves it."""
+GROUP_CLAIM: Final = "zigbee_group"
+"""The claim by which it names cast groups of that network."""
 _RESERVED: Final = frozenset({GATEWAY, "bridge"})
 """The resource of ``admin``, and the topic of the gateway itself among those of devices."""
 
@@ -47,11 +50,24 @@ _Eui64 = Annotated[
 ]
 
 
-class DeviceTable(StrictTable):
-    """A device by its address."""
+_Group = Annotated[
+    str,
+    BeforeValidator(parse_group),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["0x0001"]}),
+]
 
-    eui64: _Eui64 = Field(description="Its address, in quotes.")
+
+class DeviceTable(StrictTable):
+    """A device by its address, or a cast group by its number."""
+
+    eui64: _Eui64 = Field(default="", description="Its address, in quotes.")
+    zigbee_group: _Group = Field(default="", description="Of a cast group its number, in the place of an address.")
     groups: list[str] = Field(default=[], description="Groups of the policy, each marked assignable there.")
+
+    @property
+    def claim(self) -> str:
+        """What its link proves."""
+        return f"zigbee-group:{self.zigbee_group}" if self.zigbee_group else f"{CLAIM}:{self.eui64}"
 
 
 class DevicesTable(StrictTable):
@@ -72,6 +88,10 @@ class DeviceNames:
     def of(self, eui64: str) -> str | None:
         """The name that the file gives this address."""
         return next((name for name, device in self.devices.items() if device.eui64 == eui64), None)
+
+    def of_group(self, number: str) -> str | None:
+        """The name that the file gives this cast group."""
+        return next((name for name, device in self.devices.items() if device.zigbee_group == number), None)
 
 
 NONE: Final = DeviceNames({}, Source(Path(FILE), {}, {}, {}))
@@ -108,6 +128,12 @@ def _names(source: Source) -> DeviceNames:
     table, wrong = config_errors.read(DevicesTable, source.data, source)
     if table is None or source.found:
         raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
+    if found := [
+        source.mistake(("devices", name), "expected either eui64 or zigbee_group, and groups with eui64 only")
+        for name, device in table.devices.items()
+        if bool(device.eui64) == bool(device.zigbee_group) or (device.zigbee_group and device.groups)
+    ]:
+        raise InvalidConfigError(found)
     return DeviceNames(table.devices, source)
 
 
@@ -123,16 +149,12 @@ def merged(policy: PolicySet, rules: Source, names: DeviceNames) -> PolicySet:
         for group in device.groups:
             groups[group].append(name)
     link = policy.vocabulary.network_of(CLAIM)
-    subjects = tuple(Subject(name, link, _claim(device)) for name, device in names.devices.items())
+    subjects = tuple(Subject(name, link, device.claim) for name, device in names.devices.items())
     return replace(
         policy,
         subjects=policy.subjects + subjects,
         groups={name: tuple(dict.fromkeys(members)) for name, members in groups.items()},
     )
-
-
-def _claim(device: DeviceTable) -> str:
-    return f"{CLAIM}:{device.eui64}"
 
 
 def wrong_name(name: str) -> str | None:
@@ -163,12 +185,13 @@ def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Ite
             yield mistake(
                 key, f"expected a name that the policy doesn't have ({place(rules, (table, name))}); {remedy}"
             )
-        if other := claims.get(_claim(device)):
+        what, key_of = ("a group", GROUP_CLAIM) if device.zigbee_group else ("an address", CLAIM)
+        if other := claims.get(device.claim):
             where = place(rules, ("subjects", other))
-            yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
-        elif (first := seen.setdefault(device.eui64, name)) != name:
+            yield mistake((*key, key_of), f"expected {what} that the policy doesn't name ({where}: {other})")
+        elif (first := seen.setdefault(device.claim, name)) != name:
             where = place(names.source, ("devices", first))
-            yield mistake((*key, "eui64"), f"expected an address that no other device has ({where}: {first})")
+            yield mistake((*key, key_of), f"expected {what} that no other device has ({where}: {first})")
         for index, group in enumerate(device.groups):
             if group not in policy.assignable:
                 yield mistake((*key, "groups", index), _not_assignable(group, policy, rules))
@@ -204,6 +227,8 @@ def write(path: Path, devices: Mapping[str, DeviceTable]) -> None:
 
 
 def _line(device: DeviceTable) -> str:
+    if device.zigbee_group:
+        return f'{{zigbee_group: "{device.zigbee_group}"}}'
     groups = f", groups: [{', '.join(map(_plain, device.groups))}]" if device.groups else ""
     return f'{{eui64: "{device.eui64}"{groups}}}'
 

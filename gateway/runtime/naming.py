@@ -58,6 +58,8 @@ def rename(old: str, wanted: str, groups: Sequence[str] | None = None) -> Change
         before = _named(old, rules, names)
         if before is None:
             return name(old, wanted, groups)(rules, names)
+        if names.devices[before].zigbee_group:
+            raise PeerError(f"{before} is a group: atls-gateway groups rename {before} {wanted}")
         if groups is not None:
             raise PeerError(f"{before} has its groups: atls-gateway devices name changes them")
         new = _new_name(wanted, rules, names, names.devices[before].eui64)
@@ -187,16 +189,22 @@ def _groups(arguments: Mapping[str, Any]) -> list[str] | None:
     raise PeerError("groups: expected a list of names")
 
 
-def _new_name(wanted: str, rules: PolicyFile, names: DeviceNames, eui64: str) -> str:
+def free_name(wanted: str, rules: PolicyFile) -> str:
+    """A name for a device or a cast group, as it is kept. PeerError: the policy file has it, or it can be none."""
     new = normal(wanted)
     if wrong := device_names.wrong_name(new):
         raise PeerError(f"{wanted}: {wrong}")
     if new in rules.policy.aliases:
         table = "subjects" if new in rules.policy.by_name else "resources"
         raise PeerError(f"{new}: the policy has this name ({device_names.place(rules.source, (table, new))})")
+    return new
+
+
+def _new_name(wanted: str, rules: PolicyFile, names: DeviceNames, eui64: str) -> str:
+    new = free_name(wanted, rules)
     taken = names.devices.get(new)
     if taken is not None and taken.eui64 != address_of(eui64):
-        raise PeerError(f"{new}: {taken.eui64} has this name")
+        raise PeerError(f"{new}: {taken.eui64 or f'group {taken.zigbee_group}'} has this name")
     return new
 
 
@@ -251,6 +259,8 @@ def forgotten(config: Path, environ: Mapping[str, str], device: str) -> dict[str
     asked."""
     rules, names = explain.files(config, environ)
     known = names.devices.get(normal(device))  # whatever else is wrong with it: to take it away may be the mend
+    if known is not None and known.zigbee_group:
+        raise PeerError(f"{device} is a group; the gateway must run to remove it")
     address = resolve(device, rules.policy) if known is None else known.eui64
     if names.of(address) is None:
         raise PeerError(f"{device} has no name in {names.source.path}; the gateway must run to have it leave")

@@ -14,7 +14,6 @@ from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, encode
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Outcome, Reading, ReadProperties, WriteProperties
-from simulator.network.cluster_server import Attribute, ClusterServer, make_cluster
 from simulator.network.datatypes import (
     BITMAP8,
     BY_ID,
@@ -27,7 +26,7 @@ from simulator.network.datatypes import (
     UINT24,
     UINT48,
 )  # fmt: skip
-from tests.harness.zcl_asked import joined
+from tests.harness.zcl_asked import joined, server
 from tests.harness.zcl_device import settled
 
 READ, CONFIGURE = 0x00, 0x06
@@ -74,14 +73,6 @@ MEASURED = {
     "voltage": 230.3, "current": 0.65, "power": 1499.0, "power_reactive": -3.0, "power_apparent": 1500.1,
     "power_factor": -0.97,
 }  # fmt: skip
-
-
-def server(cluster: int, attributes: dict[int, tuple[Any, Any]]) -> ClusterServer:
-    rows = [
-        Attribute(number, kind, value, reportable=True, writable=cluster == 0x0406 and number > 0)
-        for number, (kind, value) in attributes.items()
-    ]
-    return make_cluster(cluster, rows)
 
 
 def kind_of(cluster: int, attribute: int) -> Any:
