@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "devices.md"
@@ -33,8 +34,9 @@ how their reports are configured, and what counts as no value.
 
 OPTIONS_HEAD = f"""\
 `atls-gateway devices options DEVICE KEY=VALUE` sets what is particular about one device; without `KEY=VALUE` it
-shows what there is. NAME is a property of the device that can't be set. The calibration of these is so many percent
-and is not added: {", ".join(f"`{each}`" for each in sorted(BY_PERCENT))}.
+shows what there is. NAME is a property of the device that can't be set. The calibration of some is a number of
+percent, as zigbee2mqtt has it, and is not added:
+{fill(", ".join(f"`{each}`" for each in sorted(BY_PERCENT)), 112)}.
 """
 
 
