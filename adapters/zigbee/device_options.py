@@ -169,16 +169,17 @@ class DeviceOptions:
         clusters: Iterable[int],
         registered: Iterable[DeviceOption],
     ) -> dict[str, Any]:
-        """The administrator's question: make changes, if there are any; what was set, is set, and can be."""
+        """Make changes: what was set, and is now. Without any: what is set, and what can be."""
         known = possible(properties, clusters, registered)
         before = dict(self.of(eui64))
         if changes:
             self.change(eui64, changes, known)
+            return {"from": before, "to": dict(self.of(eui64))}
         about = {
             name: {"about": one.about, "unit": one.schema.unit, "expects": expected(one.schema)}
             for name, one in sorted(known.items())
         }
-        return {"from": before, "to": dict(self.of(eui64)), "possible": about}
+        return {"from": before, "to": before, "possible": about}
 
     def left(self, eui64: str) -> None:
         if self._devices.pop(eui64, None) is not None:

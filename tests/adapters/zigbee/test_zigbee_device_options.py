@@ -107,7 +107,7 @@ async def test_options_are_in_force_at_once_and_over_a_restart(world: Any) -> No
         assert offered["possible"]["debounce"]["expects"] == "a number from 0.1 to 600 (s)"
         wanted = {"temperature_calibration": -0.5, "invert_occupancy": True}
         answer = await command("device-options", {"eui64": device.eui64, "options": wanted})
-        assert (answer["from"], answer["to"]) == ({}, wanted)
+        assert answer == {"from": {}, "to": wanted}
         await gateway.until(lambda: asked.reported() == {"temperature": 19.5, "occupancy": False})  # it is read
         device.report(0x0402, "0000 29 3408")
         await gateway.until(lambda: asked.reported()["temperature"] == 20.5)
