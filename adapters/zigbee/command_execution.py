@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.zigbee.command_frames import CommandFrame, invoking, reading, writing
+from adapters.zigbee.command_frames import CommandFrame, asking, invoking, reading, writing
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
@@ -29,7 +29,7 @@ from adapters.zigbee.transaction import Answer, NoReply, Reply, Transaction
 from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation
-from carriage.zigbee.foundation import General, status_name
+from carriage.zigbee.foundation import General, Status, status_name
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     EnvelopeId,
@@ -49,6 +49,7 @@ from layer.errors import UsageError
 
 HELD: Final = 64
 """Commands that wait for one sleeping device; more are dropped as BUSY."""
+_NO_ROOM: Final = int(Status.INSUFFICIENT_SPACE)
 _ALONE: Final = "it says how others are set"
 COUNTERS: Final = ("commands", "commands_delivered", "commands_rejected", "commands_unreachable", "commands_held")
 
@@ -252,7 +253,16 @@ class CommandExecution:
             if values:
                 self._tell(execution, values)
             reported, status = dict(values), {record.attribute: record.status for record in records}
+            left_out = tuple(slot for slot in frame.slots if status.get(slot.row.attribute, _NO_ROOM) == _NO_ROOM)
+            if left_out and len(left_out) < len(frame.slots):
+                more = asking(left_out)
+                more.last = frame.last
+                execution.frames.insert(0, more)
+            else:
+                left_out = ()
             for slot in frame.slots:
+                if slot in left_out:
+                    continue
                 name, failed = slot.property.name, status.get(slot.row.attribute, 0)
                 if name in reported:
                     _note(execution, frame, None, only=name, value=reported[name])

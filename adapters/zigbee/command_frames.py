@@ -8,6 +8,7 @@ from typing import Final
 
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
+from adapters.zigbee.portions import portions, read_size
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
@@ -42,23 +43,30 @@ class CommandFrame:
 
 
 def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
-    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
+    """The frames that ask for properties, by cluster. UsageError: one that can't be asked for."""
     places: dict[int, list[Slot]] = {}
     for name in names:
         if name in model.modifiers:
             raise UsageError("it has no value")
-        for slot in model.slots[name].slots:
+        for slot in model.slots[name].asked:
             places.setdefault(slot.place, []).append(slot)
     frames = []
     for slots in places.values():
-        first = slots[0]
-        attributes = tuple(dict.fromkeys(slot.row.attribute for slot in slots))
-        content = Content(
-            General.READ, foundation.read(attributes), General.READ_RESPONSE, manufacturer=first.row.manufacturer
-        )
-        asked = tuple(dict.fromkeys(slot.property.name for slot in slots))
-        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, asked, tuple(slots)))
+        types = {slot.row.attribute: slot.type for slot in slots}
+        code = slots[0].row.manufacturer
+        for group in portions(types.items(), lambda one: read_size(one[1]), code):
+            attributes = dict(group)
+            frames.append(asking(tuple(slot for slot in slots if slot.row.attribute in attributes)))
     return frames
+
+
+def asking(slots: tuple[Slot, ...]) -> CommandFrame:
+    """The frame that asks for attributes of one place."""
+    first = slots[0]
+    payload = foundation.read(dict.fromkeys(slot.row.attribute for slot in slots))
+    content = Content(General.READ, payload, General.READ_RESPONSE, manufacturer=first.row.manufacturer)
+    names = tuple(dict.fromkeys(slot.property.name for slot in slots))
+    return CommandFrame(first.endpoint, first.row.cluster, content, names, slots)
 
 
 def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFrame], list[str]]:

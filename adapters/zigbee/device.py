@@ -24,6 +24,8 @@ class Availability:
 
     sleepy: bool
     heard: float
+    limit: float
+    """Seconds for which it may be silent."""
     online: bool | None = None
     waits: bool = False
     """It is asked, or about to be."""
