@@ -75,8 +75,7 @@ class AttributeMapping:
     them by a command with the same id, which begins with a status, and not by a default response.
     ``beside``: only an endpoint that has one of these clusters too has it.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
-    row as it is for one device; None: it doesn't have it. ``optional``: many devices with the cluster lack the
-    attribute, so it is a property as soon as the device answers with a value.
+    row as it is for one device; None: it doesn't have it.
     """
 
     cluster: int
