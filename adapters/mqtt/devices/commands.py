@@ -129,9 +129,10 @@ class Commands:
             self._submit(batch, ReadProperties, source, lost, names=tuple(wanted))
         self._begun(batch)
 
-    def invoke(self, topic: InvokeTopic, message: Message, source: Peer, lost: bool) -> None:
-        """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
-        asked = v.read_input(message.payload)
+    def invoke(self, topic: InvokeTopic, message: Message, source: Peer, lost: bool, body: bytes | None = None) -> None:
+        """Have a device do something. ``lost`` as of ``take``; ``body``: in place of the message's. PeerError:
+        malformed."""
+        asked = v.read_input(message.payload if body is None else body)
         self._batches += 1
         due = asyncio.get_running_loop().time() + self._acknowledge_by
         batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from adapters.mqtt.devices import group_requests
 from adapters.mqtt.devices.topics import HomeSpace, TopicRequest
 from adapters.mqtt.devices.values import json_of, read_transaction
 from carriage.mqtt.messages import read_object
@@ -29,14 +30,20 @@ MAX_ANSWER: Final = 256 * 1024
 
 
 class AdminRequests:
-    """``publish(topic, body, correlation)`` publishes an answer."""
+    """``publish(topic, body, correlation)`` publishes an answer; ``done`` is called after one that may have changed
+    something."""
 
     def __init__(
-        self, context: AdapterContext, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]
+        self,
+        context: AdapterContext,
+        topics: HomeSpace,
+        publish: Callable[[str, bytes, bytes | None], None],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         self._context = context
         self._topics = topics
         self._publish = publish
+        self._done = done
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, request: TopicRequest, message: Message, source: Peer) -> None:
@@ -74,6 +81,8 @@ class AdminRequests:
             except PeerError as refusal:
                 error = str(refusal)
         self._respond(request, message, transaction, data, error)
+        if "/" in request.command and not error:
+            self._done()
 
     def _respond(
         self,
@@ -212,4 +221,5 @@ _COMMANDS: Final = {
     "sessions": _sessions,
     "health_check": _health_check,
     "restart": _restart,
+    **group_requests.REQUESTS,
 }

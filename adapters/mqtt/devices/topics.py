@@ -11,7 +11,9 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
-    {base}/bridge/request/{command}      ask the gateway itself; also .../request/device/{command}
+    {base}/bridge/groups                 gateway: the cast groups with their members and scenes, retained
+    {base}/bridge/request/{command}      ask the gateway itself; also .../device/{command}, .../group/{command} and
+                                         .../group/members/{command}
     {base}/bridge/response/{command}     gateway: its answer
 """
 
@@ -68,7 +70,7 @@ def valid_device(name: str) -> bool:
 class HomeSpace:
     """The topics under one base. UsageError if that isn't one to four valid levels."""
 
-    __slots__ = ("_start", "base", "bridge_info", "bridge_state")
+    __slots__ = ("_start", "base", "bridge_groups", "bridge_info", "bridge_state")
 
     def __init__(self, base: str) -> None:
         levels = base.split("/")
@@ -77,6 +79,7 @@ class HomeSpace:
         self.base = base
         self._start = base + "/"
         self.bridge_state = f"{base}/{RESERVED_USER}/state"
+        self.bridge_groups = f"{base}/{RESERVED_USER}/groups"
         self.bridge_info = f"{base}/{RESERVED_USER}/info"
 
     def state(self, device: str) -> str:
@@ -116,6 +119,8 @@ class HomeSpace:
             f"{start}action/+",
             f"{request}+",
             f"{request}device/+",
+            f"{request}group/+",
+            f"{request}group/members/+",
         )
 
     def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
@@ -125,9 +130,9 @@ class HomeSpace:
         levels = name[len(self._start) :].split("/")
         if levels[:2] == [RESERVED_USER, "request"]:
             command = levels[2:]
-            if not (len(command) == 1 or (len(command) == 2 and command[0] == "device")):
+            if command[:-1] not in ([], ["device"], ["group"], ["group", "members"]):
                 raise PeerError("topic of no known form")
-            if not all(map(valid_name, command)):
+            if not command or not all(map(valid_name, command)):
                 raise PeerError("topic of no known form")
             return TopicRequest("/".join(command))
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
