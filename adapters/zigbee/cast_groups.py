@@ -152,6 +152,10 @@ class CastGroups:
         self._to_read.pop(device.eui64, None)
         self.setup.left(device)
 
+    def listens(self, place: DeviceEndpoint) -> bool:
+        """Whether a device can answer now; false for one that sleeps."""
+        return self.transactions.sender.listens(self.records.of(place.eui64))
+
     def _hear(self, group: int) -> None:
         """Devices are bound to a group: what they send to it is heard here, too."""
         self._begin(self._subscribe(group))

@@ -283,6 +283,49 @@ def store(outer: _Outer, config: str | None, as_json: bool, number: int | None, 
     _print(outer, as_json, answer, scene_lines(answer, f"scene {answer['name']} ({answer['scene']}) is stored"))
 
 
+@scenes.command("add", epilog=EPILOG)
+@config_option
+@json_option
+@click.option("--id", "number", type=click.IntRange(0, 255), help="Its number; default: a free one.")
+@click.option("--transition", type=click.FloatRange(0, 6000), metavar="SECONDS", help="How long it takes; default 0.")
+@click.argument("group", metavar="GROUP")
+@click.argument("scene", metavar="NAME")
+@click.argument("values", metavar="PROPERTY=VALUE...", nargs=-1, required=True)
+@click.pass_obj
+def add_scene(
+    outer: _Outer,
+    config: str | None,
+    as_json: bool,
+    number: int | None,
+    transition: float | None,
+    group: str,
+    scene: str,
+    values: tuple[str, ...],
+) -> None:
+    """Make a scene of values, whatever the members are now: state, brightness, color_temp (mired), x and y.
+
+    \b
+      atls-gateway scenes add living reading state=ON brightness=200
+      atls-gateway scenes add living dusk brightness=40 color_temp=400 --transition 3
+    """
+    given: dict[str, Any] = {}
+    for each in values:
+        name, sign, value = each.partition("=")
+        number_of = {"brightness": int, "color_temp": int, "x": float, "y": float}.get(name, str)
+        try:
+            given[name] = number_of(value)
+        except ValueError:
+            raise click.UsageError(f"{each}: expected a number behind =") from None
+        if not sign:
+            raise click.UsageError(f"{each}: expected PROPERTY=VALUE, such as brightness=40")
+    if "x" in given or "y" in given:
+        given["color"] = {"x": given.pop("x", None), "y": given.pop("y", None)}
+    answer = _ask(
+        outer, config, "scene-add", group=group, name=scene, scene=number, transition=transition, values=given
+    )
+    _print(outer, as_json, answer, scene_lines(answer, f"scene {answer['name']} ({answer['scene']}) is stored"))
+
+
 @scenes.command(epilog=EPILOG)
 @config_option
 @json_option

@@ -36,6 +36,7 @@ _HOME: Final = (
     "topic read {base}/+/answer/#",
     "topic read {base}/bridge/state",
     "topic read {base}/bridge/info",
+    "topic read {base}/bridge/groups",
     "topic read {base}/bridge/response/#",
     "topic write {base}/+/set",
     "topic write {base}/+/set/+",
@@ -44,6 +45,8 @@ _HOME: Final = (
     "topic write {base}/+/action/+",
     "topic write {base}/bridge/request/+",
     "topic write {base}/bridge/request/device/+",
+    "topic write {base}/bridge/request/group/+",
+    "topic write {base}/bridge/request/group/members/+",
     "topic readwrite {discovery}/#",
 )
 _GATEWAY: Final = ("topic readwrite {prefix}/#", "topic readwrite {base}/#", "topic readwrite {discovery}/#")

@@ -26,6 +26,7 @@ Arguments = Mapping[str, Any]
 Ask = Callable[[str, Arguments], Awaitable[Mapping[str, Any]]]
 """Gives the adapter of the device network a command."""
 
+SCENES: Final = ("scene-add", "scene-store", "scene-rename", "scene-remove", "scene-recall")
 CLUSTERS: Final[Mapping[str, int]] = {
     "scenes": 0x0005, "on_off": 0x0006, "level": 0x0008, "window_covering": 0x0102, "thermostat": 0x0201,
     "fan": 0x0202, "color": 0x0300, "illuminance": 0x0400, "temperature": 0x0402, "humidity": 0x0405,
@@ -55,7 +56,7 @@ class CastGroupCommands:
             "group-members-add": self.members_add,
             "group-members-remove": self.members_remove,
             "group-members-clear": self.members_clear,
-            **{name: self._scene(name) for name in ("scene-store", "scene-rename", "scene-remove", "scene-recall")},
+            **{name: self._scene(name) for name in SCENES},
             **{name: self._bind(name) for name in ("bind", "unbind")},
         }
 

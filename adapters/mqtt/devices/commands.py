@@ -84,7 +84,7 @@ class Commands:
         self._topics = topics
         self._publisher = publisher
         self._publish = publish
-        self._acknowledge = acknowledge
+        self.acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
         self._repeated: LatestValues[EnvelopeId, _Pending] = LatestValues(MAX_REPEATED)
         self._unacknowledged: dict[int, _Batch] = {}  # by age
@@ -252,7 +252,7 @@ class Commands:
     def _settled(self, batch: _Batch) -> None:
         batch.left -= 1
         if not batch.left and self._unacknowledged.pop(batch.number, None) is not None:
-            self._acknowledge(batch.message)
+            self.acknowledge(batch.message)
 
     def _overdue(self) -> None:
         loop = asyncio.get_running_loop()
@@ -263,7 +263,7 @@ class Commands:
                 self._timer = loop.call_at(batch.due, self._overdue)
                 return
             del self._unacknowledged[batch.number]
-            self._acknowledge(batch.message)
+            self.acknowledge(batch.message)
 
     def _transaction(self, batch: _Batch) -> str:
         """The key that makes two messages the same command: the sender's, in the body or as Correlation Data."""

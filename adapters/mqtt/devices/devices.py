@@ -19,7 +19,7 @@ from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Command
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.early_commands import EarlyCommands
-from adapters.mqtt.devices.group_requests import RECALL, GroupTopics
+from adapters.mqtt.devices.group_requests import GroupTopics
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
@@ -123,8 +123,8 @@ class DeviceTopics:
         self._watch = DeviceWatch(context, self._peer, self._publisher, self._roster, self._later, times.forget_after)
         self._bridge = Bridge(topics, context, self._news, discovery)
         self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
-        self._groups = GroupTopics(context, topics, self._news, self._tell)
-        self._requests = AdminRequests(context, topics, self._tell, lambda: self._groups.tell(self._peer))
+        self._groups = GroupTopics(context, topics, self._news, self._tell, self._commands)
+        self._requests = AdminRequests(context, topics, self._tell, self._groups)
         self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._early = EarlyCommands(self._carry_out_early)
@@ -160,7 +160,6 @@ class DeviceTopics:
         for timer in self._timers.values():
             timer.cancel()
         await self._requests.stop()
-        await self._groups.stop()
         self._hearing.disconnected()
         if client.is_connected:
             self._news.stand(self._topics.bridge_state, OFFLINE)
@@ -356,14 +355,7 @@ class DeviceTopics:
     def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
         if isinstance(topic, InvokeTopic):
             self._commands.invoke(topic, message, self._peer, lost)
-            return
-        recall = self._groups.scene(topic, message, self._peer) if isinstance(topic, Set) else None
-        if recall:
-            wanted = InvokeTopic(topic.device, RECALL)
-            self._commands.invoke(wanted, message, self._peer, lost, recall)
-        elif recall is not None:
-            self._acknowledge(message)
-        else:
+        elif not self._groups.took(topic, message, self._peer, lost):
             self._commands.take(topic, message, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:

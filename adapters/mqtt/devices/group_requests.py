@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from adapters.mqtt.devices.topics import HomeSpace, Set
+from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
 from adapters.mqtt.devices.values import read_transaction
 from adapters.mqtt.news import News
 from carriage.mqtt.messages import read_object
@@ -200,6 +200,25 @@ SCENE_KEYS: Final[Mapping[str, Callable[[Any], tuple[str, dict[str, Any]]]]] = {
 }
 
 
+_KEYS: Final = {*SCENE_KEYS, RECALL}
+
+
+def _recalled(value: Any) -> dict[str, Any]:
+    """The input of the action."""
+    more = {"transition": value["transition"]} if isinstance(value, dict) and "transition" in value else {}
+    return {"scene": f"{_which(value)}", **more}
+
+
+class Invoking(Protocol):
+    """The part that has actions done (``commands``)."""
+
+    acknowledge: Callable[[Message], None]
+
+    def invoke(
+        self, topic: InvokeTopic, message: Message, source: Peer, lost: bool, body: bytes | None = None
+    ) -> None: ...
+
+
 class GroupTopics:
     """The scenes of groups as keys of a set, and the retained list of groups.
 
@@ -212,11 +231,13 @@ class GroupTopics:
         topics: HomeSpace,
         news: News,
         answer: Callable[[str, bytes, bytes | None], None],
+        commands: Invoking,
     ) -> None:
         self._context = context
         self._topics = topics
         self._news = news
         self._answer = answer
+        self._commands = commands
         self._tasks: set[asyncio.Task[None]] = set()
         self._published = b""
         self._seen: frozenset[object] = frozenset()
@@ -232,18 +253,16 @@ class GroupTopics:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def scene(self, topic: Set, message: Message, source: Peer) -> bytes | None:
-        """Begin what a set asks of a group's scenes, if it does: then the body of a ``scene_recall`` is returned, as an
-        action takes it, and is empty if there is none. None: it is another set. PeerError: malformed.
+    def took(self, topic: Set | Get, message: Message, source: Peer, lost: bool) -> bool:
+        """Begin what a set asks of a group's scenes; False: it is about something else. PeerError: malformed.
+
+        To recall one is an action of the group; the rest is an administrator's.
         """
-        if topic.property not in SCENE_KEYS and topic.property != RECALL and b'"scene_' not in message.payload:
-            return None
-        if topic.property:
-            values: dict[str, Any] = {topic.property: _bare(message.payload)}
-        else:
-            values = read_object(message.payload)
+        if isinstance(topic, Get) or (topic.property not in _KEYS and b'"scene_' not in message.payload):
+            return False
+        values = {topic.property: _bare(message.payload)} if topic.property else read_object(message.payload)
         transaction = read_transaction(values)
-        if not values.keys() <= {*SCENE_KEYS, RECALL}:
+        if not values.keys() <= _KEYS:
             raise PeerError("scenes in one set with something else")
         for name in [name for name in values if name != RECALL]:
             if len(self._tasks) >= MAX_AT_ONCE:
@@ -253,14 +272,12 @@ class GroupTopics:
             task = asyncio.get_running_loop().create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if RECALL not in values:
-            return b""
-        asked = values[RECALL]
-        given = {"scene": f"{_which(asked)}"}
-        if isinstance(asked, dict) and "transition" in asked:
-            given["transition"] = asked["transition"]
-        body = {"input": given} | ({"transaction": transaction} if transaction is not None else {})
-        return json.dumps(body).encode()
+        if RECALL in values:
+            body = json.dumps({"input": _recalled(values[RECALL]), "transaction": transaction}).encode()
+            self._commands.invoke(InvokeTopic(topic.device, RECALL), message, source, lost, body)
+        else:
+            self._commands.acknowledge(message)
+        return True
 
     async def _do(
         self, topic: Set, message: Message, name: str, value: Any, transaction: str | int | None, source: Peer

@@ -30,20 +30,19 @@ MAX_ANSWER: Final = 256 * 1024
 
 
 class AdminRequests:
-    """``publish(topic, body, correlation)`` publishes an answer; ``done`` is called after one that may have changed
-    something."""
+    """``publish(topic, body, correlation)`` publishes an answer; ``groups`` shows what they changed."""
 
     def __init__(
         self,
         context: AdapterContext,
         topics: HomeSpace,
         publish: Callable[[str, bytes, bytes | None], None],
-        done: Callable[[], None] = lambda: None,
+        groups: group_requests.GroupTopics,
     ) -> None:
         self._context = context
         self._topics = topics
         self._publish = publish
-        self._done = done
+        self._groups = groups
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, request: TopicRequest, message: Message, source: Peer) -> None:
@@ -61,6 +60,7 @@ class AdminRequests:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._groups.stop()
 
     async def _do(
         self,
@@ -82,7 +82,7 @@ class AdminRequests:
                 error = str(refusal)
         self._respond(request, message, transaction, data, error)
         if "/" in request.command and not error:
-            self._done()
+            self._groups.tell(source)
 
     def _respond(
         self,
