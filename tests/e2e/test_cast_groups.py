@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo.credentials import write_psk_file
 from demo.stack import Stack
 from tests.harness.docs_page import read
+from tests.harness.libcoap_client import coap
 from tests.harness.mqtt_watcher import USER, Watcher, publish, watching
 from tests.harness.virtual_devices import simulate
 
@@ -34,9 +37,13 @@ subjects:
   floor: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:03"}
   remote: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:04"}
   broker: {link: mqtt, broker: 127.0.0.1}
+  phone: {link: coap, psk_identity: phone}
+  tablet: {link: coap, psk_identity: tablet}
 groups: {lights: [desk, shelf, floor]}
 rules:
   - {id: home, effect: permit, subject: broker, resource: "group:lights", action: [read, observe, write, invoke]}
+  - {id: phones, effect: permit, subject: phone, resource: "group:lights", action: [read, observe, write, invoke]}
+  - {id: tablets, effect: permit, subject: tablet, resource: [desk], action: [read, observe, write, invoke]}
   - {id: joining, effect: permit, subject: broker, resource: gateway, action: admin}
 """
 NO_DESK = POLICY + "  - {id: not-the-desk, effect: deny, subject: broker, resource: desk, action: write}\n"
@@ -93,6 +100,8 @@ async def test_groups_from_the_first_command_to_a_restart(stack: Stack, tmp_path
     network = tmp_path / "network.yaml"
     network.write_text(NETWORK)
     stack.write_policy(POLICY)
+    keys = {name: secrets.token_urlsafe(24).encode() for name in ("phone", "tablet")}
+    stack.link_psks = write_psk_file(stack.directory / "link.psk", keys)
     await stack.start_simulator("--seed", "1", "--network", str(network))
     await stack.start_broker(["gateway", USER])
     stack.write_config(form="never", extra="    devices: {}\n")
@@ -123,6 +132,19 @@ async def test_groups_from_the_first_command_to_a_restart(stack: Stack, tmp_path
         await seen.until(lambda: set_to(seen, 10, "living", "desk", "shelf"))
         await publish(stack, "home/living/set", '{"scene_recall": "night"}')
         await seen.until(lambda: set_to(seen, 90, "living", "desk", "shelf"))
+
+        # Over CoAP: what a device is, and what only a client sees that may use each member.
+        assert "</d/living>" in await coap(stack, "phone", "d")
+        assert "living" not in await coap(stack, "tablet", "d")
+        await coap(stack, "phone", "d/living/brightness", "-m", "put", "-t", "0", "-e", "20")
+        await seen.until(lambda: set_to(seen, 20, "living", "desk", "shelf"))
+        await coap(stack, "phone", "d/living/scene_recall", "-m", "post", "-t", "50", "-e", '{"scene": "night"}')
+        await seen.until(lambda: set_to(seen, 90, "living", "desk", "shelf"))
+        refused, unknown = [
+            await coap(stack, "tablet", f"d/{name}/brightness", "-m", "put", "-t", "0", "-e", "5")
+            for name in ("living", "nothing")
+        ]
+        assert refused == unknown
 
         bound, *_, unbound = await run_block(stack, "groups-bindings")
         assert "remote: on_off is bound to living\n" in bound
