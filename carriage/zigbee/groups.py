@@ -116,8 +116,8 @@ def scene_sets(values: Mapping[str, object]) -> list[tuple[int, bytes]]:
     if level is not None:
         sets.append((0x0008, bytes((_whole("brightness", level, 254),))))
     if color is not None or mired is not None:
-        x, y = (color.get("x"), color.get("y")) if isinstance(color, dict) else (0.0, 0.0)
-        if mired is None and (not _fraction(x) or not _fraction(y)):
+        x, y = (color.get("x"), color.get("y")) if isinstance(color, dict) else (0.0 if color is None else None, 0.0)
+        if not _fraction(x) or not _fraction(y):
             raise UsageError("color: expected x and y, each from 0 to 1")
         octets = b"".join(min(round((each or 0.0) * 65536), 0xFEFF).to_bytes(2, "little") for each in (x, y))
         if mired is not None:  # behind hue, saturation and the colour loop, which are left as they are
