@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers test-pictures test-compiled image-test boot-test test-debian13 lint coverage mutants
+.PHONY: help demo house test test-peers test-pictures test-compiled image-test boot-test test-debian13 lint coverage mutants
 .PHONY: bench bench-peers counts schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
+	@echo "make house       60 devices of all kinds for 15 minutes, 5 % loss, kill -9, another dongle; HOUSE_ARGS=--help"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
 	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS; zigbee2mqtt"
 	@echo "make test-pictures  run the pictures of docs/pictures/: nginx, HAProxy, Squid, mitmproxy, Chromium in between"
@@ -27,6 +28,10 @@ help:
 demo:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo
 	@$(RUN)/python -m demo
+
+house:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo
+	@$(RUN)/python -m demo.house $(HOUSE_ARGS)
 
 test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test

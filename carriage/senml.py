@@ -1,22 +1,20 @@
 """Sensor Measurement Lists (RFC 8428) in JSON and CBOR: packs of records written, read and resolved. Nothing of a
-device or a protocol is known here.
-
-CBOR is read by cbor2, restricted to less than it can: SenML needs no depth, and no tag but decimal fractions.
+device or a protocol is known here. What secondary units are: ``senml_units``.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import cbor2
 
-from carriage import strict_json
+from carriage import strict_cbor, strict_json
 from layer.errors import PeerError, UsageError
 
 Value = bool | int | float | str | bytes
@@ -131,28 +129,13 @@ def read_json(octets: bytes) -> tuple[Record, ...]:
 def read_cbor(octets: bytes) -> tuple[Record, ...]:
     """The same in CBOR."""
     _bounded(octets)
-    try:
-        pack = cbor2.loads(
-            octets, max_depth=8, allow_duplicate_keys=False, tag_hook=_refuse, semantic_decoders=_NO_DECODERS
-        )
-    except (cbor2.CBORError, ValueError, ArithmeticError, RecursionError, TypeError):
-        raise PeerError("no SenML CBOR") from None
+    pack = strict_cbor.read(octets, "SenML CBOR")
     return _resolved(pack, lambda label: _NAMES.get(label) if type(label) is int else _own_label(label))
 
 
 def _bounded(octets: bytes) -> None:
     if len(octets) > MAX_OCTETS:
         raise PeerError("a SenML pack that is too long")
-
-
-def _refuse(*anything: Any) -> NoReturn:
-    raise ValueError("not allowed in SenML")
-
-
-# Tags that cbor2 makes something of by itself; all others come to tag_hook.
-_NO_DECODERS: Final[Mapping[int, Callable[..., Any]]] = dict.fromkeys(
-    (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799), _refuse
-)
 
 
 def _own_label(label: object) -> str | None:

@@ -82,7 +82,8 @@ class Automation:
 
 async def show_devices(stack: Stack, say: Say) -> list[str]:
     """Do the steps, one line said for each. The table of what the gateway read. ProcessFailedError: a step failed."""
-    async with _automation(stack) as (home, mqtt), _client(stack, "phone") as phone, _client(stack, "tablet") as tablet:
+    home = Automation()
+    async with automation(stack, home) as mqtt, _client(stack, "phone") as phone, _client(stack, "tablet") as tablet:
         await home.until("devices", lambda heard: {"home/desk", "home/hall"} <= set(heard))
         await _until(phone, "hall/temperature", lambda answer: answer.code == codes.CONTENT)
         say("a lamp (desk) and a thermometer (hall) have joined")
@@ -117,7 +118,8 @@ def _table(devices: list[dict[str, Any]]) -> list[str]:
 
 
 @asynccontextmanager
-async def _automation(stack: Stack) -> AsyncIterator[tuple[Automation, MqttClient]]:
+async def automation(stack: Stack, home: Automation) -> AsyncIterator[MqttClient]:
+    """Home automation's client at the broker, as long as the block lasts."""
     assert stack.broker is not None
     options = MqttOptions(
         host="127.0.0.1",
@@ -127,12 +129,11 @@ async def _automation(stack: Stack) -> AsyncIterator[tuple[Automation, MqttClien
         password=stack.broker.passwords[USER].read_text().strip(),
         version=4 if stack.broker.version == "3.1.1" else 5,
     )
-    home = Automation()
     client = MqttClient(options, home)
     client.subscribe(["home/+", "home/+/answer"])
     running = asyncio.get_running_loop().create_task(client.run())
     try:
-        yield home, client
+        yield client
     finally:
         await client.stop(1.0)
         await running

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from simulator.network import gestures
 from simulator.network.device_kinds import KINDS
 from simulator.network.measures import MEASURES
 from simulator.radio_options import radio_options, radio_row
@@ -88,33 +89,87 @@ def restart(path: Path, device: str, forget: bool) -> None:
 _ENDPOINT: Final = click.option("--endpoint", type=click.IntRange(1, 254), help="Of a device with several.")
 
 
-@ctl.command()
+_BUTTONS: Final = "\n".join(f"  {kind}: {', '.join(buttons)}" for kind, buttons in gestures.BUTTONS.items())
+
+
+@ctl.command(
+    help=f"""Press a button of a device.
+
+A lamp, plug or switch toggles; a panic button gives alarm; a multistate button reports the press. A remote sends its
+command to all that it is bound to, or with --group to the members of a group. A hold begins what the release ends.
+BUTTON is for remotes, the default is the first:
+
+\b
+{_BUTTONS}
+
+\b
+Examples:
+  atls-simulator ctl /tmp/air press lamp
+  atls-simulator ctl /tmp/air press remote up hold
+  atls-simulator ctl /tmp/air press remote up release
+  atls-simulator ctl /tmp/air press scenes 2 --group 5"""
+)
 @click.argument("device")
+@click.argument("button", required=False)
+@click.argument("how", type=click.Choice(gestures.PRESSES), required=False)
+@click.option("--group", type=click.IntRange(0, 0xFFFF), help="Cast to this group, bound or not.")
 @_ENDPOINT
 @click.pass_obj
-def press(path: Path, device: str, endpoint: int | None) -> None:
-    """Press the button of a lamp, plug or switch: it toggles, and reports if reporting is configured."""
-    _order(path, "press", device=device, endpoint=endpoint)
+def press(
+    path: Path, device: str, button: str | None, how: str | None, group: int | None, endpoint: int | None
+) -> None:
+    if how is None and button in gestures.PRESSES:  # of a device with one button
+        button, how = None, button
+    _order(path, "press", device=device, button=button, how=how, group=group, endpoint=endpoint)
+
+
+_ACTS: Final = "\n".join(f"  {name:<9} {row.text}" for name, row in gestures.ACTS.items())
+
+
+@ctl.command(
+    help=f"""Do to a device what a person would.
+
+\b
+{_ACTS}
+
+\b
+Example:
+  atls-simulator ctl /tmp/air act door open"""
+)
+@click.argument("device")
+@click.argument("what", type=click.Choice(list(gestures.ACTS)), metavar="WHAT")
+@_ENDPOINT
+@click.pass_obj
+def act(path: Path, device: str, what: str, endpoint: int | None) -> None:
+    _order(path, "act", device=device, what=what, endpoint=endpoint)
 
 
 #: so that a negative VALUE isn't taken for an option
 _NEGATIVE: Final = {"ignore_unknown_options": True}
 
 
-@ctl.command("set", context_settings=_NEGATIVE)
+@ctl.command(
+    "set",
+    context_settings=_NEGATIVE,
+    help=f"""Set a value of a device, as its own sensor or knob would; it reports as its reporting is configured.
+
+VALUE is a number: degrees, percent, volts, watts, kWh, lux, hPa, ppm; 1 or 0 for what is so or not; the number of
+the standard for modes and states; lift and tilt are 0 for open. NAME is one of
+
+{", ".join(MEASURES)}.""",
+)
 @click.argument("device")
-@click.argument("name", type=click.Choice(list(MEASURES)))
+@click.argument("name", type=click.Choice(list(MEASURES)), metavar="NAME")
 @click.argument("value", type=float)
 @_ENDPOINT
 @click.pass_obj
 def set_value(path: Path, device: str, name: str, value: float, endpoint: int | None) -> None:
-    """Set what a device measures (degrees, percent, volts); it reports as its reporting is configured."""
     _order(path, "set", device=device, name=name, value=value, endpoint=endpoint)
 
 
 @ctl.command(context_settings=_NEGATIVE)
 @click.argument("device")
-@click.argument("name", type=click.Choice(list(MEASURES)))
+@click.argument("name", type=click.Choice(list(MEASURES)), metavar="NAME")
 @click.argument("value", type=float, required=False)
 @_ENDPOINT
 @click.pass_obj
@@ -149,7 +204,7 @@ def counters(path: Path, device: str | None) -> None:
 
 
 @ctl.command()
-@click.argument("kind", type=click.Choice([name for name, kind in KINDS.items() if kind.endpoints]))
+@click.argument("kind", type=click.Choice([name for name, kind in KINDS.items() if kind.endpoints]), metavar="KIND")
 @click.argument("count", type=click.IntRange(1, 1000))
 @click.option("--members", is_flag=True, help="In the running network at once, without an announcement.")
 @click.option("--poll-interval", type=click.FloatRange(0, 86_400, min_open=True), help="Seconds, for sleepers.")
@@ -161,7 +216,7 @@ def populate(path: Path, kind: str, count: int, members: bool, poll_interval: fl
 
 
 @ctl.command()
-@click.argument("name", type=click.Choice(list(MEASURES)), required=False)
+@click.argument("name", type=click.Choice(list(MEASURES)), required=False, metavar="[NAME]")
 @click.option("--rate", type=click.FloatRange(0), help="Reports a second of all together. [default: what gets through]")
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True)
 @click.option("--devices", type=click.IntRange(1), help="How many take part. [default: all that measure it]")

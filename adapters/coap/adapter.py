@@ -27,8 +27,9 @@ from adapters.coap.devices import DeviceResources
 from adapters.coap.doubts import doubts
 from adapters.coap.identity import SCHEME, peer_of, psk_claim
 from adapters.coap.inboxes import Inboxes
-from adapters.coap.links import FORMATS, directory, root
+from adapters.coap.links import FORMATS, descriptions, directory, root
 from adapters.coap.links import devices as device_links
+from adapters.coap.things import CoapDescriptions
 from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls, device_resources
 from carriage.coap.atls_format import KINDS
@@ -45,7 +46,9 @@ from gateway.api.model import (
     Address,
     Close,
     ContentKind,
+    DeviceView,
     EnvelopeId,
+    Forms,
     Open,
     Reason,
     Receipt,
@@ -71,15 +74,21 @@ Serve = Callable[["CoapAdapter", AdapterContext], AbstractAsyncContextManager[Co
 class CoapAdapter:
     """All coaps clients of one listener. ``serve`` is the listener's life; it calls back into this handler.
 
-    ``window``: units of one session that wait here. With 2 the next one goes out in the turn in which the client
-    acknowledges the one before. A third would go no sooner: an observer is sent one at a time.
+    ``origin``: where all clients reach it, if the config says that. ``window``: units of one session that wait here.
+    With 2 the next one goes out in the turn in which the client acknowledges the one before. A third would go no
+    sooner: an observer is sent one at a time.
     """
 
     _context: AdapterContext
     """Set before anything else is called."""
 
     def __init__(
-        self, serve: Serve, timeouts: Timeouts, client_credentials: ClientCredentials, window: int = WINDOW
+        self,
+        serve: Serve,
+        timeouts: Timeouts,
+        client_credentials: ClientCredentials,
+        window: int = WINDOW,
+        origin: str = "",
     ) -> None:
         self.window = window
         self._serve = serve
@@ -89,6 +98,7 @@ class CoapAdapter:
         self._mailboxes = ClientMailboxes(SCHEME, FORMATS, limits, lambda box: self._inboxes.changed(box))
         self._inboxes = Inboxes(self._mailboxes.table)
         self._devices = DeviceResources(timeouts.answer_within, timeouts.pacing)
+        self._descriptions = CoapDescriptions(origin, client_credentials.credentials.psk_lookup is not None)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: SentUnits[ClientConnection, PendingRequest] = SentUnits(self._mailboxes, self._mailboxes.wait)
         self._server: CoapsServer | None = None
@@ -97,7 +107,7 @@ class CoapAdapter:
     # gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
-        self._context = self._devices.context = context
+        self._context = self._devices.context = self._descriptions.context = context
         surviving = context.surviving()
         self._mailboxes.begin(context, surviving)
         known = {end.claim for end in surviving if end.claim.startswith("psk:")}
@@ -157,6 +167,9 @@ class CoapAdapter:
     def refresh(self, device: Address) -> None:
         """No device of this carriage reports values."""
 
+    def forms(self, device: DeviceView) -> Forms | None:
+        return self._descriptions.forms(device)
+
     def flush(self) -> None:
         if self._server is not None:
             self._server.flush()
@@ -202,7 +215,12 @@ class CoapAdapter:
         connection = self._connections[peer]
         operation = atls.parse(request)
         if operation is None:
-            self._devices.request(connection, exchange, device_resources.parse(request))
+            wanted = device_resources.parse(request)
+            if isinstance(wanted, device_resources.Describe):
+                assert self._server is not None
+                peer.respond(exchange, self._descriptions.answer(connection, wanted, self._server.port))
+            else:
+                self._devices.request(connection, exchange, wanted)
             return
         match operation:
             case atls.SendUnit(session=session, n=n, kind=kind, payload=payload):
@@ -253,6 +271,7 @@ class CoapAdapter:
         if views := context.devices(identity):
             yield root()
             yield from device_links(views)
+            yield from descriptions(views)
 
     def _on_open(self, connection: ClientConnection, exchange: int, operation: atls.OpenSession) -> None:
         if operation.to is None or operation.nonce is None:

@@ -6,8 +6,6 @@ notifications.
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +15,8 @@ from adapters.coap import links
 from adapters.coap.client_state import ClientConnection
 from adapters.coap.command_states import MAX_STATES, CommandStates, Key
 from adapters.coap.observers import Observer, Observers, Pacing
-from adapters.coap.representation import input_of, one, result_of, value_of, whole
+from adapters.coap.recent_events import RecentEvents, refusal_of
+from adapters.coap.representation import alone, encoded, input_of, one, value_of, whole
 from carriage.coap import atls, device_resources
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import Response
@@ -46,21 +45,20 @@ from gateway.kit.fixed_timeout import FixedTimeout
 MAX_COMMANDS: Final = 4096
 """Commands without their final receipt, of all clients."""
 
-MAX_EVENTS: Final = 8
-"""Events in one notification; older ones were in the notifications before."""
-
 
 @dataclass(slots=True, eq=False)
 class _Ask:
     """A command of this adapter that has no final receipt yet. ``exchange``: its request, until that has its answer.
 
-    ``affordance``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
+    ``affordance``: the property; None of an action. ``read``: what a GET asks for. ``accept``: the format of what an
+    action gives back.
     """
 
     key: Key
     affordance: PropertyAffordance | None
-    format: int | None
+    read: device_resources.Read | None
     exchange: tuple[ClientConnection, int] | None
+    accept: int = device_resources.JSON
 
 
 class DeviceResources:
@@ -74,8 +72,8 @@ class DeviceResources:
         self._observers = Observers(lambda: self.context.now(), pacing)
         self._states = CommandStates(self._observers, max_states)
         self._watches: dict[EnvelopeId, Observer] = {}
-        self._happened: dict[EnvelopeId, deque[dict[str, Any]]] = {}
-        """The latest events of the observations of events."""
+        self._happened: dict[EnvelopeId, RecentEvents] = {}
+        """Of the observations of events."""
         self.commands = 0
 
     def status(self) -> dict[str, int]:
@@ -96,7 +94,7 @@ class DeviceResources:
     # From clients
 
     def request(
-        self, connection: ClientConnection, exchange: int, operation: device_resources.Operation | Response
+        self, connection: ClientConnection, exchange: int, operation: device_resources.DeviceOperation | Response
     ) -> None:
         match operation:
             case device_resources.Read():
@@ -120,12 +118,10 @@ class DeviceResources:
         affordance = None if view is None else _property(view, wanted.property)
         if view is not None and wanted.command and wanted.property in _commanded(view):
             self._states.read(connection, exchange, wanted)
-        elif view is not None and not wanted.command and any(each.name == wanted.property for each in view.events):
-            self._events(connection, exchange, wanted, view)
-        elif view is None or (wanted.property and affordance is None) or wanted.command:
+        elif view is None or wanted.command:
             peer.respond(exchange, device_resources.refusal("unknown"))
-        elif wanted.format == device_resources.EVENT_FORMAT:
-            peer.respond(exchange, device_resources.refusal("not-acceptable"))
+        elif wanted.property and affordance is None:
+            self._events(connection, exchange, wanted, view)
         elif affordance is not None and not affordance.readable:
             peer.respond(exchange, device_resources.refusal("method", "it can only be set"))
         elif "read" not in view.may:
@@ -144,7 +140,7 @@ class DeviceResources:
         affordance: PropertyAffordance | None,
     ) -> None:
         """Answer with the known values, and begin an observation if one is asked for and granted."""
-        response = self._content(view, affordance, wanted.format)
+        response = self._content(view, affordance, wanted)
         self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
 
     def _respond_observed(
@@ -171,19 +167,12 @@ class DeviceResources:
     def _events(
         self, connection: ClientConnection, exchange: int, wanted: device_resources.Read, view: DeviceView
     ) -> None:
-        """Observe events: each notification has the latest ones, numbered, so that a lost notification loses none."""
-        wrong = wanted.named and wanted.format != device_resources.EVENT_FORMAT
-        if wrong or "observe" not in view.may:
-            refusal = device_resources.refusal("not-acceptable" if wrong else "denied")
+        refusal = refusal_of(view, wanted)
+        if refusal is not None:
             connection.peer.respond(exchange, refusal)
             return
-        recent: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
-
-        def render() -> Response:
-            body = json.dumps(list(recent), separators=(",", ":")).encode()
-            return device_resources.content(device_resources.EVENT_FORMAT, body, 0)
-
-        watch = self._respond_observed(connection, exchange, wanted, render(), render)
+        recent = RecentEvents(wanted)
+        watch = self._respond_observed(connection, exchange, wanted, recent.render(), recent.render)
         if watch is not None:
             self._happened[watch] = recent
 
@@ -193,15 +182,21 @@ class DeviceResources:
         if view is None or (wanted.property and affordance is None):
             return device_resources.refusal("unknown")
         sample = None if affordance is None else view.samples.get(affordance.name)
-        if wanted.format == device_resources.TEXT and sample is not None and sample.stale:
+        ageless = wanted.alone or wanted.format == device_resources.TEXT
+        if ageless and sample is not None and sample.stale:
             return None  # Max-Age of the last notification runs out just now, which says it (RFC 7641, section 3.3.1)
-        return self._content(view, affordance, wanted.format)
+        return self._content(view, affordance, wanted)
 
-    def _content(self, view: DeviceView, affordance: PropertyAffordance | None, format: int) -> Response:
+    def _content(
+        self, view: DeviceView, affordance: PropertyAffordance | None, wanted: device_resources.Read
+    ) -> Response:
         now = self.context.now()
         if affordance is None:
-            return whole(view, format, now)
-        return one(view, affordance, view.samples.get(affordance.name), format, now)
+            return whole(view, wanted.format, now)
+        sample = view.samples.get(affordance.name)
+        if wanted.alone:
+            return alone(affordance, sample, wanted.format, now)
+        return one(view, affordance, sample, wanted.format, now)
 
     def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
         """The subscription behind an observation; None: not for this client, which gets an answer without."""
@@ -234,7 +229,7 @@ class DeviceResources:
     ) -> None:
         """The device has not reported a value yet. An observation begins without one, a plain GET waits for it."""
         key = connection.identity.claims[0], view.name, affordance.name
-        ask = _Ask(key, affordance, wanted.format, None if wanted.observe else (connection, exchange))
+        ask = _Ask(key, affordance, wanted, None if wanted.observe else (connection, exchange))
         self._submit(connection, ask, ReadProperties, names=(affordance.name,))
         if wanted.observe:
             self._answer(connection, exchange, wanted, view, affordance)
@@ -274,12 +269,12 @@ class DeviceResources:
             peer.respond(exchange, device_resources.refusal("denied"))
             return
         try:
-            given = input_of(action.input, wanted.payload)
+            given = input_of(action.input, wanted.payload, wanted.format)
         except PeerError as error:
             peer.respond(exchange, device_resources.refusal("bad-request", str(error)))
             return
         key = connection.identity.claims[0], view.name, action.name
-        ask = _Ask(key, None, None, (connection, exchange))
+        ask = _Ask(key, None, None, (connection, exchange), wanted.accept)
         self._submit(connection, ask, InvokeAction, name=action.name, input=given)
 
     def _submit(self, connection: ClientConnection, ask: _Ask, kind: type[Interaction], **what: Any) -> None:
@@ -313,37 +308,39 @@ class DeviceResources:
         reason = receipt.reason.value if receipt.reason else receipt.outcome.value
         if receipt.outcome not in (Outcome.DELIVERED, Outcome.SENT):
             self._respond(ask, device_resources.refusal(reason, receipt.detail))
-        elif ask.format is None:
-            self._respond(ask, device_resources.done(result_of(receipt.result if ask.affordance is None else None)))
+        elif ask.read is None:
+            nothing = ask.affordance is not None or receipt.result is None
+            body = b"" if nothing else encoded(receipt.result, ask.accept)
+            self._respond(ask, device_resources.done(body, ask.accept))
         else:
-            self._respond_value(ask, ask.format, device_resources.refusal("unreachable", "it answered without a value"))
-        if ask.format is None:
+            self._respond_value(ask, ask.read, device_resources.refusal("unreachable", "it answered without a value"))
+        if ask.read is None:
             words = f"failed {reason} {receipt.detail}".rstrip()
             final = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
             self._states.enter(ask.key, receipt.id, receipt.outcome.value if final else words)
 
-    def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
+    def _respond_value(self, ask: _Ask, wanted: device_resources.Read, otherwise: Response) -> None:
         """Answer with the value that the device reported, if it has."""
         if ask.exchange is None or ask.affordance is None:
             return
         view = self._view(ask.exchange[0], ask.key[1])
         known = view is not None and ask.affordance.name in view.samples
-        self._respond(ask, self._content(view, ask.affordance, format) if view is not None and known else otherwise)
+        self._respond(ask, self._content(view, ask.affordance, wanted) if view is not None and known else otherwise)
 
     def _held(self, command: EnvelopeId, ask: _Ask) -> None:
         """The device sleeps: answer a write with the resource of its state. A read goes on waiting, within bounds."""
-        if ask.format is None and ask.exchange is not None:
+        if ask.read is None and ask.exchange is not None:
             self._patience.end(command)
             self._states.begin(ask.key, command)
             self._respond(ask, device_resources.queued(*ask.key[1:]))
 
     def _waited_enough(self, command: EnvelopeId) -> None:
         ask = self._asked[command]
-        if ask.format is None:
+        if ask.read is None:
             self._held(command, ask)
         else:
             del self._asked[command]
-            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "no report from the device yet"))
+            self._respond_value(ask, ask.read, device_resources.refusal("timeout", "no report from the device yet"))
 
     @staticmethod
     def _respond(ask: _Ask, response: Response) -> None:
@@ -371,10 +368,7 @@ class DeviceResources:
         recent = self._happened.get(update.subscription)
         if recent is None:
             return  # it observes the device, or a property
-        entry: dict[str, Any] = {"n": recent[-1]["n"] + 1 if recent else 0, "event": update.event}
-        if update.data is not None:
-            entry["data"] = update.data
-        recent.append(entry)
+        recent.add(update)
         self._observers.changed(observer)
 
     def acknowledged(self, connection: ClientConnection, exchange: int, notification: int) -> None:

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 from adapters.coap.client_state import ClientDownlink
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT
-from carriage.coap.device_resources import ALL_FORMATS, JSON, ONE_FORMATS
+from carriage.coap.device_resources import ALL_FORMATS, ONE_FORMATS, PLAIN_FORMATS, TD_JSON
 from carriage.coap.link_format import Link
 from carriage.identifiers import is_alias
 from gateway.api.model import ContentKind, DataType, DeviceView, PropertyAffordance
+from gateway.kit.lwm2m import resource_of
+from gateway.kit.thing_description import place_of
 
 FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.numbers[kind] for kind in KINDS}
 """The kinds of content that CoAP has a content format for."""
@@ -40,24 +42,38 @@ def root() -> Link:
 
 _ONE = " ".join(map(str, ONE_FORMATS))
 _ALL = " ".join(map(str, ALL_FORMATS))
+_PLAIN = " ".join(map(str, PLAIN_FORMATS))
 
 
 def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
-    """Each device that may be read or set, and each of its properties (``if``: draft-ietf-core-interfaces)."""
+    """Each device that may be read or set, and each of its resources. ``if``: draft-ietf-core-interfaces; ``rt``: an
+    object of LwM2M or IPSO; ``lwm2m``: that and its resource."""
+    kind: tuple[tuple[str, str | None], ...]
     for view in views:
         place = f"/d/{quote(view.name, safe='')}"
         watched = (("obs", None),) if "observe" in view.may else ()
         yield Link(place, (("if", "core.b"), ("ct", _ALL), *watched))
         for affordance in view.properties:
             kind = (("rt", affordance.resource_type),) if affordance.resource_type else ()
+            resource = resource_of(affordance)
+            kind = (*kind, ("lwm2m", resource)) if resource else kind
             seen = watched if affordance.readable else ()
             yield Link(f"{place}/{affordance.name}", (*kind, ("if", _interface(view, affordance)), ("ct", _ONE), *seen))
-        if "invoke" in view.may:
-            for action in view.actions:
-                yield Link(f"{place}/{action.name}", (("if", "core.a"), ("ct", str(JSON))))
-        if "observe" in view.may:
-            for event in view.events:
-                yield Link(f"{place}/{event.name}", (("if", "core.s"), ("ct", str(JSON)), ("obs", None)))
+        actions = [each.name for each in view.actions] if "invoke" in view.may else []
+        events = [each.name for each in view.events] if "observe" in view.may else []
+        properties = {each.name for each in view.properties}
+        for name in dict.fromkeys((*actions, *events)):  # what is both is one resource: POST, and GET with Observe
+            if name in properties:
+                continue
+            kinds = (*(("core.a",) if name in actions else ()), *(("core.s",) if name in events else ()))
+            observed = (("obs", None),) if name in events else ()
+            yield Link(f"{place}/{name}", (("if", " ".join(kinds)), ("ct", _PLAIN), *observed))
+
+
+def descriptions(views: Iterable[DeviceView]) -> Iterator[Link]:
+    """Those of the gateway and of each device (WoT Discovery, section 6.4)."""
+    for place in ("/.well-known/wot", *(place_of(view.name) for view in views)):
+        yield Link(place, (("rt", "wot.thing"), ("ct", str(TD_JSON))))
 
 
 def _interface(view: DeviceView, affordance: PropertyAffordance) -> str:

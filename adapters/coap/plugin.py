@@ -40,6 +40,7 @@ _ASSOCIATION = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 CONNECTION: Final = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
+_ADVERTISED = re.compile(r"^coaps://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?$")
 _TEXT = {"type": "string"}
 _FIRST_KEY = "the first key is made by: atls-gateway clients add NAME"
 
@@ -47,6 +48,12 @@ _FIRST_KEY = "the first key is made by: atls-gateway clients add NAME"
 def _listen(value: str) -> str:
     if not _LISTEN.match(value):
         raise ValueError("expected ADDRESS or ADDRESS:PORT, an IPv6 address in brackets")
+    return value
+
+
+def _advertised(value: str) -> str:
+    if not _ADVERTISED.match(value):
+        raise ValueError("expected coaps://HOST or coaps://HOST:PORT, an IPv6 address in brackets")
     return value
 
 
@@ -96,6 +103,14 @@ class CoapTable(BaseModel):
 
     answer_within: Annotated[float, Field(ge=1, le=120, strict=False)] = Field(
         default=20.0, description="Seconds that a request to a device waits for it to read or to set something."
+    )
+
+    advertise: (
+        Annotated[str, AfterValidator(_advertised), WithJsonSchema(_TEXT | {"pattern": _ADVERTISED.pattern})] | None
+    ) = Field(
+        default=None,
+        description="coaps://HOST or coaps://HOST:PORT by which all clients reach us, for Thing Descriptions; without "
+        "it they name the address that a client came to, and those of other carriages leave CoAP out.",
     )
 
     @model_validator(mode="after")
@@ -173,7 +188,7 @@ class CoapPlugin:
         timeouts = replace(
             self._timeouts, reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within
         )
-        return CoapAdapter(serve, timeouts, client_credentials, self._window)
+        return CoapAdapter(serve, timeouts, client_credentials, self._window, table.advertise or "")
 
 
 def _parts(table: CoapTable, base: Path) -> tuple[str, int, ClientCredentials]:

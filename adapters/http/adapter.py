@@ -16,8 +16,10 @@ from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     Close,
+    DeviceView,
     EnvelopeId,
     Exchange,
+    Forms,
     LinkSecurity,
     Outcome,
     Peer,
@@ -117,6 +119,9 @@ class HttpAdapter:
 
     def refresh(self, device: Address) -> None:
         """No device of this carriage reports values."""
+
+    def forms(self, device: DeviceView) -> Forms | None:
+        return None if self.south is None else self.south.descriptions.forms(device)
 
     def flush(self) -> None:
         if self.services is not None:  # answers to clients are written as they come

@@ -17,6 +17,7 @@ LISTEN: Final = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[
 HOST: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9*._-]+)(?::[0-9]{1,5})?")
 """A Host in lower case (RFC 9110, section 7.2)."""
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+_ADVERTISED: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?")
 _TEXT: Final = {"type": "string"}
 
 
@@ -46,9 +47,18 @@ def _network(value: str) -> str:
         raise ValueError("expected an address, or a network such as 192.0.2.0/24 or 2001:db8::/32") from None
 
 
+def _advertised(value: str) -> str:
+    if not _ADVERTISED.fullmatch(value):
+        raise ValueError("expected https://HOST or https://HOST:PORT (or http), an IPv6 address in brackets")
+    return value
+
+
 Listen = Annotated[str, AfterValidator(_listen), WithJsonSchema(_TEXT | {"pattern": LISTEN.pattern})]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema(_TEXT | {"maxLength": 255})]
 Origin = Annotated[str, AfterValidator(_origin), WithJsonSchema(_TEXT | {"pattern": f"^{_ORIGIN.pattern}$"})]
+Advertised = Annotated[
+    str, AfterValidator(_advertised), WithJsonSchema(_TEXT | {"pattern": f"^{_ADVERTISED.pattern}$"})
+]
 Network = Annotated[str, AfterValidator(_network), WithJsonSchema(_TEXT)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -117,6 +127,11 @@ class HttpTable(BaseModel):
     )
     answer_within: Annotated[float, Field(ge=1, le=120, strict=False)] = Field(
         default=20.0, description="Seconds that a request to a device waits for it to read or to set something."
+    )
+    advertise: Advertised | None = Field(
+        default=None,
+        description="https://HOST or https://HOST:PORT by which all clients reach us, for Thing Descriptions; without "
+        "it they name the address that a client came to, and those of other carriages leave HTTP out.",
     )
     services: list[ServiceTable] | None = Field(
         default=None, description="Services that we call, as the policy names them by url; []: without files."

@@ -18,6 +18,7 @@ from adapters.http.south_listener import HttpListener, ListenAddress
 from adapters.http.south_requests import Requests
 from adapters.http.south_sessions import ClientSessions
 from adapters.http.south_standing import Places, Watch
+from adapters.http.south_things import HttpDescriptions
 from adapters.http.south_tls import ServerTls
 from gateway.api.errors import TransportError
 from gateway.api.facts import PolicyFacts
@@ -51,9 +52,16 @@ class South:
         self._watches: Places[Watch] = Places(table.max_streams_per_client, table.max_streams)
         self._sessions = ClientSessions(table, window, self._watches)
         self._devices = Devices(table.answer_within, self._watches)
+        self.descriptions = HttpDescriptions(table.advertise or "", table.tokens_file is not None)
         self._clients = Clients(self._sessions.mailboxes, table.absence, table.max_clients)
         self._requests = Requests(
-            table, admission, self._clients, self._sessions, self._devices, lambda: self._context.now()
+            table,
+            admission,
+            self._clients,
+            self._sessions,
+            self._devices,
+            self.descriptions,
+            lambda: self._context.now(),
         )
         self._listener = HttpListener(table, places, self._requests.handle)
         self._listener.tls = tls
@@ -64,7 +72,7 @@ class South:
         return self._requests.admission
 
     async def run(self, context: AdapterContext) -> None:
-        self._context = self._sessions.context = self._devices.context = context
+        self._context = self._sessions.context = self._devices.context = self.descriptions.context = context
         ends = [end for end in context.surviving() if not end.claim.startswith(OF_SERVICES)]
         self._sessions.mailboxes.begin(context, ends)
         known = {end.claim for end in ends if end.claim.startswith(OF_TOKENS)}

@@ -1,4 +1,4 @@
-"""Devices and their values as JSON, and the values that a client's JSON sets. No state, no decision."""
+"""What devices offer as JSON, and the values that a client's JSON sets. No state, no decision."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.api.model import (
     PropertyAffordance,
     PropertyResult,
     Receipt,
-    Sample,
     Value,
 )
+from gateway.kit.thing_description import data_schema
 from gateway.kit.values import of_json, of_text
 
 MAX_AT_ONCE: Final = 16
@@ -40,48 +40,11 @@ def described(view: DeviceView) -> dict[str, Any]:
 
 
 def _property(each: PropertyAffordance) -> dict[str, Any]:
-    return _schema(each) | {"readable": each.readable, "writable": each.writable, "lifetime": each.lifetime}
+    return data_schema(each) | {"readable": each.readable, "writable": each.writable, "lifetime": each.lifetime}
 
 
 def _schemas(**of: DataSchema | None) -> dict[str, Any]:
-    return {name: _schema(each) for name, each in of.items() if each is not None}
-
-
-def _schema(schema: DataSchema) -> dict[str, Any]:
-    """As a data schema of W3C WoT (TD 1.1, section 5.3.2)."""
-    found: dict[str, Any] = {"type": schema.type.value}
-    if schema.unit:
-        found["unit"] = schema.unit
-    for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("multiple_of", "multipleOf")):
-        if (bound := getattr(schema, name)) is not None:
-            found[key] = bound
-    if schema.enum:
-        found["enum"] = list(schema.enum)
-    if schema.type is DataType.OBJECT:
-        found["properties"] = {name: _schema(each) for name, each in schema.fields}
-        found["required"] = sorted(schema.required)
-    if schema.items is not None:
-        found |= {"items": _schema(schema.items), "maxItems": schema.max_items}
-    return found
-
-
-def whole(view: DeviceView, now: float) -> dict[str, Any]:
-    """All that a device reported last, and whether it can be reached."""
-    found: dict[str, Any] = {"name": view.name}
-    if view.online is not None:
-        found["online"] = view.online
-    found["values"] = {
-        each.name: value_of(each, view.samples[each.name], now) for each in view.properties if each.name in view.samples
-    }
-    return found
-
-
-def value_of(affordance: PropertyAffordance, sample: Sample, now: float) -> dict[str, Any]:
-    """A value, its age, and for how many seconds it counts. ``value`` null: the device has none now."""
-    found: dict[str, Any] = {"value": sample.value}
-    if affordance.unit:
-        found["unit"] = affordance.unit
-    return found | {"age": max(0.0, round(now - sample.at, 1)), "lifetime": affordance.lifetime, "stale": sample.stale}
+    return {name: data_schema(each) for name, each in of.items() if each is not None}
 
 
 def set_value(value: Any, wanted: PropertyAffordance) -> Value:

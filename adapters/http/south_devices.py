@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.http.south_clients import HttpClient
-from adapters.http.south_device_values import described, outcome, set_value, set_values, value_of, whole
+from adapters.http.south_device_values import described, outcome, set_value, set_values
 from adapters.http.south_events import EventStream
 from adapters.http.south_standing import Places, Watch
 from carriage.http import device_resources
@@ -38,6 +38,7 @@ from gateway.api.model import (
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.device_values import value_of, whole
 from gateway.kit.values import of_input
 
 MAX_COMMANDS: Final = 4096
@@ -95,7 +96,7 @@ class Devices:
 
     # From clients
 
-    async def answer(self, client: HttpClient, wanted: device_resources.Operation) -> HttpResponse | Watch:
+    async def answer(self, client: HttpClient, wanted: device_resources.DeviceOperation) -> HttpResponse | Watch:
         """A stream is returned as its watch, to be run and then given to ``watched``."""
         match wanted:
             case device_resources.ListDevices(watch=True):
@@ -105,14 +106,14 @@ class Devices:
             case device_resources.Read():
                 found = self._look_up(client, wanted)
                 if isinstance(found, PropertyAffordance):
-                    return await self._ask_value(client, wanted.device, found)
-                return self._watch(client, wanted.device, wanted.name) if found is None else found
+                    return await self._ask_value(client, wanted, found)
+                return self._watch(client, wanted.device, wanted.name, wanted.alone) if found is None else found
             case device_resources.Write():
                 return await self._write(client, wanted)
             case device_resources.Invoke():
                 return await self._invoke(client, wanted)
 
-    def known(self, client: HttpClient, wanted: device_resources.Operation) -> HttpResponse | None:
+    def known(self, client: HttpClient, wanted: device_resources.DeviceOperation) -> HttpResponse | None:
         """The answer if it can be had without any effect; None: it would be a stream, a command, or a question to the
         device."""
         if isinstance(wanted, device_resources.Read):
@@ -149,10 +150,13 @@ class Devices:
         if affordance is None:
             return device_resources.content(whole(view, now))
         sample = view.samples.get(affordance.name)
-        return affordance if sample is None else device_resources.content(value_of(affordance, sample, now))
+        return affordance if sample is None else _content(wanted, affordance, sample, now)
 
-    async def _ask_value(self, client: HttpClient, device: str, affordance: PropertyAffordance) -> HttpResponse:
+    async def _ask_value(
+        self, client: HttpClient, wanted: device_resources.Read, affordance: PropertyAffordance
+    ) -> HttpResponse:
         """It has not been reported yet: ask the device."""
+        device = wanted.device
         found = await self._command(client, device, (affordance.name,), ReadProperties, names=(affordance.name,))
         if isinstance(found, HttpResponse):
             return found
@@ -163,7 +167,7 @@ class Devices:
         if sample is None:
             late = found is None
             return refusal("timeout" if late else "unreachable", detail="no value from the device" + " yet" * late)
-        return device_resources.content(value_of(affordance, sample, self.context.now()))
+        return _content(wanted, affordance, sample, self.context.now())
 
     async def _write(self, client: HttpClient, wanted: device_resources.Write) -> HttpResponse:
         view = self.context.device(client.identity, wanted.device)
@@ -206,15 +210,18 @@ class Devices:
         found = await self._command(
             client, wanted.device, (action.name,), InvokeAction, name=action.name, input=given, transaction=wanted.key
         )
-        return self._commanded(found, wanted.device, action.name)
+        return self._commanded(found, wanted.device, action.name, wanted.alone)
 
-    def _commanded(self, found: Receipt | HttpResponse | None, device: str, name: str) -> HttpResponse:
+    def _commanded(
+        self, found: Receipt | HttpResponse | None, device: str, name: str, alone: bool = False
+    ) -> HttpResponse:
         if found is None:
             return device_resources.queued(device, name)
         if isinstance(found, HttpResponse):
             return found
         if found.outcome in _DONE:
-            return device_resources.done(None if found.result is None else {"output": found.result})
+            result = found.result
+            return device_resources.done(result if alone or result is None else {"output": result})
         return _failed(found)
 
     async def _command(
@@ -289,11 +296,11 @@ class Devices:
 
     # Events
 
-    def _watch(self, client: HttpClient, device: str, name: str) -> HttpResponse | Watch:
+    def _watch(self, client: HttpClient, device: str, name: str, alone: bool = False) -> HttpResponse | Watch:
         """The engine sends what is known at the beginning."""
         context, source = self.context, client.identity
         wanted = Subscribe(id=context.next_id(), source=source, to=device, name=name, received_at=context.now())
-        watch = Watch(client, EventStream(), device=device)
+        watch = Watch(client, EventStream(), device=device, alone=alone)
         self._subscribed[wanted.id] = watch
         verdict = context.submit(wanted)
         if isinstance(verdict, Refused):
@@ -312,13 +319,15 @@ class Devices:
             case Change.VALUES | Change.STALE:
                 for name, sample in update.samples:
                     _put_value(watch, device, name, sample, now)
+            case Change.EVENT if watch.alone:
+                stream.put(update.data)
             case Change.EVENT:
                 data: Mapping[str, Any] = {} if update.data is None else {"data": update.data}
                 stream.put({"device": device, "event": update.event, **data}, event="event")
             case Change.PRESENCE:
-                if update.online is not None:
+                if update.online is not None and not watch.alone:
                     stream.put({"device": device, "online": update.online}, event="presence", key=(device, ""))
-            case Change.DEVICE:
+            case Change.DEVICE if not watch.alone:
                 stream.put({"device": device}, event="device", key=(device, None))
             case Change.GONE:
                 stream.put({"device": device}, event="gone")
@@ -350,8 +359,20 @@ class Devices:
 
 
 def _put_value(watch: Watch, device: str, name: str, sample: Sample, now: float) -> None:
+    if watch.alone:
+        if not sample.stale:
+            watch.stream.put(sample.value, key=(device, name))
+        return
     shown = {"device": device, "property": name, "value": sample.value, "age": max(0.0, round(now - sample.at, 1))}
     watch.stream.put(shown | ({"stale": True} if sample.stale else {}), event="value", key=(device, name))
+
+
+def _content(wanted: device_resources.Read, affordance: PropertyAffordance, sample: Sample, now: float) -> HttpResponse:
+    if not wanted.alone:
+        return device_resources.content(value_of(affordance, sample, now))
+    if sample.stale:  # which the value alone can't say
+        return refusal("expired", detail=f"reported {now - sample.at:.0f} s ago")
+    return device_resources.content(sample.value)
 
 
 def _settle(ask: _Ask, receipt: Receipt | None) -> None:

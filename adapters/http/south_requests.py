@@ -24,6 +24,7 @@ from adapters.http.south_devices import Devices
 from adapters.http.south_listener import SERVER, HttpConnection
 from adapters.http.south_sessions import ClientSessions
 from adapters.http.south_standing import Watch
+from adapters.http.south_things import HttpDescriptions, origin_of
 from carriage.http import atls, device_resources
 from carriage.http.atls import HttpRequest, HttpResponse, refusal
 from carriage.http.atls_format import EVENT_STREAM, Fields, field_values, lower, no_store
@@ -56,6 +57,7 @@ class Requests:
         clients: Clients,
         sessions: ClientSessions,
         devices: Devices,
+        descriptions: HttpDescriptions,
         now: Callable[[], float],
     ) -> None:
         self.admission = admission
@@ -64,6 +66,7 @@ class Requests:
         self._clients = clients
         self._sessions = sessions
         self._devices = devices
+        self._descriptions = descriptions
         self._now = now
         self._refusals = LogRate()
         self.counters = dict.fromkeys(
@@ -110,9 +113,10 @@ class Requests:
             self.counters["unauthenticated"] += 1
             return self._refused(request, found, shared)
         peer, connection.known = found
-        if early:
-            return _response(self._without_effect(HttpClient(peer), request, target, fields), shared)
         tls = connection.tls
+        if early:
+            message = HttpRequest(request.method, target, fields, b"")
+            return _response(self._without_effect(HttpClient(peer), request, message, tls is not None), shared)
         client = self._clients.begin(peer, tls.presented if tls is not None and peer.claims == tls.claims else ())
         try:
             body = await self._body(request, fields)
@@ -121,7 +125,7 @@ class Requests:
             if tls is None:  # a cookie counts over https only
                 fields = tuple(each for each in fields if each[0] != "cookie")
             message = HttpRequest(request.method, target, fields, body)
-            answer = await self._answer(client, message)
+            answer = await self._answer(client, message, tls is not None)
             if isinstance(answer, HttpResponse):
                 return _response(answer, shared)
             return await self._stream(request, answer, shared)
@@ -135,21 +139,23 @@ class Requests:
         return refusal("method", detail=_ALLOWED) if method not in _KNOWN_METHODS else None
 
     def _without_effect(
-        self, stranger: HttpClient, request: web.BaseRequest, target: str, fields: Fields
+        self, stranger: HttpClient, request: web.BaseRequest, message: HttpRequest, tls: bool
     ) -> HttpResponse:
         """The answer to what may be a replay: a value that is known of a device, or a list of them; else 425.
 
         ``stranger`` is entered nowhere: a replay must not make its client count as there, or push another one out.
         """
-        if device_resources.concerns(target) and not request.body_exists:
-            wanted = device_resources.parse(HttpRequest(request.method, target, fields, b""))
+        if device_resources.concerns(message.target) and not request.body_exists:
+            wanted = device_resources.parse(message)
+            if isinstance(wanted, device_resources.Describe):
+                return self._descriptions.answer(stranger, wanted, origin_of(message.fields, tls))
             found = wanted if isinstance(wanted, HttpResponse) else self._devices.known(stranger, wanted)
             if found is not None:
                 return found
         self.counters["too_early"] += 1
         return TOO_EARLY
 
-    async def _answer(self, client: HttpClient, message: HttpRequest) -> HttpResponse | Watch:
+    async def _answer(self, client: HttpClient, message: HttpRequest, tls: bool) -> HttpResponse | Watch:
         if atls.concerns(message.target):
             operation = atls.parse(message)
             if isinstance(operation, HttpResponse):
@@ -163,6 +169,8 @@ class Requests:
         wanted = device_resources.parse(message)
         if isinstance(wanted, HttpResponse):
             return self._malformed(client, wanted)
+        if isinstance(wanted, device_resources.Describe):
+            return self._descriptions.answer(client, wanted, origin_of(message.fields, tls))
         found = await self._devices.answer(client, wanted)
         if client.gone and isinstance(found, HttpResponse):  # it was shut out while it waited for the device
             return unauthenticated("invalid_token")

@@ -45,6 +45,8 @@ class Watch:
     inbox: bool = False
     device: str = ""
     """The one device that it is about."""
+    alone: bool = False
+    """Values of a property, or data of an event, without what is around them."""
 
     @property
     def connection(self) -> HttpClient:

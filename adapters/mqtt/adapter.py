@@ -18,7 +18,20 @@ from carriage.mqtt.options import MqttOptions
 from common.within import within
 from gateway.api.errors import NoCommandError
 from gateway.api.facts import PolicyFacts
-from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Peer, Reason, Receipt, Transmit, Update
+from gateway.api.model import (
+    Address,
+    Close,
+    DeviceView,
+    EnvelopeId,
+    Exchange,
+    Forms,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Transmit,
+    Update,
+)
 from gateway.api.ports import AdapterContext
 
 if TYPE_CHECKING:
@@ -116,6 +129,10 @@ class MqttAdapter:
     def gateway_changed(self) -> None:
         if self.running is not None and self.running.devices is not None:
             self.running.devices.gateway_changed()
+
+    def forms(self, device: DeviceView) -> Forms | None:
+        running = self.running
+        return None if running is None or running.devices is None else running.devices.forms(device)
 
     def flush(self) -> None:
         running = self.running

@@ -35,12 +35,19 @@ _DEVICES_CLIENT = "-devices"
 """The end of the client identifier of the devices' connection: each connection has its own."""
 _FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
+_ADVERTISED = re.compile(r"^mqtts?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?$")
 _TEXT = {"type": "string"}
 
 
 def _host_port(value: str) -> str:
     if not _HOST_PORT.match(value):
         raise ValueError("expected HOST or HOST:PORT, without mqtts:// (and an IPv6 address in brackets)")
+    return value
+
+
+def _advertised(value: str) -> str:
+    if not _ADVERTISED.match(value):
+        raise ValueError("expected mqtts://HOST or mqtts://HOST:PORT (or mqtt), an IPv6 address in brackets")
     return value
 
 
@@ -53,6 +60,18 @@ class DevicesConfig(BaseModel):
     home_assistant: bool = Field(default=True, description="Tell Home Assistant which devices there are.")
     discovery_prefix: str = Field(default="homeassistant", description="Home Assistant's discovery prefix.")
     retain: bool = Field(default=True, description="The broker keeps each device's last state for who comes later.")
+    advertise: (
+        Annotated[str, AfterValidator(_advertised), WithJsonSchema(_TEXT | {"pattern": _ADVERTISED.pattern})] | None
+    ) = Field(
+        default=None,
+        description="mqtts://HOST or mqtts://HOST:PORT (or mqtt) by which all clients reach the broker, for Thing "
+        "Descriptions; without it they leave MQTT out.",
+    )
+    actions_in_state: bool = Field(
+        default=True,
+        description="Publish what happens at a device also as the key `action` beside its state, in a message that is "
+        "not retained, as zigbee2mqtt does.",
+    )
 
 
 class MqttConfig(BaseModel):
@@ -187,8 +206,10 @@ class MqttPlugin:
             base=table.base,
             discovery_prefix=table.discovery_prefix if table.home_assistant else None,
             retain=table.retain,
+            actions_in_state=table.actions_in_state,
             claim=f"broker:{options.host}",
             times=self._times,
+            advertise=table.advertise or "",
         )
 
 

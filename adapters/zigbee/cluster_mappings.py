@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
+from adapters.zigbee.transaction import Content
 from carriage.zigbee.datatypes import BOOL, FLOATS, INTEGERS, SIGNED, TEXTS, TYPES, Value, ZclType
 from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -49,11 +50,15 @@ class AttributeMapping:
     ``convert``: in place of it the property's number by the attribute's, if that is no multiple (a logarithm); it can
     be set only if ``revert`` has the way back.
     ``invalid``: the number that says "no value". ``words``: of an enumeration, its numbers as strings.
-    ``mask``: of a bitmap those bits of which one makes a boolean true.
+    ``mask``: of a bitmap those bits of which one makes a boolean true. ``inverted``: it is true if none of them is set,
+    or the attribute is false.
+    ``mask``: of a bitmap those bits of which one makes a boolean true. ``bits``: of a bitmap, for a string: the word of
+    the first mask of which a bit is set; a mask of 0 has its word in any case.
     ``reporting`` None: it is read once and never asked to be reported.
     ``commands``: the cluster command without payload that sets a value; a writable property without commands is
-    written as the attribute, unless a row of ``WRITES`` sets it. ``answered``: the cluster answers them by a command
-    with the same id, which begins with a status, and not by a default response.
+    written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
+    reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
+    them by a command with the same id, which begins with a status, and not by a default response.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
     row as it is for one device; None: it doesn't have it.
     """
@@ -75,6 +80,8 @@ class AttributeMapping:
     invalid: int | None = None
     words: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mask: int = 0
+    inverted: bool = False
+    bits: tuple[tuple[int, str], ...] = ()
     reporting: Reporting | None = None
     commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
     answered: bool = False
@@ -91,13 +98,15 @@ class AttributeMapping:
         if kind is DataType.STRING:
             if self.words:
                 return self.words.get(raw) if isinstance(raw, int) else None
+            if self.bits and isinstance(raw, int):
+                return next((word for mask, word in self.bits if not mask or raw & mask), None)
             return raw if isinstance(raw, str) else None
         if not isinstance(raw, (int, float)) or raw == self.invalid:
             return None
         if kind is DataType.BOOLEAN:
             if self.mask:
-                return bool(raw & self.mask) if isinstance(raw, int) else None
-            return raw == 1 if raw in (0, 1) else None
+                return bool(raw & self.mask) is not self.inverted if isinstance(raw, int) else None
+            return (raw == 1) is not self.inverted if raw in (0, 1) else None
         low, high = self.range
         if not low <= raw <= high:
             return None
@@ -140,6 +149,8 @@ class AttributeMapping:
             if self.words:
                 raise ValueError(value)
             return value
+        if self.inverted:
+            value = not value
         plain: float = value - self.offset if self.offset else value
         if self.revert is not None:
             plain = self.revert(plain)
@@ -152,6 +163,7 @@ class WriteMapping:
 
     ``properties``: those of ``ROWS`` that it can set, by name; a device has it if it has the first of them.
     ``modifiers``: properties that only say how others are set; those of one name are one for all rows of an endpoint.
+    ``secrets``: the names of those whose values are kept nowhere, so a write with one isn't held for a sleeping device.
     ``plan``: of the values of a write, by name, the command's payload and what the properties are set to by it; None:
     it is not for these. It is given only those that the device has, and that no row before it has set; a value that
     can't be set raises UsageError. ``command``, or that which ``plan`` returns in front of the payload. ``answered``,
@@ -162,6 +174,7 @@ class WriteMapping:
     command: int
     properties: tuple[str, ...]
     modifiers: tuple[PropertyAffordance, ...] = ()
+    secrets: frozenset[str] = frozenset()
     plan: Callable[[Mapping[str, PropertyValue]], Plan | None]
     manufacturer: int = 0
     answered: bool = False
@@ -176,7 +189,7 @@ class Plan:
     ``command``: in place of its row's. ``sets``: the properties that it takes care of; None: all that it was given.
     """
 
-    payload: bytes
+    payload: bytes = dataclasses.field(repr=False)
     became: Mapping[str, PropertyValue] = dataclasses.field(default_factory=dict)
     command: int | None = None
     sets: tuple[str, ...] | None = None
@@ -200,6 +213,8 @@ class ActionMapping:
 
 Happening = tuple[str, PropertyValue | None]
 """An event by its name in the row, and its data."""
+Reply = Callable[[bytes, bool], tuple[int, bytes] | None]
+"""Of a payload, and whether something waits for the device: a command of the cluster and its payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +224,8 @@ class EventMapping:
     ``by_client``: the device is the cluster's client (a remote), else its server (a sensor). ``events``: those that
     ``read`` makes of the payload; None: it is none of them. ``values``: the attributes that the command reports too:
     their ids, types and values. ``reply``: the command of the cluster that is sent back, and its payload; None: none.
-    All of them raise PeerError if the payload is malformed.
+    It is given the payload, and whether something waits for the device. All of them raise PeerError if the payload is
+    malformed.
     """
 
     cluster: int
@@ -218,8 +234,22 @@ class EventMapping:
     events: tuple[EventAffordance, ...] = ()
     read: Callable[[bytes], Happening | None] = lambda payload: None
     values: Callable[[bytes], Iterable[tuple[int, int, Value]]] = lambda payload: ()
-    reply: Callable[[bytes], tuple[int, bytes] | None] | None = None
+    reply: Reply | None = None
     manufacturer: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingMapping:
+    """An attribute that the gateway itself sets, once, when it sets a device up; the cluster is bound then.
+
+    ``value``: by what the device said of ``needs``; None: it stays as it is.
+    """
+
+    cluster: int
+    attribute: int
+    type: ZclType
+    value: Callable[[Particulars], int | None]
+    needs: tuple[int, ...]
 
 
 def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> EventMapping:
@@ -232,3 +262,16 @@ def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> E
         events=(EventAffordance(name=name),),
         read=lambda payload: happening,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupMapping:
+    """A request that is made once to each device with the cluster, after its interview, before its values are read.
+
+    ``content``: by our own EUI64. The device's answer is kept under ``name`` and shown to the administrator; whatever
+    it is, the setup goes on. It is made again when the device was without power.
+    """
+
+    cluster: int
+    name: str
+    content: Callable[[int], Content]

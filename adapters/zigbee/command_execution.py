@@ -5,7 +5,8 @@ Each frame goes on the air once, the next one when the last is answered.
 States of an interaction, and who moves it:
 
 - *held*: its device sleeps (``_hold``). ``heard`` sends it, or ends it as expired. The engine bounds how many there are
-  and supersedes older ones.
+  and supersedes older ones. It stores what is reported as held, so a write with a secret is not: that one waits for as
+  long as a command to a device that is always on.
 - *sending*: a transaction of its first frame is open. ``_answered`` sends the next one, or ends it with its receipt. A
   frame that was never on the air puts a sleeping device's interaction back to *held* (``radio_lost``, or BUSY).
 - *withdrawn*: the engine gave up on it while its frame was on the air; the answer ends it without a receipt.
@@ -74,6 +75,7 @@ class _Execution:
     results: dict[str, PropertyResult]
     transaction: Transaction | None = None
     withdrawn: bool = False
+    secret: bool = False
 
 
 class CommandExecution:
@@ -126,6 +128,7 @@ class CommandExecution:
             for name in unset:
                 results[name] = PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE)
             execution = _Execution(wanted.id, device, model, names, frames, link_key, wanted.expires_at, results)
+            execution.secret = any(name in names for name, each in model.modifiers.items() if each.secret)
             if model.sleepy:
                 self._hold(execution)
             else:
@@ -139,8 +142,9 @@ class CommandExecution:
             return
         held[execution.id] = None
         self._executions[execution.id] = execution
-        self._counters["commands_held"] += 1
-        self._context.settle(Receipt(execution.id, Outcome.HELD))
+        if not execution.secret:
+            self._counters["commands_held"] += 1
+            self._context.settle(Receipt(execution.id, Outcome.HELD))
         if self._transactions.sender.listens(execution.device):
             self.heard(execution.device)
 
@@ -243,6 +247,8 @@ class CommandExecution:
                     _note(execution, frame, None, only=name, value=reported[name])
                 elif failed:
                     _note(execution, frame, Reason.REJECTED, status_name(failed), only=name)
+                elif slot.row.part is not None and slot.row.attribute in status:
+                    _note(execution, frame, None, only=name)  # the attribute has none of it now
                 else:
                     _note(execution, frame, Reason.REJECTED, "malformed answer", only=name)
             return

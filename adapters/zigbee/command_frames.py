@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
@@ -24,7 +24,7 @@ class CommandFrame:
 
     endpoint: int
     cluster: int
-    content: Content
+    content: Content = field(repr=False)
     names: tuple[str, ...]
     slots: tuple[Slot, ...] = ()
     result: Values = ()
@@ -79,7 +79,8 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             if command is None:
                 raise UsageError("no command for this value")
             content = command_of(command, b"", row.answered, row.manufacturer)
-            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=((name, value),)))
+            result: Values = () if row.words or row.part else ((name, value),)
+            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result))
         else:
             written.setdefault(slot.place, []).append(slot)
     for slots in written.values():
@@ -87,10 +88,17 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
         raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE, manufacturer=first.row.manufacturer)
-        result: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
-        names = tuple(slot.property.name for slot in slots)
-        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, names, tuple(slots), result))
+        told = [(each, number) for slot, number in raw for each in _of_attribute(model, slot)]
+        result = tuple({each.property.name: each.row.value(number) for each, number in told}.items())
+        names, of = tuple(slot.property.name for slot in slots), tuple(each for each, _ in told)
+        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, names, of, result))
     return frames, [name for name in left if name not in used]
+
+
+def _of_attribute(model: Model, slot: Slot) -> list[Slot]:
+    """The properties that have another value once this slot's attribute is written: itself, and others of it."""
+    chain = model.places[slot.place][slot.row.attribute].chain()
+    return [each for each in chain if each is slot or (each.whole is None and each.row.part is None)]
 
 
 def command_of(command: int, payload: bytes, answered: bool, manufacturer: int) -> Content:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.zigbee import device_ids
-from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping, Particulars, WriteMapping
+from adapters.zigbee.cluster_mappings import (
+    ActionMapping,
+    AttributeMapping,
+    EventMapping,
+    Particulars,
+    SettingMapping,
+    SetupMapping,
+    WriteMapping,
+)
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
+from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value, ZclType
 from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -84,6 +93,7 @@ class Modifier:
     endpoint: int
     base: str
     """Its name in the row."""
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,10 @@ class Model:
     notes: Notes
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
+    setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)
+    """By place the requests that it gets once."""
+    settings: dict[int, bytes] = field(default_factory=dict)
+    """By place what is written to it when it is set up, which may be nothing; it is bound in any case."""
     writes: dict[int, list[WriteMapping]] = field(default_factory=dict)
     """By endpoint the commands that set properties, the first one first."""
     modifiers: dict[str, Modifier] = field(default_factory=dict)
@@ -202,6 +216,7 @@ def model_of(
         for cluster in endpoint.in_clusters:
             for row in table.of.get(cluster, ()):
                 builder.add(endpoint, row)
+            builder.set_up(endpoint, cluster, table.settings.get(cluster, ()))
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
@@ -214,6 +229,7 @@ def model_of(
         endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
         notes=notes,
         constants=builder.needed,
+        settings=builder.settings,
     )
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
@@ -227,6 +243,7 @@ class _Builder:
         self.slots: dict[str, Slot] = {}
         self.places: dict[int, dict[int, Slot]] = {}
         self.needed: dict[int, tuple[int, ...]] = {}
+        self.settings: dict[int, bytes] = {}
         self._constants = constants
         self._options = options
         self._entities: dict[str, int] = {}
@@ -253,6 +270,8 @@ class _Builder:
         whole = self._whole(name, at) if row.field else None
         if whole is None:
             if name in self.slots:
+                if self.slots[name].endpoint == endpoint.number:
+                    return  # the same thing, which another cluster of the endpoint has too
                 name = f"{name}_{endpoint.number}"
                 whole = self._whole(name, at) if row.field else None
             if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
@@ -274,6 +293,17 @@ class _Builder:
         else:
             before.chain()[-1].next = slot
 
+    def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
+        """What the gateway writes to a cluster of its own accord, as soon as it is known what."""
+        at = place(endpoint.number, cluster)
+        for row in rows:
+            known = self.known(at, row.needs)
+            if known is None:
+                return
+            value = row.value(known)
+            written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
+            self.settings[at] = self.settings.get(at, b"") + written
+
     def _whole(self, name: str, at: int) -> Whole | None:
         slot = self.slots.get(name)
         return slot.whole if slot is not None and slot.place == at else None
@@ -290,6 +320,8 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
     number = endpoint.number
     there = {slot.row.property.name for slot in model.slots.values() if slot.endpoint == number}
     for cluster in endpoint.in_clusters:
+        if cluster in table.setups:
+            model.setups[place(number, cluster)] = {each.name: each for each in table.setups[cluster]}
         for write in table.writes.get(cluster, ()):
             known = builder.known(place(number, cluster, write.manufacturer), write.needs)
             adapted = write if known is None or write.adapt is None else write.adapt(write, known)
@@ -301,7 +333,9 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
                     continue
                 name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
                 entity = builder.entity(modifier.entity, number)
-                model.modifiers[name] = Modifier(replace(modifier, name=name, entity=entity), number, modifier.name)
+                model.modifiers[name] = Modifier(
+                    replace(modifier, name=name, entity=entity), number, modifier.name, modifier.name in adapted.secrets
+                )
         for row in table.actions.get(cluster, ()):
             name = _free_name(row.action.name, number, model.deeds)
             what = device_ids.entity_of(row.action.entity, endpoint.profile, endpoint.device_id, endpoint.in_clusters)

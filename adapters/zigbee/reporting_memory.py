@@ -22,8 +22,9 @@ class ReportingMemory:
     """By device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {"0021": "SUCCESS"}}``.
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
-    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on. An older file has none of them.
-    A manufacturer's own attributes are under ``endpoint/cluster/code``.
+    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on, ``"set"`` what setup wrote,
+    ``"set_up": {"address": "SUCCESS"}`` its answers to requests that are made once. An older file has none of them. A
+    manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +60,11 @@ class ReportingMemory:
                 device.setdefault(name, {})["absent"] = absent
         self.save()
 
+    def is_set(self, eui64: str, at: int, payload: bytes) -> bool:
+        """Whether a device got what setup writes; with nothing to write, whether it was asked to be bound."""
+        entry = self.devices.get(eui64, {}).get(name_of(at), {})
+        return entry.get("set") == payload.hex() if payload else "bind" in entry
+
     def constants(self, eui64: str) -> dict[int, dict[int, Value]]:
         """By place what a device said of the attributes that its rows depend on."""
         found: dict[int, dict[int, Value]] = {}
@@ -91,7 +97,9 @@ def state(entry: Entry) -> str:
     reports = entry.get("reports")
     words = {"bind": entry.get("bind"), **(reports if isinstance(reports, dict) else {})}
     failed = [f"{name} {word}" for name, word in words.items() if word not in (SUCCESS, None)]
-    return ", ".join(failed) or ("configured" if reports else "bound")
+    once = entry.get("set_up")
+    said = [f"{name} {word}" for name, word in once.items()] if isinstance(once, dict) else []
+    return ", ".join(failed + said) or ("configured" if reports else "bound")
 
 
 def _absent(entry: Entry) -> list[str]:

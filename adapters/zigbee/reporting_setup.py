@@ -22,7 +22,7 @@ from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
-from adapters.zigbee.reporting_steps import SetupStep, content_of, records_of, wanted_of
+from adapters.zigbee.reporting_steps import SetupStep, answer_of, content_of, records_of, set_up_steps, wanted_of
 from adapters.zigbee.reports import answered, missing
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Answer, NoReply, Reply
@@ -41,6 +41,7 @@ AT_ONCE: Final = 8
 scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 _CONSTANTS: Final = "constants"
+_SET_UP: Final = "set_up"
 DESCRIBED: Final = 8
 """Requests for a descriptor that a device doesn't give, until the next start."""
 
@@ -106,7 +107,7 @@ class ReportingSetup:
         """A device was without power: its values may be others, and what was set up may be lost."""
         model = _model(device)
         known = self._memory.devices.get(model.eui64, {})
-        steps = self._reads(model)
+        steps = [*set_up_steps(model), *self._reads(model)]
         for at in model.places:
             if wanted := wanted_of(model, at):
                 done = known.get(name_of(at), {}).get("wanted") == wanted
@@ -169,10 +170,16 @@ class ReportingSetup:
 
     def _steps(self, model: Model) -> list[SetupStep]:
         known = self._memory.devices.get(model.eui64, {})
+        once = [
+            step for step in set_up_steps(model) if step.name not in known.get(name_of(step.at), {}).get(_SET_UP, {})
+        ]
         constants = [
             SetupStep("constants", at) for at in model.constants if _CONSTANTS not in known.get(name_of(at), {})
         ]
         ways: list[SetupStep] = []
+        for at, payload in model.settings.items():
+            if not self._memory.is_set(model.eui64, at, payload):
+                ways += [SetupStep("bind", at), *([SetupStep("write", at)] if payload else ())]
         reads: list[SetupStep] = []
         for at in model.places:
             wanted = wanted_of(model, at)
@@ -181,7 +188,7 @@ class ReportingSetup:
                 ways += [SetupStep("bind", at), SetupStep("configure", at)]
             if not done or not model.sleepy:
                 reads.append(SetupStep("read", at))
-        return constants + ways + reads
+        return once + constants + ways + reads
 
     def _reads(self, model: Model) -> list[SetupStep]:
         return [SetupStep("read", at) for at in model.places]
@@ -245,7 +252,7 @@ class ReportingSetup:
         elif step.kind in ("look", "describe"):
             transactions.describe(device, there.nwk, step.endpoint, done)
         else:
-            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
+            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step, radio.eui64), done)
 
     def _answered(self, job: _Job, step: SetupStep, answer: Answer) -> None:
         if isinstance(answer, NoReply):
@@ -282,6 +289,15 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
+    def _set_up(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """A request that is made once: its answer is kept, whatever it is."""
+        try:
+            said = answer_of(reply)
+        except PeerError as error:
+            said = str(error)
+        self._entry(job.model, step).setdefault(_SET_UP, {})[step.name] = said
+        self._memory.save()
+
     def _learnt(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         """What rows depend on: kept, so that it is asked once. With the last of it the device is understood."""
         records: list[foundation.ReadRecord] = []
@@ -300,6 +316,13 @@ class ReportingSetup:
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        if step.at in job.model.settings:
+            self._memory.save()
+
+    def _written(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """A device that refuses it stays as it is, and isn't asked again."""
+        self._entry(job.model, step)["set"] = job.model.settings[step.at].hex()
+        self._memory.save()
 
     def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
@@ -368,8 +391,10 @@ class ReportingSetup:
 
 
 _KINDS: Final = {
+    "set up": ReportingSetup._set_up,
     "constants": ReportingSetup._learnt,
     "bind": ReportingSetup._bound,
+    "write": ReportingSetup._written,
     "configure": ReportingSetup._configured,
     "check": ReportingSetup._checked,
     "read": ReportingSetup._read,

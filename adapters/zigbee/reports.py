@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
+from adapters.zigbee.cluster_mappings import Reply
 from adapters.zigbee.device_model import Model, Slot, Values, Whole
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import STRUCTS, TYPES, Value
@@ -19,8 +20,9 @@ _RECORD_HEAD: Final = Struct("<HB")
 
 def happened(
     model: Model, at: int, command: int, by_client: bool, payload: bytes
-) -> tuple[EventAffordance | None, PropertyValue | None, Values, tuple[int, bytes] | None] | None:
-    """A cluster command as an event and its data, the property values in it, and the command that is sent back.
+) -> tuple[EventAffordance | None, PropertyValue | None, Values, Reply | None] | None:
+    """A cluster command as an event and its data, the property values in it, and what makes the command that is sent
+    back.
 
     None: no row has it. PeerError: malformed.
     """
@@ -31,8 +33,7 @@ def happened(
     happening = mapping.read(payload)
     event = None if happening is None else named.get(happening[0])
     values = values_of(model, at, mapping.values(payload))
-    reply = None if mapping.reply is None else mapping.reply(payload)
-    return event, None if happening is None else happening[1], values, reply
+    return event, None if happening is None else happening[1], values, mapping.reply
 
 
 def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:

@@ -43,6 +43,9 @@ class Content(NamedTuple):
     response: int = -1
     manufacturer: int = 0
 
+    def __repr__(self) -> str:
+        return f"Content(command=0x{self.command:02x})"  # in the payload may be a secret
+
 
 @dataclass(slots=True, eq=False)
 class Transactions:

@@ -241,12 +241,13 @@ class ZclDevices:
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             transaction = self._transactions.find(device, frame) if frame.unicast else None
-            ours = transaction is not None
-            starting = not self._is_up
-            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or is_event(device, frame, starting)))):
+            event = transaction is None and endpoint != 0 and is_event(device, frame, not self._is_up)
+            if transaction is None and not event and not (endpoint and is_report_of_manufacturer(payload)):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
+            # zigpy would answer an event too; what is none yet, while the radio starts, may be zigpy's.
+            ours = transaction is not None or (event and device.model is not None)
         if self._is_up:
             self._digest(device, frame, transaction, now)
         elif len(self._inbox) < INBOX:
@@ -363,13 +364,14 @@ class ZclDevices:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
         start = start_of(payload)
-        by_client = not payload[0] & FROM_SERVER
+        reply = None
         try:
-            found = happened(model, frame.place, payload[start - 1], by_client, payload[start:])
+            found = happened(model, frame.place, payload[start - 1], not payload[0] & FROM_SERVER, payload[start:])
+            if found is not None and found[3] is not None:
+                reply = found[3](payload[start:], bool(device.held or device.transactions.open))
         except PeerError:
             found, status = None, Status.MALFORMED_COMMAND
             self._counters["events_malformed"] += 1
-        reply = None if found is None else found[3]
         if frame.unicast and reply is not None:
             self._responses.reply(device, frame.at, payload, frame.link_key, *reply)
         elif frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):

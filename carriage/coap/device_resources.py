@@ -2,8 +2,10 @@
 
 Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device reports, ``GET /d/{name}/{property}`` one thing,
 ``PUT`` sets it; ``POST /d/{name}/{action}`` has the device do something; ``GET /d/{name}/{event}`` with Observe reports
-its events. ``GET /d/{name}/{property}/command`` has the outcome of the last PUT or POST that had to wait.
-``carriage.senml`` and the adapter say what values look like in each media type.
+its events. ``GET /d/{name}/{property}/value`` and ``.../{event}/value`` have the value alone, without age or number;
+``GET /d/{name}/{property}/command`` has the outcome of the last PUT or POST that had to wait. ``carriage.senml`` and
+the adapter say what values look like in each media type. ``GET /td/{name}`` and ``GET /.well-known/wot`` have Thing
+Descriptions, of a device and of the gateway.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from layer.errors import PeerError
 
 ROOT: Final = "d"
 COMMAND: Final = "command"
+VALUE: Final = "value"
+DESCRIPTIONS: Final = "td"
+WELL_KNOWN: Final = (".well-known", "wot")
 
 TEXT: Final = 0
 """text/plain;charset=utf-8 (RFC 7252, section 12.3)."""
@@ -29,18 +34,24 @@ SENML_JSON: Final = 110
 SENML_CBOR: Final = 112
 """application/senml+cbor."""
 JSON: Final = 50
-"""application/json (RFC 7252, section 12.3): of what is set only."""
+"""application/json (RFC 7252, section 12.3)."""
+CBOR: Final = 60
+"""application/cbor (RFC 8949, section 9.3): what JSON says, shorter."""
 
-ONE_FORMATS: Final = (SENML_JSON, SENML_CBOR, TEXT)
+TD_JSON: Final = 432
+"""application/td+json (WoT TD 1.1, section 10.2)."""
+
+PLAIN_FORMATS: Final = (JSON, CBOR)
+"""Of values alone, of events, and of what goes into an action and comes out."""
+ONE_FORMATS: Final = (SENML_JSON, SENML_CBOR, TEXT, *PLAIN_FORMATS)
 """Formats of a single property. The first is the default if the request has no Accept: unlike text it has a value's
 age.
 """
-ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR)
+ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR, *PLAIN_FORMATS)
 """Of a whole device."""
-SET_FORMATS: Final = (*ONE_FORMATS, JSON)
+SET_FORMATS: Final = ONE_FORMATS
 """Of what one property is set to."""
 COMMAND_FORMATS: Final = (TEXT,)
-EVENT_FORMAT: Final = JSON
 
 MAX_DIAGNOSTIC: Final = 120
 
@@ -54,7 +65,8 @@ class ListDevices:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """``property`` empty: all of the device. ``command``: not the property but the outcome of the last PUT to it.
+    """``property``: of a property or an event; empty: all of the device. ``command``: not the property but the outcome
+    of the last PUT to it; ``alone``: its value alone.
 
     ``format``: of the answer; ``named``: by the client. ``observe``: from now on by notification; ``deregister``: no
     longer.
@@ -67,6 +79,7 @@ class Read:
     observe: bool = False
     deregister: bool = False
     named: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +94,52 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class InvokeRequest:
-    """Have the device do ``action``; ``payload``: its input as JSON, or nothing."""
+    """Have the device do ``action``; ``payload``: its input in ``format``, or nothing. ``accept``: the format of what
+    comes back."""
 
     device: str
     action: str
     payload: bytes = field(repr=False)
+    format: int = JSON
+    accept: int = JSON
 
 
-Operation = ListDevices | Read | Write | InvokeRequest
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """``device`` empty: the gateway. ``host``, ``port``: as the client names us, if it does."""
+
+    device: str = ""
+    host: str = ""
+    port: int = 0
+
+
+DeviceOperation = ListDevices | Read | Write | InvokeRequest
+Operation = DeviceOperation | Describe
 
 
 def concerns(request: Request) -> bool:
     """Whether the request is for this module."""
-    return opt.first(request.options, opt.URI_PATH) == ROOT.encode()
+    options = request.options
+    first = opt.first(options, opt.URI_PATH)
+    if first == b".well-known":
+        return (opt.URI_PATH, b"wot") in options
+    return first in (b"d", b"td")
 
 
 def parse(request: Request) -> Operation | Response:
     """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
-        path = opt.strings(request.options, opt.URI_PATH)[1:]
+        first, *rest = opt.strings(request.options, opt.URI_PATH)
+        path = tuple(rest)
         query = opt.strings(request.options, opt.URI_QUERY)
+        if first != ROOT:
+            return _describe(request, first, path, query)
     except PeerError:
         return refusal("bad-request")
     if path[-1:] == ("",):
         path = path[:-1]
-    command = path[2:] == (COMMAND,)
-    if (len(path) > 2 and not command) or "" in path:
+    part = path[2] if len(path) == 3 else ""
+    if len(path) > 3 or part not in ("", COMMAND, VALUE) or "" in path:
         return refusal("unknown")
     if request.code == codes.PUT and len(path) == 2:
         return refusal("bad-request") if query else _write(request, *path)
@@ -118,7 +151,21 @@ def parse(request: Request) -> Operation | Response:
         return _list(request, query)
     if query:
         return refusal("bad-request")
-    return _read(request, path[0], path[1] if len(path) > 1 else "", command)
+    return _read(request, path[0], path[1] if len(path) > 1 else "", part)
+
+
+def _describe(request: Request, first: str, path: tuple[str, ...], query: tuple[str, ...]) -> Operation | Response:
+    gateway = (first, *path) == WELL_KNOWN
+    if not gateway and (first != DESCRIPTIONS or len(path) != 1 or not path[0]):
+        return refusal("unknown")
+    if request.code != codes.GET:
+        return refusal("method")
+    if query:
+        return refusal("bad-request")
+    if opt.first_uint(request.options, opt.ACCEPT) not in (None, TD_JSON, JSON):
+        return refusal("not-acceptable")
+    host = "".join(opt.strings(request.options, opt.URI_HOST)[:1])
+    return Describe("" if gateway else path[0], host, opt.first_uint(request.options, opt.URI_PORT) or 0)
 
 
 def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:
@@ -127,15 +174,26 @@ def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:
     return refusal("bad-request") if len(query) > 1 else ListDevices("".join(query))
 
 
-def _read(request: Request, device: str, name: str, command: bool) -> Operation | Response:
+def _read(request: Request, device: str, name: str, part: str) -> Operation | Response:
     # Whether a name is a property's or an event's only the device's view says.
-    offered = COMMAND_FORMATS if command else (*ONE_FORMATS, EVENT_FORMAT) if name else ALL_FORMATS
+    offered = _PART_FORMATS[part] if name else ALL_FORMATS
     wanted = opt.first_uint(request.options, opt.ACCEPT)
     if wanted is not None and wanted not in offered:
         return refusal("not-acceptable")
     observe = opt.first_uint(request.options, opt.OBSERVE)
-    chosen = offered[0] if wanted is None else wanted
-    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER, wanted is not None)
+    return Read(
+        device,
+        name,
+        offered[0] if wanted is None else wanted,
+        command=part == COMMAND,
+        observe=observe == REGISTER,
+        deregister=observe == DEREGISTER,
+        named=wanted is not None,
+        alone=part == VALUE,
+    )
+
+
+_PART_FORMATS: Final = {"": ONE_FORMATS, VALUE: PLAIN_FORMATS, COMMAND: COMMAND_FORMATS}
 
 
 def _write(request: Request, device: str, name: str) -> Operation | Response:
@@ -148,11 +206,13 @@ def _write(request: Request, device: str, name: str) -> Operation | Response:
 
 def _invoke(request: Request, device: str, action: str) -> Operation | Response:
     sent = opt.first_uint(request.options, opt.CONTENT_FORMAT)
-    if opt.first_uint(request.options, opt.ACCEPT) not in (None, JSON):
+    accept = opt.first_uint(request.options, opt.ACCEPT)
+    if accept is not None and accept not in PLAIN_FORMATS:
         return refusal("not-acceptable")
-    if sent not in (None, JSON) and request.payload:
+    if request.payload and sent is not None and sent not in PLAIN_FORMATS:
         return refusal("content")
-    return InvokeRequest(device, action, request.payload)
+    format = sent if sent in PLAIN_FORMATS else JSON
+    return InvokeRequest(device, action, request.payload, format, format if accept is None else accept)
 
 
 # Answers
@@ -163,9 +223,9 @@ def content(format: int, payload: bytes, max_age: float) -> Response:
     return Response(codes.CONTENT, ((opt.CONTENT_FORMAT, encode_uint(format)), _age(max_age)), payload)
 
 
-def done(result: bytes = b"") -> Response:
-    """2.04: the device did it. ``result``: what it gave back, as JSON."""
-    return Response(codes.CHANGED, ((opt.CONTENT_FORMAT, encode_uint(JSON)),) if result else (), result)
+def done(result: bytes = b"", format: int = JSON) -> Response:
+    """2.04: the device did it. ``result``: what it gave back."""
+    return Response(codes.CHANGED, ((opt.CONTENT_FORMAT, encode_uint(format)),) if result else (), result)
 
 
 def queued(device: str, name: str) -> Response:

@@ -36,6 +36,19 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def local_address(peer: Address) -> str:
+    """The address from which datagrams to a peer go out now; that of no interface if none leads there."""
+    host, port = cast("tuple[Any, ...]", peer)[:2]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((host, port))  # sends nothing
+        except OSError:
+            pass
+        found = str(sock.getsockname()[0]).partition("%")[0]
+    return found.removeprefix("::ffff:") if "." in found else found
+
+
 async def connect(host: str, port: int) -> socket.socket:
     """A socket connected to a host by name or address. Raises ``TransportError``."""
     loop = asyncio.get_running_loop()

@@ -3,7 +3,9 @@
 Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device reports, ``GET /d/{name}/{property}`` one value;
 ``PUT`` sets one, or several by a JSON object at ``/d/{name}``; ``POST /d/{name}/{action}`` has the device do something;
 a GET with ``Accept: text/event-stream`` reports what happens from then on. ``GET /d/{name}/{property}/command`` has the
-outcome of the last PUT or POST that had to wait. They mirror those of CoAP; all bodies are JSON.
+outcome of the last PUT or POST that had to wait; ``GET /d/{name}/{property}/value`` and ``.../{event}/value`` have the
+value alone. ``GET /td/{name}`` and ``GET /.well-known/wot`` have Thing Descriptions, of a device and of the gateway.
+They mirror those of CoAP; all bodies are JSON.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from layer.errors import PeerError
 
 ROOT: Final = "d"
 COMMAND: Final = "command"
+VALUE: Final = "value"
+DESCRIPTIONS: Final = "td"
+WELL_KNOWN: Final = "/.well-known/wot"
+TD_JSON: Final = "application/td+json"
 KEY: Final = "idempotency-key"
 """The header field with the sender's word for a command (draft-ietf-httpapi-idempotency-key-header)."""
 
@@ -37,12 +43,13 @@ class ListDevices:
 @dataclass(frozen=True, slots=True)
 class Read:
     """``name``: a property or an event; empty: all of the device. ``watch``: as events from now on. ``command``: not
-    the property but the outcome of the last command for it."""
+    the property but the outcome of the last command for it; ``alone``: its value, or an event's data, alone."""
 
     device: str
     name: str = ""
     watch: bool = False
     command: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +64,30 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Have the device do ``action``; ``input`` is None if there is none."""
+    """Have the device do ``action``; ``input`` is None if there is none. ``alone``: what comes back is the output."""
 
     device: str
     action: str
     input: Any = field(repr=False)
     key: str = ""
+    alone: bool = False
 
 
-Operation = ListDevices | Read | Write | Invoke
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """``device`` empty: the gateway."""
+
+    device: str = ""
+
+
+DeviceOperation = ListDevices | Read | Write | Invoke
+Operation = DeviceOperation | Describe
 
 
 def concerns(target: str) -> bool:
     """Whether a request is about devices."""
     path = target.partition("?")[0]
-    return path == f"/{ROOT}" or path.startswith(f"/{ROOT}/")
+    return path in (f"/{ROOT}", WELL_KNOWN) or path.startswith((f"/{ROOT}/", f"/{DESCRIPTIONS}/"))
 
 
 def parse(request: HttpRequest) -> Operation | HttpResponse:
@@ -85,18 +101,22 @@ def parse(request: HttpRequest) -> Operation | HttpResponse:
 
 
 def _parse(request: HttpRequest) -> Operation:
-    path, question, _ = request.target.partition("?")
+    path, question, query = request.target.partition("?")
     if not concerns(path):
         raise RefusedError("unknown")
-    if question:
+    if question and request.method != "POST":
         raise RefusedError("bad-request", "there is no query")
+    if not path.startswith(f"/{ROOT}"):
+        return _describe(request, path)
     names = [_name(segment) for segment in path.split("/")[2:]]
     if names and not names[-1]:
         names.pop()
-    if "" in names or len(names) > 3 or names[2:] not in ([], [COMMAND]):
+    if "" in names or len(names) > 3 or names[2:] not in ([], [COMMAND], [VALUE]):
         raise RefusedError("unknown")
-    if len(names) == 3:
+    if len(names) == 3 and request.method != "POST":
         _method(request, "GET, HEAD")
+        if names[2] == VALUE:
+            return Read(names[0], names[1], _watches(request), alone=True)
         accepted(request, (JSON,))
         return Read(names[0], names[1], command=True)
     if not names:
@@ -108,8 +128,22 @@ def _parse(request: HttpRequest) -> Operation:
         return Write(names[0], "".join(names[1:]), _value(request), _key(request))
     if len(names) == 1:
         raise RefusedError("method", "GET, HEAD, PUT")
+    if names[2:] == [COMMAND]:
+        raise RefusedError("method", "GET, HEAD")
     _method(request, "GET, HEAD, PUT, POST")
-    return Invoke(names[0], names[1], _value(request) if request.body else None, _key(request))
+    key = _key(request)
+    if query:
+        key = _query_key(query, key)
+    return Invoke(names[0], names[1], _value(request) if request.body else None, key, names[2:] == [VALUE])
+
+
+def _describe(request: HttpRequest, path: str) -> Describe:
+    _method(request, "GET, HEAD")
+    names = [] if path == WELL_KNOWN else [_name(segment) for segment in path.split("/")[2:]]
+    if path != WELL_KNOWN and (len(names) != 1 or not names[0]):
+        raise RefusedError("unknown")
+    accepted(request, (TD_JSON, JSON))
+    return Describe("".join(names))
 
 
 def _watches(request: HttpRequest) -> bool:
@@ -148,9 +182,22 @@ def _key(request: HttpRequest) -> str:
     text = found[0].strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
-    if len(found) > 1 or not 0 < len(text) <= MAX_KEY or not text.isascii() or not text.isprintable() or '"' in text:
+    if len(found) > 1 or not _is_key(text):
         raise PeerError(f"Idempotency-Key is one text of 1 to {MAX_KEY} characters")
     return text
+
+
+def _query_key(query: str, known: str) -> str:
+    """The same in the query, for clients that can't add a header field (a consumer of a Thing Description)."""
+    name, _, value = query.partition("=")
+    text = unquote(value, errors="replace")
+    if name != "key" or known or not _is_key(text):
+        raise PeerError(f"a query is key=TEXT, of 1 to {MAX_KEY} characters, without Idempotency-Key")
+    return text
+
+
+def _is_key(text: str) -> bool:
+    return 0 < len(text) <= MAX_KEY and text.isascii() and text.isprintable() and '"' not in text
 
 
 # Answers

@@ -109,6 +109,10 @@ class WriteProperties:
             transaction=self.transaction,
         )
 
+    def __repr__(self) -> str:
+        """Without the values: one may be a secret, such as a lock's code."""
+        return f"WriteProperties(id={self.id}, source={self.source!r}, to={self.to!r}, names={self.names})"
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.values)
@@ -160,6 +164,10 @@ class InvokeAction:
             expires_at=expires_at,
             transaction=self.transaction,
         )
+
+    def __repr__(self) -> str:
+        """Without the input: see ``WriteProperties``."""
+        return f"InvokeAction(id={self.id}, source={self.source!r}, to={self.to!r}, name={self.name!r})"
 
     @property
     def names(self) -> tuple[str, ...]:

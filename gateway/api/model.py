@@ -6,6 +6,7 @@ Only values live here: no behaviour, no I/O, no clock. Times are monotonic secon
 from __future__ import annotations
 
 from gateway.api.exchanges import Answer, Exchange
+from gateway.api.forms import Form, Forms
 from gateway.api.identity import (
     ANY_LINK,
     Address,
@@ -98,6 +99,8 @@ __all__ = [
     "Event",
     "EventAffordance",
     "Exchange",
+    "Form",
+    "Forms",
     "GatewayView",
     "Interaction",
     "InvokeAction",

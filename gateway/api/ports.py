@@ -18,6 +18,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    Forms,
     GatewayView,
     Peer,
     Receipt,
@@ -90,6 +91,9 @@ class AdapterContext(Protocol):
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         """The one of them that is called so."""
 
+    def forms(self, device: DeviceView) -> Sequence[Forms]:
+        """How clients reach a device over the other adapters, as far as those know an address (``FormingAdapter``)."""
+
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what ``atls-gateway COMMAND`` does, for a peer that the policy lets administer. PeerError: why not."""
 
@@ -119,8 +123,8 @@ class AdapterContext(Protocol):
 
 
 class Adapter(Protocol):
-    """One configured instance of a carriage. It may be an ``AdoptingAdapter``, a ``WatchingAdapter`` and a
-    ``DoubtingAdapter`` too."""
+    """One configured instance of a carriage. It may be an ``AdoptingAdapter``, a ``WatchingAdapter``, a
+    ``FormingAdapter`` and a ``DoubtingAdapter`` too."""
 
     @property
     def window(self) -> int:
@@ -189,6 +193,18 @@ class WatchingAdapter(Protocol):
     def gateway_changed(self) -> None:
         """``AdapterContext.gateway`` gives another view now, or the policy permits other things. Never raises, never
         blocks."""
+
+
+@runtime_checkable
+class FormingAdapter(Protocol):
+    """An adapter by which clients reach devices."""
+
+    def forms(self, device: DeviceView) -> Forms | None:
+        """How they do; None: not at all, or the config gives no address that is good for all clients.
+
+        ``device`` is as the client sees it who asks, over whatever carriage: what it may do there the reader of the
+        forms sorts out. Never raises, never blocks.
+        """
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    Forms,
     GatewayView,
     Peer,
     Reason,
@@ -57,6 +58,9 @@ class Traffic(Protocol):
 
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble), or not."""
+
+    def forms(self, scheme: str, device: DeviceView) -> Sequence[Forms]:
+        """How clients reach a device over other adapters than this."""
 
     def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Awaitable[Mapping[str, Any]]:
         """A command of a peer."""
@@ -107,6 +111,9 @@ class InstanceContext:
 
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return self._hub.engine.device(peer, name, now=self._hub.now())
+
+    def forms(self, device: DeviceView) -> Sequence[Forms]:
+        return self._hub.forms(self.scheme, device)
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self.alive:

@@ -17,11 +17,13 @@ from gateway.runtime.build import build
 from gateway.runtime.cast_group_commands import CastGroupCommands
 from gateway.runtime.device_listing import listed
 from gateway.runtime.hub import Hub
-from gateway.runtime.naming import Naming
+from gateway.runtime.naming import Naming, resolve
 from gateway.runtime.reloading import Reloads
 
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
+COORDINATOR = "coordinator"
+"""In the place of a device: the dongle itself."""
 _ADAPTER_TIME = 10.0
 _NO_RESTART = (
     "Not restarted: with these mistakes it would not start again.",
@@ -30,6 +32,8 @@ _NO_RESTART = (
 REMOTE = frozenset(
     {
         "bind",
+        "configure-device",
+        "configure-reporting",
         "devices",
         "group-add",
         "group-members-add",
@@ -40,6 +44,7 @@ REMOTE = frozenset(
         "groups",
         "name-device",
         "permit-join",
+        "read-reporting",
         "remove-device",
         "rename-device",
         "restart",
@@ -97,6 +102,8 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         seconds = arguments.get("seconds")
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
+        if (device := arguments.get("device")) is not None:
+            return await permit_at(seconds, device)
         answers = await _ask_adapters(hub, "permit-join", {"seconds": seconds})
         hub.joining(seconds, answers)
         return {"adapters": answers}
@@ -109,12 +116,35 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
-    async def ask_network(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask_network(command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of the adapter whose network the devices are in."""
         scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
         state = hub.states.get(scheme)
         if state is None or state.adapter is None:
             raise PeerError(f"the adapter {scheme} isn't running now" if scheme else "there is no network of devices")
         return await _ask_adapter(state.adapter, command, arguments)
+
+    async def permit_at(seconds: int, device: Any) -> Mapping[str, Any]:
+        """Only by way of one device: ``coordinator``, or a name or address."""
+        if not isinstance(device, str):
+            raise PeerError("device: expected a name or an address, or coordinator")
+        eui64 = device if device == COORDINATOR else resolve(device, hub.engine.policy)
+        answer = await ask_network("permit-join", {"seconds": seconds, "eui64": eui64})
+        scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
+        hub.joining(seconds, (scheme,))
+        return {"adapters": {scheme: answer}}
+
+    def of_device(command: str) -> AdminCommand:
+        """A command of the network's adapter to ``device``, which gets it by its address."""
+
+        async def ask(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            rest = dict(arguments)
+            device = rest.pop("device", None)
+            if not isinstance(device, str):
+                raise PeerError("device: expected a name or an address")
+            return await ask_network(command, {"eui64": resolve(device, hub.engine.policy), **rest})
+
+        return ask
 
     async def leave(eui64: str, force: bool) -> Mapping[str, Any]:
         return await ask_network("remove", {"eui64": eui64, "force": force})
@@ -135,6 +165,9 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         "devices": devices,
         "network": network,
         "permit-join": permit_join,
+        "configure-device": of_device("configure"),
+        "configure-reporting": of_device("configure-reporting"),
+        "read-reporting": of_device("read-reporting"),
         "reload": reload,
         "restart": restart_,
     }

@@ -28,8 +28,10 @@ from common.log_rate import LogRate
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
+    DeviceView,
     Envelope,
     EnvelopeId,
+    Forms,
     GatewayView,
     Outcome,
     Peer,
@@ -40,7 +42,7 @@ from gateway.api.model import (
     Unit,
     Verdict,
 )
-from gateway.api.ports import Adapter, WatchingAdapter
+from gateway.api.ports import Adapter, FormingAdapter, WatchingAdapter
 from gateway.engine.engine import Engine
 from gateway.engine.limits import has_room
 from gateway.engine.outputs import Audit, Output, PushUpdate, Refresh, ReportOutcome, Withdraw
@@ -230,6 +232,18 @@ class Hub:
             if isinstance(adapter, WatchingAdapter):
                 self._guarded(scheme, adapter.gateway_changed)
                 self._schedule()
+
+    def forms(self, scheme: str, device: DeviceView) -> Sequence[Forms]:
+        """How clients reach a device over other adapters than this."""
+        found = []
+        for other, state in self.states.items():
+            adapter = cast(object, state.adapter)
+            if other != scheme and isinstance(adapter, FormingAdapter):
+                try:
+                    found.append(adapter.forms(device))
+                except Exception:
+                    self._failed(other, "forms")
+        return [each for each in found if each is not None]
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do a command for a peer that the policy lets administer; PeerError says why not."""

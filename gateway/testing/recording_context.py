@@ -13,6 +13,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    Forms,
     GatewayView,
     Peer,
     Reason,
@@ -95,6 +96,9 @@ class RecordingContext:
 
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return None
+
+    def forms(self, device: DeviceView) -> Sequence[Forms]:
+        return []
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")

@@ -24,7 +24,9 @@ answers, in the order in which they are ready::
 ``set``                           device, name, value, [endpoint]; ``name`` is a row of ``measures.MEASURES``, value in
                                   its own units
 ``report``                        device, name, [value], [endpoint]; sends a report now; answers when its fate is known
-``press``                         device, [endpoint]; toggles a lamp, plug or switch
+``press``                         device, [button], [how], [group], [endpoint]; a button: of a remote it sends a command
+                                  to all that it is bound to, or to a group; see ``gestures.BUTTONS``
+``act``                           device, what, [endpoint]; what a person does, a row of ``gestures.ACTS``
 ``populate``                      kind, count, [members], [poll_interval]; see ``population.Population.populate``
 ``fragmented``                    device, cluster, payload (hexadecimal ZCL frame), [size], [endpoint]; sends it in APS
                                   fragments of so many octets
@@ -48,6 +50,7 @@ from pydantic import ValidationError
 
 from carriage.zigbee.attach import encode_object, format_eui64
 from layer.errors import PeerError
+from simulator.network import gestures
 from simulator.network.arguments import Arguments
 from simulator.network.config import RadioRow
 from simulator.network.hosted import HostedEndpoint
@@ -136,19 +139,21 @@ def _devices(simulation: Simulation, arguments: Arguments, answer: Answer) -> No
     answer([describe(simulation, station) for station in stations])
 
 
-def _join(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
-    arguments.end()
-    simulation.population.network.seek(station)
-    answer(describe(simulation, station))
+def _on_station(does: Callable[[Simulation, Station], None]) -> ControlCommand:
+    """A command whose one argument is the device; it answers what the device is like then."""
+
+    def command(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
+        station = _station(simulation, arguments)
+        arguments.end()
+        does(simulation, station)
+        answer(describe(simulation, station))
+
+    return command
 
 
-def _rejoin(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
-    arguments.end()
+def _rejoin(simulation: Simulation, station: Station) -> None:
     if not simulation.population.network.rejoin(station):
         raise PeerError("the device is no member of a running network, or dark")
-    answer(describe(simulation, station))
 
 
 def _restart(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
@@ -156,27 +161,6 @@ def _restart(simulation: Simulation, arguments: Arguments, answer: Answer) -> No
     arguments.end()
     if not simulation.population.network.restart(station, forget=forget):
         raise PeerError("the device is no member of a running network, or dark")
-    answer(describe(simulation, station))
-
-
-def _leave(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
-    arguments.end()
-    simulation.population.network.leave(station)
-    answer(describe(simulation, station))
-
-
-def _reset(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
-    arguments.end()
-    simulation.population.network.reset(station)
-    answer(describe(simulation, station))
-
-
-def _poll(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
-    arguments.end()
-    station.hop.poll()
     answer(describe(simulation, station))
 
 
@@ -212,13 +196,31 @@ def _report(simulation: Simulation, arguments: Arguments, answer: Answer) -> Non
     endpoint.report_now(measure.cluster, measure.attribute, on_sent)
 
 
+def _endpoint(station: Station, number: int | None) -> HostedEndpoint:
+    """The endpoint of this number, or the first. Raises PeerError if the simulator doesn't host it."""
+    for each, server in sorted(station.device.endpoints.items()):
+        if isinstance(server, HostedEndpoint) and number in (None, each):
+            return server
+    raise PeerError("the simulator hosts no such endpoint")
+
+
 def _press(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
-    station = _station(simulation, arguments)
+    station, number = _station(simulation, arguments), arguments.whole("endpoint", 1, 254)
+    button = arguments.text("button") if arguments.has("button") else None
+    how = arguments.text("how") if arguments.has("how") else gestures.SINGLE
+    group = arguments.whole("group", 0, 0xFFFF)
+    arguments.end()
+    if how not in gestures.PRESSES:
+        raise PeerError(f"how is one of {', '.join(gestures.PRESSES)}")
+    sent = gestures.press(station.device.kind, _endpoint(station, number), button, how, group)
+    answer({**describe(simulation, station), "sent_to": sent})
+
+
+def _act(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
+    station, what = _station(simulation, arguments), arguments.text("what")
     number = arguments.whole("endpoint", 1, 254)
     arguments.end()
-    measure = MEASURES["on_off"]
-    cluster = hosted(station, measure.cluster, number).clusters[measure.cluster]
-    cluster.set(measure.attribute, 1 - int(cluster.attributes[measure.attribute].value))
+    gestures.act(_endpoint(station, number), what)
     answer(describe(simulation, station))
 
 
@@ -339,15 +341,16 @@ def _load(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
 
 COMMANDS: Final[Mapping[str, ControlCommand]] = {
     "devices": _devices,
-    "join": _join,
-    "rejoin": _rejoin,
+    "join": _on_station(lambda simulation, station: simulation.population.network.seek(station)),
+    "rejoin": _on_station(_rejoin),
     "restart": _restart,
-    "leave": _leave,
-    "reset": _reset,
-    "poll": _poll,
+    "leave": _on_station(lambda simulation, station: simulation.population.network.leave(station)),
+    "reset": _on_station(lambda simulation, station: simulation.population.network.reset(station)),
+    "poll": _on_station(lambda _simulation, station: station.hop.poll()),
     "set": _set,
     "report": _report,
     "press": _press,
+    "act": _act,
     "seed": _seed,
     "radio": _radio,
     "counters": _counters,

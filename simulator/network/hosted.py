@@ -13,7 +13,7 @@ from simulator.network.cluster_server import ClusterServer
 from simulator.network.clusters.grouping import member
 from simulator.network.clusters.ids import GROUPS
 from simulator.network.datatypes import Value
-from simulator.network.device import SimpleDescriptor
+from simulator.network.device import Binding, SimpleDescriptor
 from simulator.network.foundation import report, respond
 from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
@@ -148,6 +148,11 @@ class HostedEndpoint:
 
     # what the device does as a client
 
+    def bindings(self, cluster: int) -> list[Binding]:
+        """To whom a cluster of the endpoint is bound."""
+        own = (self.descriptor.endpoint, cluster)
+        return [row for row in self._station.device.bindings if (row.source_endpoint, row.cluster) == own]
+
     def command(self, cluster: int, command: int, payload: bytes, *, group: int | None = None) -> int:
         """Send a command of a client to all that are bound to it, or to a ``group``; to how many destinations it went.
 
@@ -155,11 +160,7 @@ class HostedEndpoint:
         """
         octets = self._command(command, payload, to_client=False)
         station, descriptor = self._station, self.descriptor
-        rows = [
-            row
-            for row in station.device.bindings
-            if (row.source_endpoint, row.cluster) == (descriptor.endpoint, cluster)
-        ]
+        rows = self.bindings(cluster)
         groups = [row.group for row in rows if row.group] if group is None else [group]
         sent = len(groups)
         for number in groups:

@@ -47,14 +47,16 @@ def test_requests(devices_page: Page, code_words: Callable[[str], list[str]]) ->
         request = options.uri(path.strip("/").split("/"))
         number = options.ACCEPT if code == codes.GET else options.CONTENT_FORMAT
         formats = [int(word) for word in row[2].split(", ")]
-        if method == "GET" and path.count("/") == 3:  # whose name it is, a property's or an event's, the adapter knows
-            formats = [*formats, *(each for each in (0, 50, 110, 112) if each not in formats)]
+        if (
+            method == "GET" and path.startswith("/d/") and path.count("/") == 3
+        ):  # whose name it is, a property's or an event's, the adapter knows
+            formats = [*formats, *(each for each in (0, 50, 60, 110, 112) if each not in formats)]
         if method == "POST":
-            formats = [0, 40, *formats, 110, 112]  # without a body the format of the body is of no matter
-        for form in (0, 40, 50, 110, 112):
+            formats = [0, 40, *formats, 110, 112, 432]  # without a body the format of the body is of no matter
+        for form in (0, 40, 50, 60, 110, 112, 432):
             made = Request(code, (*request, (number, options.encode_uint(form))))
             assert isinstance(device_resources.parse(made), Response) is (form not in formats), (path, form)
-        if method == "GET" and formats != [40] and "EVENT" not in row[0]:
+        if method == "GET" and formats[0] not in (40, 432) and "EVENT" not in row[0]:
             default = device_resources.parse(Request(code, request))
             assert isinstance(default, device_resources.Read) and default.format == formats[0]
 

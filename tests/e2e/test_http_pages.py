@@ -1,5 +1,5 @@
-"""docs/http.md and docs/http-services.md as a new user reads them: all their commands in order, in an own folder, with
-the config and the policy that they show, at the real gateway with a virtual lamp.
+"""docs/http.md, docs/things.md and docs/http-services.md as a new user reads them: all their commands in order, in an
+own folder, with the config and the policy that they show, at the real gateway with a virtual lamp.
 
 What differs: the ports, the dongle, and how gateway.example is found.
 """
@@ -21,7 +21,7 @@ from tests.harness.docs_page import Page, read
 
 pytestmark = pytest.mark.process
 
-HTTP, SERVICES = read("http.md"), read("http-services.md")
+HTTP, SERVICES, THINGS = read("http.md"), read("http-services.md"), read("things.md")
 LAMP = "00:0d:6f:00:0e:00:00:01"
 CONFIG = """\
 layer: 1
@@ -128,6 +128,11 @@ async def test_all_commands_do_what_the_pages_say(reader: Reader) -> None:
     assert listed == json.loads(reader.text(HTTP, "json", "http-listed"))
     state = re.sub('"age":[0-9.]+', '"age":3.2', shown[end:]).replace('"value":false', '"value":true')
     assert state == reader.text(HTTP, "json", "http-state").strip()
+    directory = json.loads(await reader.run(THINGS, "things-fetch"))
+    assert [each["href"] for each in directory["links"]] == ["https://gateway.example:8443/td/lamp"]
+    described = json.loads((reader.folder / "lamp.td.json").read_text())
+    shown_forms = json.loads(THINGS.block("json", "things-lamp"))["properties"]["state"]["forms"]
+    assert described["properties"]["state"]["forms"] == shown_forms
     answers = await reader.run(HTTP, "http-set")
     assert re.findall(r"^HTTP/1.1 (\d+)", answers, re.MULTILINE) == ["204", "204"]
     events = await reader.run(HTTP, "http-events")

@@ -44,8 +44,9 @@ def _of_the_property(row: AttributeMapping) -> Iterator[str]:
         # Home Assistant drops an entity of a class that it doesn't know, or with another unit than the class has.
         yield "device_class: expected one of adapters/mqtt/devices/units.py that has this unit"
     schema = one if row.schema is None else row.schema
-    if row.words and {*row.words.values()} != {*schema.enum}:
-        yield "words: expected those of the property's enum"
+    told = {*row.words.values(), *(text for _, text in row.bits)}
+    if told and told | {*row.commands} != {*schema.enum}:
+        yield "words: expected those of the property's enum, or their commands"
     if row.field and (row.field, row.schema) not in one.fields:
         yield "field: expected one of the property's, and its schema"
     if row.invalid is None and not (row.mask or row.words or row.part or schema.type is DataType.STRING):

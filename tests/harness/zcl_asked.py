@@ -49,11 +49,14 @@ class Asked:
 
 
 async def joined(
-    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = ()
+    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = (), **options: Any
 ) -> tuple[ZclDevice, Asked]:
-    """A device with these clusters in the network of ``world``: interviewed, bound, its values read."""
+    """A device with these clusters in the network of ``world``: interviewed, bound, its values read.
+
+    ``options``: see ``ZclDevice.attach``.
+    """
     device = ZclDevice(EUI64, *clusters, clients=clients)
-    await device.attach(world.socket)
+    await device.attach(world.socket, **options)
     world.devices.append(device)
     await gateway.join(device)
     await settled(gateway, device)

@@ -1,13 +1,14 @@
 """The gateway itself at the broker: its version, whether it lets new devices in, and its Home Assistant discovery.
 
-``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or
-null), as users of zigbee2mqtt know them.
+``{base}/bridge/info``, retained: ``version``, ``permit_join``, ``permit_join_end`` (milliseconds since 1970, or null),
+``restart_required`` and ``config`` (its topics), as users of zigbee2mqtt know them. ``bridge_topics`` has the rest.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.topics import HomeSpace
@@ -17,14 +18,25 @@ from gateway.api.ports import AdapterContext
 
 
 class Bridge:
-    """``discovery`` None: nothing is published for Home Assistant."""
+    """``discovery``, and ``prefix`` of its topics, None: nothing is published for Home Assistant."""
 
-    def __init__(self, topics: HomeSpace, context: AdapterContext, news: News, discovery: Discovery | None) -> None:
+    def __init__(
+        self,
+        topics: HomeSpace,
+        context: AdapterContext,
+        news: News,
+        discovery: Discovery | None,
+        prefix: str | None = None,
+    ) -> None:
         self._topics = topics
         self._context = context
         self._news = news
         self._discovery = discovery
         self._published: dict[str, bytes] = {}
+        assistant: dict[str, Any] = {"enabled": prefix is not None}
+        if prefix is not None:
+            assistant |= {"discovery_topic": prefix, "status_topic": f"{prefix}/status"}
+        self._config = {"mqtt": {"base_topic": topics.base}, "homeassistant": assistant}
         self._until, self._end = 0.0, 0
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
@@ -44,5 +56,11 @@ class Bridge:
         if view.joining_until != self._until:
             self._until, self._end = view.joining_until, round((time.time() + left) * 1000)
         joining = left > 0.0
-        info = {"version": view.version, "permit_join": joining, "permit_join_end": self._end if joining else None}
+        info = {
+            "version": view.version,
+            "permit_join": joining,
+            "permit_join_end": self._end if joining else None,
+            "restart_required": False,
+            "config": self._config,
+        }
         return json.dumps(info, separators=(",", ":")).encode()

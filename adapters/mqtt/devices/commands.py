@@ -1,4 +1,4 @@
-"""Sets and gets on their way to devices, until each has its answer and the broker its acknowledgement."""
+"""Sets, gets and actions on their way to devices, until each has its answer and the broker its acknowledgement."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
-from adapters.mqtt.devices.state_publisher import StatePublisher
+from adapters.mqtt.devices.set_words import named, understood
+from adapters.mqtt.devices.state_publisher import Shown, StatePublisher
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
 from carriage.mqtt.options import Message
 from common.latest import LatestValues
 from gateway.api.errors import PeerError
 from gateway.api.model import (
-    ActionAffordance,
     EnvelopeId,
     Interaction,
     InvokeAction,
@@ -39,6 +39,8 @@ MAX_REPEATED: Final = 64
 MAX_PENDING: Final = 4096
 """Interactions without a final answer; more are answered ``busy``."""
 
+_TWICE: Final = "it needs a transaction, or QoS 0"
+_ON: Final = b'"%b":"ON"'
 _DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 
@@ -53,17 +55,19 @@ class _Batch:
     number: int
     due: float = 0.0
     left: int = 1
-    action: bool = False
 
 
 @dataclass(slots=True)
 class _Pending:
-    """An interaction that has no final answer. ``names``: its properties, or the action."""
+    """An interaction that has no final answer. ``names``: its properties, or the action. ``besides``: properties that
+    were asked for and need no command, with the answer of the others."""
 
     batch: _Batch
     names: tuple[str, ...]
     read: bool = False
+    action: bool = False
     held: bool = False
+    besides: tuple[str, ...] = ()
 
 
 class Commands:
@@ -84,7 +88,7 @@ class Commands:
         self._topics = topics
         self._publisher = publisher
         self._publish = publish
-        self.acknowledge = acknowledge
+        self._acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
         self._repeated: LatestValues[EnvelopeId, _Pending] = LatestValues(MAX_REPEATED)
         self._unacknowledged: dict[int, _Batch] = {}  # by age
@@ -102,66 +106,97 @@ class Commands:
         self._batches += 1
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
         shown = self._publisher.shown.get(topic.device)
-        properties = {} if shown is None else shown.properties
-        wanted: dict[str, Any] = {}
-        unfit: list[str] = []
-        values = asked.values
-        if not values:  # a get of all
-            values = dict.fromkeys(name for name, each in properties.items() if each.readable) or {"": None}
-        for name, value in values.items():
-            if shown is not None:
-                name = name or (v.bare_property(properties) if isinstance(topic, Set) else "")
-            known = properties.get(name)
-            if known is None:
+        if shown is None:
+            for name in asked.values or ("",):
                 self._answer(batch, name, "failed", Reason.UNKNOWN.value)
-                continue
-            try:
-                wanted[name] = v.read_value(value, known) if isinstance(topic, Set) else None
-            except PeerError as mistake:
-                unfit.append(name)
-                self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
-        if unfit:  # the properties of one message are set together or not at all
-            for name in wanted:
-                self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
-        elif wanted and isinstance(topic, Set):
-            self._submit(batch, WriteProperties, source, lost, values=wanted)
-        elif wanted:
-            self._submit(batch, ReadProperties, source, lost, names=tuple(wanted))
+        elif isinstance(topic, Set):
+            self._set(batch, topic, asked.values, shown, source, lost)
+        else:
+            self._get(batch, topic, asked.values, shown, source, lost)
         self._begun(batch)
 
-    def invoke(self, topic: InvokeTopic, message: Message, source: Peer, lost: bool, body: bytes | None = None) -> None:
-        """Have a device do something. ``lost`` as of ``take``; ``body``: in place of the message's. PeerError:
-        malformed."""
-        asked = v.read_input(message.payload if body is None else body)
+    def _set(
+        self, batch: _Batch, topic: Set, values: Mapping[str, Any], shown: Shown, source: Peer, lost: bool
+    ) -> None:
+        wanted = understood(values, shown.properties, shown.actions, topic.endpoint)
+        sets, actions, unfit = wanted.sets, wanted.actions, wanted.unfit
+        for name in wanted.unknown:
+            self._answer(batch, name, "failed", Reason.UNKNOWN.value)
+        for name in actions:
+            if not shown.actions[name].idempotent and not self._is_once(batch):
+                unfit[name] = _TWICE
+        if unfit:  # what one message asks for is done together or not at all
+            spoilt = f"no fit value for {next(iter(unfit))}"
+            for name in dict.fromkeys((*unfit, *sets, *actions)):
+                is_action = name not in shown.properties
+                self._answer(batch, name, "failed", Reason.CONTENT.value, unfit.get(name, spoilt), action=is_action)
+            return
+        if sets:
+            besides = self._needless(topic.device, sets, shown) if len(sets) > 1 else ()
+            for name in besides:
+                del sets[name]
+            self._submit(batch, WriteProperties, source, lost, besides, values=sets)
+        for name, given in actions.items():
+            self._submit(batch, InvokeAction, source, lost, name=name, input=given)
+
+    def _needless(self, device: str, sets: Mapping[str, Value], shown: Shown) -> tuple[str, ...]:
+        """States that a set names only since Home Assistant always does: a lamp that is on gets another colour."""
+        found: dict[str, None] = {}
+        for name in sets:
+            if not name.startswith("color"):
+                continue
+            color = "color_temp" if name.startswith("color_temp") else "color"
+            state = name.replace(color, "state", 1)
+            if sets.get(state) is not True or name.replace(color, "brightness", 1) in sets or state in shown.stale:
+                continue
+            if shown.fragments.get(state) == _ON % state.encode() and not self._is_set(device, state):
+                found[state] = None
+        return tuple(found)
+
+    def _is_set(self, device: str, name: str) -> bool:
+        """Whether a command without an answer sets this property, so that the state at the broker is not the last."""
+        return any(pending.batch.device == device and name in pending.names for pending in self._pending.values())
+
+    def _get(
+        self, batch: _Batch, topic: Get, values: Mapping[str, Any], shown: Shown, source: Peer, lost: bool
+    ) -> None:
+        properties = shown.properties
+        wanted: list[str] = []
+        # Nothing asks for all.
+        for key in values or [name for name, each in properties.items() if each.readable] or ("",):
+            name = named(key, topic.endpoint, properties)
+            known = properties.get(name)
+            if known is not None and known.readable:
+                wanted.append(name)
+            elif known is not None:
+                self._answer(batch, name, "failed", Reason.CONTENT.value, "it has no value")
+            elif named(key, topic.endpoint, shown.actions) in shown.actions:
+                self._answer(batch, key, "failed", Reason.CONTENT.value, "an action has no value: set it")
+            else:
+                self._answer(batch, key, "failed", Reason.UNKNOWN.value)
+        if wanted:
+            self._submit(batch, ReadProperties, source, lost, names=tuple(dict.fromkeys(wanted)))
+
+    def invoke(self, topic: InvokeTopic, message: Message, source: Peer, lost: bool) -> None:
+        """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
+        asked = v.read_input(message.payload)
         self._batches += 1
         due = asyncio.get_running_loop().time() + self._acknowledge_by
-        batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
+        batch = _Batch(message, topic.device, asked.transaction, self._batches, due)
         shown = self._publisher.shown.get(topic.device)
         action = None if shown is None else shown.actions.get(topic.action)
         if action is None:
-            self._answer(batch, topic.action, "failed", Reason.UNKNOWN.value)
-        elif not action.idempotent and not self._transaction(batch):
-            # QoS 1 may bring a message twice, and so may a sender that saw no answer: a lamp would be as it was.
-            self._answer(batch, topic.action, "failed", Reason.CONTENT.value, "it needs a transaction")
+            self._answer(batch, topic.action, "failed", Reason.UNKNOWN.value, action=True)
+        elif not action.idempotent and not self._is_once(batch):
+            self._answer(batch, topic.action, "failed", Reason.CONTENT.value, _TWICE, action=True)
         else:
-            self._try(batch, topic.action, action, asked.values, source, lost)
+            try:
+                fit = of_input(asked.values.get("input"), action.input)
+            except PeerError as mistake:
+                self._answer(batch, topic.action, "failed", Reason.CONTENT.value, str(mistake), action=True)
+            else:
+                self._submit(batch, InvokeAction, source, lost, name=topic.action, input=fit)
         self._begun(batch)
-
-    def _try(
-        self,
-        batch: _Batch,
-        name: str,
-        action: ActionAffordance,
-        given: Mapping[str, Any],
-        source: Peer,
-        lost: bool,
-    ) -> None:
-        try:
-            fit = of_input(given.get("input"), action.input)
-        except PeerError as mistake:
-            self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
-            return
-        self._submit(batch, InvokeAction, source, lost, name=name, input=fit)
 
     def _begun(self, batch: _Batch) -> None:
         self._unacknowledged[batch.number] = batch
@@ -185,22 +220,25 @@ class Commands:
         batch = pending.batch
         first = receipt.id in self._pending
         if receipt.outcome is Outcome.HELD:
-            for name in pending.names:
-                self._answer(batch, name, "queued")
+            for name in (*pending.names, *pending.besides):
+                self._answer(batch, name, "queued", action=pending.action)
             if first and not pending.held:
                 self._settled(batch)
             pending.held = True
             return
         del (self._pending if first else self._repeated)[receipt.id]
+        action, output = pending.action, receipt.result if pending.action else None
         results = receipt.properties or tuple(
             PropertyResult(name, receipt.outcome, receipt.reason, receipt.detail) for name in pending.names
         )
+        for name in pending.besides:
+            results += (PropertyResult(name, receipt.outcome, receipt.reason, receipt.detail),)
         for each in results:
             if each.outcome in _DONE:
-                self._answer(batch, each.name, each.outcome.value, output=receipt.result if batch.action else None)
+                self._answer(batch, each.name, each.outcome.value, output=output, action=action)
             else:
                 reason = each.reason.value if each.reason else each.outcome.value
-                self._answer(batch, each.name, "failed", reason, each.detail)
+                self._answer(batch, each.name, "failed", reason, each.detail, action=action)
         if pending.read and receipt.outcome in _DONE:
             self._publisher.answered(batch.device)
         if first and not pending.held:
@@ -220,6 +258,7 @@ class Commands:
         kind: type[Interaction],
         source: Peer,
         lost: bool,
+        besides: tuple[str, ...] = (),
         **what: Any,
     ) -> None:
         identifier, now = self._context.next_id(), self._context.now()
@@ -235,13 +274,16 @@ class Commands:
             transaction=self._transaction(batch),
             **what,
         )
-        pending = _Pending(batch, wanted.names, read=kind is ReadProperties)
+        pending = _Pending(
+            batch, wanted.names, read=kind is ReadProperties, action=kind is InvokeAction, besides=besides
+        )
         full = len(self._pending) >= MAX_PENDING
         verdict = Refused(Reason.BUSY) if full else self._context.submit(wanted)
         if isinstance(verdict, Refused):
             unknown = lost and verdict.reason is Reason.EXPIRED
-            for name in wanted.names:
-                self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
+            reason = (Reason.RESTARTED if unknown else verdict.reason).value
+            for name in (*wanted.names, *besides):
+                self._answer(batch, name, "failed", reason, action=pending.action)
         elif not verdict.duplicate:
             self._publisher.asked(batch.device)
             batch.left += 1
@@ -252,7 +294,7 @@ class Commands:
     def _settled(self, batch: _Batch) -> None:
         batch.left -= 1
         if not batch.left and self._unacknowledged.pop(batch.number, None) is not None:
-            self.acknowledge(batch.message)
+            self._acknowledge(batch.message)
 
     def _overdue(self) -> None:
         loop = asyncio.get_running_loop()
@@ -263,7 +305,7 @@ class Commands:
                 self._timer = loop.call_at(batch.due, self._overdue)
                 return
             del self._unacknowledged[batch.number]
-            self.acknowledge(batch.message)
+            self._acknowledge(batch.message)
 
     def _transaction(self, batch: _Batch) -> str:
         """The key that makes two messages the same command: the sender's, in the body or as Correlation Data."""
@@ -272,10 +314,22 @@ class Commands:
         correlation = batch.message.correlation
         return correlation.hex()[: v.MAX_TRANSACTION] if correlation else ""
 
+    def _is_once(self, batch: _Batch) -> bool:
+        """Whether a message can't be carried out twice: QoS 1 may bring it twice, and so may a sender that saw no
+        answer. A lamp that is toggled twice is as it was."""
+        return bool(self._transaction(batch)) or not batch.message.qos
+
     def _answer(
-        self, batch: _Batch, name: str, status: str, reason: str = "", detail: str = "", output: Value | None = None
+        self,
+        batch: _Batch,
+        name: str,
+        status: str,
+        reason: str = "",
+        detail: str = "",
+        output: Value | None = None,
+        action: bool = False,
     ) -> None:
-        what = "action" if batch.action else "property"
+        what = "action" if action else "property"
         body: dict[str, Any] = ({what: name} if name else {}) | {"status": status}
         if batch.transaction is not None:
             body["transaction"] = batch.transaction

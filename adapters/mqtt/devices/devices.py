@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
+from adapters.mqtt.devices.bridge_topics import BridgeTopics
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
@@ -26,7 +27,8 @@ from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
 from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
 from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
-from adapters.mqtt.devices.state_publisher import Part, StatePublisher
+from adapters.mqtt.devices.state_publisher import Part, Shown, StatePublisher
+from adapters.mqtt.devices.things import forms
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, before, link_of, of_client
@@ -39,13 +41,7 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from common.latest import LatestValues
 from common.within import within
 from gateway.api.errors import PeerError
-from gateway.api.model import (
-    Change,
-    LinkSecurity,
-    Peer,
-    Receipt,
-    Update,
-)
+from gateway.api.model import Change, DeviceView, Forms, LinkSecurity, Peer, Receipt, Update
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -65,15 +61,17 @@ class ConfiguredDevices:
     """The topics of devices as the config gives them. ``options``: of their connection. ``claim``: the broker's, as a
     peer.
 
-    ``discovery_prefix`` None: nothing is published for Home Assistant.
+    ``discovery_prefix`` None: nothing is published for Home Assistant. ``advertise``: see ``things``.
     """
 
     options: MqttOptions
     base: str
     discovery_prefix: str | None
     retain: bool
+    actions_in_state: bool
     claim: str
     times: MqttTimes
+    advertise: str = ""
 
     def status(self) -> Mapping[str, Any]:
         """Before the run: that of ``DeviceTopics``, but for what only a client can count."""
@@ -96,7 +94,9 @@ class DeviceTopics:
         self._parsed: LatestValues[str, Set | Get | InvokeTopic | TopicRequest] = LatestValues(PARSED)
         """What the topics of the latest messages say: there are few, and the same again and again."""
         self._claim = config.claim
+        self._advertise = config.advertise
         self._retain = config.retain
+        self._actions_in_state = config.actions_in_state
         self._context = context
         self._health = health
         will = Will(topic=topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
@@ -121,9 +121,10 @@ class DeviceTopics:
         self._link: LinkSecurity | None = None
         """None: there was no connection yet."""
         self._watch = DeviceWatch(context, self._peer, self._publisher, self._roster, self._later, times.forget_after)
-        self._bridge = Bridge(topics, context, self._news, discovery)
+        self._bridge = Bridge(topics, context, self._news, discovery, self._prefix)
+        self._bridge_topics = BridgeTopics(topics, context, client, self._news, self._publisher.shown, self._later)
         self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
-        self._groups = GroupTopics(context, topics, self._news, self._tell, self._commands)
+        self._groups = GroupTopics(context, topics, self._news, self._tell, self._commands, self._acknowledge)
         self._requests = AdminRequests(context, topics, self._tell, self._groups)
         self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
@@ -188,9 +189,15 @@ class DeviceTopics:
         elif change is Change.STALE:
             self._publisher.stale(shown, update)
         elif change is Change.EVENT:
-            self._tell_event(update)
+            self._tell_event(shown, update)
         elif change is Change.PRESENCE:
+            if update.online and shown.online is False:
+                self._bridge_topics.announced(shown.view)
             self._publisher.presence(shown, update.online)
+
+    def forms(self, device: DeviceView) -> Forms | None:
+        shown = self._publisher.shown.get(device.name)
+        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options)
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
@@ -204,8 +211,11 @@ class DeviceTopics:
 
     def _compare(self) -> None:
         """Show the devices that there are; publish what changed of the gateway, and carry out what waited for them."""
+        expected = frozenset(self._roster.all_missing)
         self._watch.compare()
+        self._bridge_topics.compared(expected)
         if self._client.is_connected:
+            self._bridge_topics.changed()
             self._bridge.tell(self._peer)
             self._groups.seen((shown.view for shown in self._publisher.shown.values()), self._peer)
         if self._early:
@@ -237,6 +247,7 @@ class DeviceTopics:
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
             self._watch.become(self._peer)
         self._bridge.tell(self._peer, again=True)  # before its devices, which name it
+        self._bridge_topics.connected()
         self._groups.tell(self._peer, again=True)
         if self._migration is not None:
             self._migration.connected()
@@ -387,7 +398,7 @@ class DeviceTopics:
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
 
-    def _tell_event(self, update: Update) -> None:
+    def _tell_event(self, shown: Shown, update: Update) -> None:
         """Publish an event, never retained: a client that subscribes later must not take it for new."""
         self._counters["events"] += 1
         body: dict[str, Any] = {"event": update.event}
@@ -395,8 +406,8 @@ class DeviceTopics:
             body["data"] = update.data
         topic = self._topics.event(update.device, update.event)
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
-
-    # Small things
+        if self._actions_in_state:
+            self._publisher.happened(shown, update.event, update.data)
 
     def _later(self, seconds: float, do: Callable[[], None]) -> None:
         timer = self._timers.pop(do, None)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from adapters.mqtt.devices import identity
+from adapters.mqtt.devices.discovery_components import LAST_SEEN, components, main_component
+from adapters.mqtt.devices.discovery_entities import Component, shown, value
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import HomeSpace
-from adapters.mqtt.devices.units import COUNTED, UNITS, known
-from gateway.api.model import DataType, DeviceView, GatewayView, PropertyAffordance
+from gateway.api.model import DeviceView, GatewayView
 
-LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
-"""Resource types (IPSO light control) whose switch is a light."""
 LET_GO: Final = b'{"migrate_discovery":true}'
 """Home Assistant lets go of a device's entities that came on this topic, and keeps what it knows of them."""
-_DIAGNOSTIC: Final = frozenset({"battery"})
 _FACTS: Final = {
     "manufacturer": "mf",
     "model": "mdl",
@@ -30,9 +29,8 @@ _FACTS: Final = {
     "sw_version": "sw",
     "hw_version": "hw",
 }
-NUMBERS: Final = (DataType.NUMBER, DataType.INTEGER)
 _STATE: Final = "{{ value_json.state }}"
-LAST_SEEN: Final = "last_seen"
+_AS_SWITCH: Final = "_as_switch"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -54,35 +52,43 @@ class Discovery:
         return self.topic(self._own)
 
     def device(self, view: DeviceView, who: Identity, gone: Mapping[str, str] = _NOTHING) -> bytes:
-        """The retained config of one device. ``gone``: the components that it had before, and their platforms; Home
+        """The retained config of one device. ``gone``: the components that it had before, and their forms; Home
         Assistant keeps what is merely left out."""
         facts = {short: value for name, value in view.facts if (short := _FACTS.get(name)) and value}
         if serial := identity.eui64(view.address):
             facts["sn"] = serial
-        main = _main(view)
-        components: dict[str, Any] = {name: {"p": each} for name, each in gone.items()}
-        for name, (kind, each) in _components(view, who).items():
-            if each is None:
-                components[name] = self._last_seen(view, who)
-            else:
-                components[name] = self._component(view, each, who, kind, each is main and name == each.name)
+        found = self._components(view, who)
+        main = main_component(found)
+        config: dict[str, Any] = {key: {"p": each.split()[0]} for key, each in gone.items()}
+        for key, each in found.items():
+            config[key] = self._component(view, key, each, who, key == main)
+        config.setdefault(LAST_SEEN, self._last_seen(view, who))
         return self._message(
             {
                 "dev": {"ids": who.identifiers, "name": view.name, **facts, "via_device": self._own},
-                "cmps": components,
+                "cmps": config,
                 "stat_t": self._topics.state(view.name),
                 "avty_mode": "all",
             }
         )
 
-    def platforms(self, view: DeviceView, who: Identity) -> dict[str, str]:
-        """The components of a device, each with its platform."""
-        return {name: kind for name, (kind, _) in _components(view, who).items()}
+    def forms(self, view: DeviceView, who: Identity) -> dict[str, str]:
+        """The components of a device, each with its platform and how it is configured."""
+        return {key: each.form for key, each in self._components(view, who).items()} | {LAST_SEEN: "sensor"}
 
-    def without(self, who: Identity, platforms: Mapping[str, str]) -> bytes:
-        """A config that takes these components (with their platforms) of a device away and leaves the others."""
+    def _components(self, view: DeviceView, who: Identity) -> dict[str, Component]:
+        found = components(view, self._topics)
+        if who.former:  # Version 0.1.0 announced a switch, which has a history, and automations that name it.
+            for key, each in [(key, each) for key, each in found.items() if each.platform == "light"]:
+                config = {"cmd_t": self._topics.command(view.name, each.of), "pl_on": "ON", "pl_off": "OFF"}
+                config["val_tpl"] = shown(value(each.of))
+                found[key + _AS_SWITCH] = replace(each, form="switch", config=config)
+        return found
+
+    def without(self, who: Identity, forms: Mapping[str, str]) -> bytes:
+        """A config that takes these components (with their forms) of a device away and leaves the others."""
         return self._message(
-            {"dev": {"ids": who.identifiers}, "cmps": {name: {"p": each} for name, each in platforms.items()}}
+            {"dev": {"ids": who.identifiers}, "cmps": {name: {"p": each.split()[0]} for name, each in forms.items()}}
         )
 
     def gateway(self, *, administers: bool) -> bytes:
@@ -130,38 +136,21 @@ class Discovery:
     def _message(self, config: dict[str, Any]) -> bytes:
         return json.dumps({**config, "o": self._origin}, separators=(",", ":")).encode()
 
-    def _component(
-        self, view: DeviceView, each: PropertyAffordance, who: Identity, kind: str, main: bool
-    ) -> dict[str, Any]:
-        writable = _writable(view, each)
+    def _component(self, view: DeviceView, key: str, each: Component, who: Identity, main: bool) -> dict[str, Any]:
+        reached = [
+            {"t": self._topics.bridge_state, "val_tpl": _STATE},
+            {"t": self._topics.availability(view.name), "val_tpl": _STATE},
+        ]
+        if each.of:  # A value that is too old is not available, though its device may be.
+            stale = f"{{{{ 'offline' if '{each.of}' in value_json.get('stale', []) else 'online' }}}}"
+            reached.append({"t": self._topics.state(view.name), "val_tpl": stale})
         component: dict[str, Any] = {
-            "p": kind,
-            "uniq_id": who.unique_id(each.name),
-            "name": None if main else each.name.replace("_", " ").capitalize(),
-            "avty": [
-                *self._reached(view),
-                # A value that is too old is not available, though its device may be.
-                {
-                    "t": self._topics.state(view.name),
-                    "val_tpl": f"{{{{ 'offline' if '{each.name}' in value_json.get('stale', []) else 'online' }}}}",
-                },
-            ],
-        }
-        if each.type is DataType.BOOLEAN:
-            on, off = ("ON", "OFF") if each.writable else ("True", "False")
-            component |= {"pl_on": on, "pl_off": off}
-        # with a dot, a key such as "update" would be the method of that name
-        component["stat_val_tpl" if kind == "light" else "val_tpl"] = f"{{{{ value_json['{each.name}'] }}}}"
-        if writable:
-            component["cmd_t"] = self._topics.command(view.name, each.name)
-        unit = UNITS.get(each.unit, each.unit) if each.type in NUMBERS else ""
-        if known(kind, each.device_class, unit):
-            component["dev_cla"] = each.device_class
-        if each.device_class in _DIAGNOSTIC:
-            component["ent_cat"] = "diagnostic"
-        if each.type in NUMBERS:
-            component |= _number(each, kind, unit)
-        return component
+            "p": each.platform, "uniq_id": who.unique_id(key.removesuffix(_AS_SWITCH)),
+            "name": None if main else each.label, "avty": reached,
+        }  # fmt: skip
+        if each.category:
+            component["ent_cat"] = each.category
+        return component | each.config
 
     def _last_seen(self, view: DeviceView, who: Identity) -> dict[str, Any]:
         return {
@@ -169,63 +158,3 @@ class Discovery:
             "ent_cat": "diagnostic", "en": False, "val_tpl": "{{ value_json.last_seen | default(None) }}",
             "avty": [{"t": self._topics.bridge_state, "val_tpl": _STATE}],
         }  # fmt: skip
-
-    def _reached(self, view: DeviceView) -> list[dict[str, str]]:
-        return [
-            {"t": self._topics.bridge_state, "val_tpl": _STATE},
-            {"t": self._topics.availability(view.name), "val_tpl": _STATE},
-        ]
-
-
-def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, PropertyAffordance | None]]:
-    """The components of a device: their platforms, and the properties behind them."""
-    found: dict[str, tuple[str, PropertyAffordance | None]] = {}
-    for each in view.properties:
-        if not each.readable or each.type in (DataType.OBJECT, DataType.ARRAY):
-            continue  # Home Assistant has no entity for it
-        kind = _platform(view, each)
-        found[each.name] = kind, each
-        if who.former and kind == "light":
-            # Version 0.1.0 announced a switch, which has a history, and automations that name it.
-            found[f"{each.name}_as_switch"] = "switch", each
-    found.setdefault(LAST_SEEN, ("sensor", None))
-    return found
-
-
-def _platform(view: DeviceView, each: PropertyAffordance) -> str:
-    """The platform of Home Assistant's that a property of a device is."""
-    writable = _writable(view, each)
-    if each.type is DataType.BOOLEAN:
-        if not writable:
-            return "binary_sensor"
-        return "light" if each.resource_type in LIGHTS else "switch"
-    if not writable:
-        return "sensor"
-    return "number" if each.type in NUMBERS else "text"
-
-
-def _writable(view: DeviceView, each: PropertyAffordance) -> bool:
-    return each.writable and "write" in view.may
-
-
-def _main(view: DeviceView) -> PropertyAffordance | None:
-    """The device's main property: the only one that it switches, or else the only boolean that it reports."""
-    switched = [each for each in view.properties if _platform(view, each) in ("light", "switch")]
-    booleans = [
-        each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC
-    ]
-    found = switched or booleans
-    return found[0] if len(found) == 1 else None
-
-
-def _number(each: PropertyAffordance, kind: str, unit: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if unit:
-        found["unit_of_meas"] = unit
-    if kind == "sensor":
-        found["stat_cla"] = "total_increasing" if each.device_class in COUNTED else "measurement"
-    else:
-        for key, bound in (("min", each.minimum), ("max", each.maximum)):
-            if bound is not None:
-                found[key] = bound
-    return found

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
+from adapters.mqtt.devices.topics import Get, HomeSpace, Set
 from adapters.mqtt.devices.values import read_transaction
 from adapters.mqtt.news import News
 from carriage.mqtt.messages import read_object
@@ -200,29 +201,22 @@ SCENE_KEYS: Final[Mapping[str, Callable[[Any], tuple[str, dict[str, Any]]]]] = {
 }
 
 
-_KEYS: Final = {*SCENE_KEYS, RECALL}
-
-
 def _recalled(value: Any) -> dict[str, Any]:
     """The input of the action."""
     more = {"transition": value["transition"]} if isinstance(value, dict) and "transition" in value else {}
     return {"scene": f"{_which(value)}", **more}
 
 
-class Invoking(Protocol):
-    """The part that has actions done (``commands``)."""
+class Taking(Protocol):
+    """The part that carries out sets (``commands``)."""
 
-    acknowledge: Callable[[Message], None]
-
-    def invoke(
-        self, topic: InvokeTopic, message: Message, source: Peer, lost: bool, body: bytes | None = None
-    ) -> None: ...
+    def take(self, topic: Set | Get, message: Message, source: Peer, lost: bool) -> None: ...
 
 
 class GroupTopics:
     """The scenes of groups as keys of a set, and the retained list of groups.
 
-    ``answer(topic, body, correlation)`` publishes an answer.
+    ``answer(topic, body, correlation)`` publishes an answer; ``acknowledge`` acknowledges a message to the broker.
     """
 
     def __init__(
@@ -231,13 +225,15 @@ class GroupTopics:
         topics: HomeSpace,
         news: News,
         answer: Callable[[str, bytes, bytes | None], None],
-        commands: Invoking,
+        commands: Taking,
+        acknowledge: Callable[[Message], None],
     ) -> None:
         self._context = context
         self._topics = topics
         self._news = news
         self._answer = answer
         self._commands = commands
+        self._acknowledge = acknowledge
         self._tasks: set[asyncio.Task[None]] = set()
         self._published = b""
         self._seen: frozenset[object] = frozenset()
@@ -256,15 +252,21 @@ class GroupTopics:
     def took(self, topic: Set | Get, message: Message, source: Peer, lost: bool) -> bool:
         """Begin what a set asks of a group's scenes; False: it is about something else. PeerError: malformed.
 
-        To recall one is an action of the group; the rest is an administrator's.
+        To recall one is an action of the group, for which its number gets another form; the rest is an administrator's.
         """
-        if isinstance(topic, Get) or (topic.property not in _KEYS and b'"scene_' not in message.payload):
+        if isinstance(topic, Get) or (not topic.property.startswith("scene_") and b'"scene_' not in message.payload):
             return False
         values = {topic.property: _bare(message.payload)} if topic.property else read_object(message.payload)
         transaction = read_transaction(values)
-        if not values.keys() <= _KEYS:
-            raise PeerError("scenes in one set with something else")
-        for name in [name for name in values if name != RECALL]:
+        asked = [name for name in values if name in SCENE_KEYS]
+        if not asked and RECALL in values:
+            values[RECALL] = _recalled(values[RECALL])
+            body = values | ({} if transaction is None else {"transaction": transaction})
+            self._commands.take(Set(topic.device), replace(message, payload=json.dumps(body).encode()), source, lost)
+            return True
+        if len(asked) < len(values):
+            raise PeerError("scenes are changed in a set without other keys")
+        for name in asked:
             if len(self._tasks) >= MAX_AT_ONCE:
                 self._say(topic, message, name, transaction, "busy")
                 continue
@@ -272,11 +274,7 @@ class GroupTopics:
             task = asyncio.get_running_loop().create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if RECALL in values:
-            body = json.dumps({"input": _recalled(values[RECALL]), "transaction": transaction}).encode()
-            self._commands.invoke(InvokeTopic(topic.device, RECALL), message, source, lost, body)
-        else:
-            self._commands.acknowledge(message)
+        self._acknowledge(message)
         return True
 
     async def _do(
@@ -330,7 +328,7 @@ class GroupTopics:
             payload = json.dumps(groups, separators=(",", ":")).encode()
             if payload != self._published:
                 self._published = payload
-                self._news.stand(self._topics.bridge_groups, payload)
+                self._news.stand(self._topics.bridge("groups"), payload)
             if not self._stale:
                 return
 

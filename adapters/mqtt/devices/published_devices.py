@@ -3,6 +3,9 @@
 Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
 ``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which it is not
 known yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
+
+``components`` are the parts of each device's discovery with their forms: Home Assistant keeps those that are merely
+left out. Version 0.4.0 kept none.
 """
 
 from __future__ import annotations
@@ -30,16 +33,22 @@ class PublishedDevices:
         self.first: set[str] = set()
         self.unseen: set[str] = set()
         self.former: dict[str, str] = {}
+        self.components: dict[str, dict[str, str]] = {}
+        """By object id."""
+        self.of_version_0_4: set[str] = set()
+        """Object ids of devices that stand at the broker as version 0.4.0 announced them."""
         self._file.read(self._take)
 
     def keep(self, shown: Mapping[str, str]) -> None:
         """``shown``: the devices that stand at the broker now, with their object ids."""
+        devices = self.leaving | self.missing | dict(shown)
         found = {
             "version": _VERSION,
-            "devices": self.leaving | self.missing | dict(shown),
+            "devices": devices,
             "first": sorted(self.first),
             "unseen": sorted(self.unseen),
             "former": self.former,
+            "components": {one: self.components[one] for one in devices.values() if one in self.components},
         }
         self._file.write(found)
 
@@ -53,6 +62,11 @@ class PublishedDevices:
             self.missing = {name: one for name, one in _texts(found.get("devices")).items() if valid_device(name)}
             self.former = _texts(found.get("former"))
             self.first, self.unseen = _set(found.get("first")), _set(found.get("unseen"))
+            kept = found.get("components")
+            if kept is None:
+                self.of_version_0_4 = {*self.missing.values()} - {""}
+            elif isinstance(kept, dict):
+                self.components = {one: _texts(each) for one, each in kept.items() if isinstance(one, str)}
 
 
 def _set(found: Any) -> set[str]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from adapters.mqtt.devices import identity
+from adapters.mqtt.devices.discovery_components import of_version_0_4
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import MAX_DEVICES, PublishedDevices
@@ -30,6 +31,8 @@ class Roster:
         self._publisher = publisher
         self._migration = migration
         self._nameless: set[str] = set()
+        self._changed = False
+        """The components of a device are others than the file says."""
 
     @property
     def expects(self) -> bool:
@@ -39,6 +42,12 @@ class Roster:
     def missing(self, name: str) -> bool:
         """Whether an earlier run showed it, and this one has not seen it yet."""
         return name in self._names.missing
+
+    @property
+    def all_missing(self) -> set[str]:
+        """The names and object ids of those that an earlier run showed, and this one has not seen yet."""
+        names = self._names
+        return {*names.missing, *names.missing.values(), *names.first}
 
     def compare(self, found: Mapping[str, DeviceView], again: Collection[str] | None) -> None:
         """Have the publisher show what there is. ``again``: those to be shown again in any case; None: all."""
@@ -64,7 +73,7 @@ class Roster:
             here = {shown.who.object_id for shown in self._publisher.shown.values()}
             for name in [name for name, object_id in self._names.missing.items() if object_id in here]:
                 self._forget(name, self._names.missing.pop(name))  # an earlier run showed it under this name
-        if self._standing() != before:
+        if self._changed or self._standing() != before:
             self.keep()
 
     def forget_missing(self) -> None:
@@ -83,6 +92,7 @@ class Roster:
             self.keep()
 
     def keep(self) -> None:
+        self._changed = False
         self._names.keep(self._standing())
 
     def _standing(self) -> dict[str, str]:
@@ -102,7 +112,17 @@ class Roster:
         former = self._names.former.get(view.address.claim, "")
         if self._migration is not None:
             self._migration.seen(view)
-        self._publisher.show(view, Identity(identity.of_device(self._gateway, view.address), former))
+        names, who = self._names, Identity(identity.of_device(self._gateway, view.address), former)
+        earlier = names.components.get(who.object_id, {})
+        if who.object_id in names.of_version_0_4:
+            earlier = of_version_0_4(view)
+            names.of_version_0_4.discard(who.object_id)
+        self._publisher.show(view, who, earlier)
+        shown = self._publisher.shown[view.name]
+        components = shown.gone | shown.components
+        if shown.announced and components != names.components.get(who.object_id):
+            names.components[who.object_id] = components
+            self._changed = True
 
     def _forget(self, name: str, object_id: str = "") -> None:
         shown = self._publisher.shown.get(name)

@@ -14,14 +14,17 @@ the broker has the discovery.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntFlag
+from types import MappingProxyType
 from typing import Final
 
-from adapters.mqtt.devices.discovery import LAST_SEEN, Discovery
+from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.discovery_components import LAST_SEEN
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
@@ -29,7 +32,7 @@ from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Token
 from carriage.mqtt.packets import publish_head
 from gateway.api.errors import TransportError
-from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, Sample, Update
+from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, Sample, Update, Value
 
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
@@ -38,6 +41,7 @@ QUIET: Final = 5.0
 """Seconds after a publication of a device in which the same values are no news."""
 MAX_GONE: Final = 64
 """Properties that one device no longer has and that are published as gone."""
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 COUNTERS: Final = ("states", "coalesced", "unchanged")
 
@@ -153,15 +157,15 @@ class StatePublisher:
         if name in self.shown:
             self.again((name,), Part.DISCOVERY)
 
-    def show(self, view: DeviceView, who: Identity) -> None:
-        """A device is new, or another than it was."""
+    def show(self, view: DeviceView, who: Identity, earlier: Mapping[str, str] = _NOTHING) -> None:
+        """A device is new, or another than it was. ``earlier``: the components that an earlier run announced."""
         known = self.shown.get(view.name)
         properties = {each.name: each for each in view.properties}
         actions = {each.name: each for each in view.actions}
         head = publish_head(self._topics.state(view.name), self._client.version)
         shown = Shown(view, who, properties, actions, head, view.online)
         if self._discovery is not None:
-            shown.components = self._discovery.platforms(view, who)
+            shown.components = self._discovery.forms(view, who)
         shown.fragments = {name: fragment(name, None, each) for name, each in properties.items() if each.readable}
         for name, sample in view.samples.items():
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
@@ -171,8 +175,8 @@ class StatePublisher:
                 shown.reported_at = sample.at
         if known is not None and known.who != who:  # another device has the name now
             self._empty_discovery(known.who.object_id)
-        elif known is not None:
-            before = known.gone | known.components
+        before = dict(earlier) if known is None else known.gone | known.components if known.who == who else {}
+        if before and shown.components:
             shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in shown.components}
             stays = {name for name, each in shown.components.items() if before.get(name) == each} - {LAST_SEEN}
             lost = {name: each for name, each in before.items() if shown.components.get(name) != each}
@@ -300,6 +304,20 @@ class StatePublisher:
             self.counters["states"] += 1
             shown.published_at = shown.reported_at
         return taken
+
+    def happened(self, shown: Shown, event: str, data: Value | None) -> None:
+        """Publish an event as zigbee2mqtt does: as ``action``, with its data as ``action_...``, beside the state in one
+        message that is not retained. One that the connection doesn't take is left out."""
+        if not self._open:
+            return
+        fields: dict[str, Value] = data if isinstance(data, dict) else {} if data is None else {"value": data}
+        action: dict[str, Value] = {"action": event}
+        for name, value in fields.items():
+            action[f"action_{name}"] = value
+        state = self.state_of(shown)[:-1]
+        between = b"," if len(state) > 1 else b""
+        body = state + between + json.dumps(action, separators=(",", ":")).encode()[1:]
+        self._client.publish_at_once(shown.head, body, retain=False)
 
     def state_of(self, shown: Shown) -> bytes:
         parts = list(shown.fragments.values())

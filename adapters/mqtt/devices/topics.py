@@ -6,14 +6,14 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/availability           gateway: {"state":"online"} or offline, retained
     {base}/{name}/set, set/{property}    any client whom the broker lets: change something
     {base}/{name}/get, get/{property}    ask the device for a value
+    {base}/{name}/{endpoint}/set, .../get  the same of a further endpoint: 2, or l2
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
     {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
-    {base}/bridge/groups                 gateway: the cast groups with their members and scenes, retained
-    {base}/bridge/request/{command}      ask the gateway itself; also .../device/{command}, .../group/{command} and
-                                         .../group/members/{command}
+    {base}/bridge/devices, groups, health, event, logging: see ``bridge_topics``
+    {base}/bridge/request/{command}      ask the gateway itself; of one to three levels
     {base}/bridge/response/{command}     gateway: its answer
 """
 
@@ -23,24 +23,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from adapters.mqtt.devices.set_words import endpoint_of
 from carriage.mqtt.topics import MAX_TOPIC, RESERVED_USER, valid_name
 from gateway.api.errors import PeerError, UsageError
 
 MAX_DEVICE: Final = 128
 """Octets of the longest name of a device that has topics."""
 _MAX_EXTRA: Final = 4
+_MAX_COMMAND: Final = 3
+"""Levels of a request to the gateway, as in ``device/ota_update/check``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Set:
+    """``endpoint``: the number of the one that the topic names; empty: none."""
+
     device: str
     property: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
     device: str
     property: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class TopicRequest:
 
 
 _VERBS: Final[dict[str, type[Set | Get | InvokeTopic]]] = {"set": Set, "get": Get, "action": InvokeTopic}
+_OF_ENDPOINTS: Final[dict[str, type[Set | Get]]] = {"set": Set, "get": Get}
 
 
 def valid_device(name: str) -> bool:
@@ -70,7 +78,7 @@ def valid_device(name: str) -> bool:
 class HomeSpace:
     """The topics under one base. UsageError if that isn't one to four valid levels."""
 
-    __slots__ = ("_start", "base", "bridge_groups", "bridge_info", "bridge_state")
+    __slots__ = ("_start", "base", "bridge_info", "bridge_state")
 
     def __init__(self, base: str) -> None:
         levels = base.split("/")
@@ -79,7 +87,6 @@ class HomeSpace:
         self.base = base
         self._start = base + "/"
         self.bridge_state = f"{base}/{RESERVED_USER}/state"
-        self.bridge_groups = f"{base}/{RESERVED_USER}/groups"
         self.bridge_info = f"{base}/{RESERVED_USER}/info"
 
     def state(self, device: str) -> str:
@@ -91,6 +98,9 @@ class HomeSpace:
     def command(self, device: str, name: str) -> str:
         return f"{self._start}{device}/set/{name}"
 
+    def action(self, device: str, name: str) -> str:
+        return f"{self._start}{device}/action/{name}"
+
     def event(self, device: str, name: str) -> str:
         return f"{self._start}{device}/event/{name}"
 
@@ -100,6 +110,9 @@ class HomeSpace:
         Else a client that may set a lamp could have the gateway publish on any topic of the gateway's.
         """
         return _below(f"{self._start}{device}/answer", asked)
+
+    def bridge(self, what: str) -> str:
+        return f"{self._start}{RESERVED_USER}/{what}"
 
     def request(self, command: str) -> str:
         return f"{self._start}{RESERVED_USER}/request/{command}"
@@ -117,10 +130,9 @@ class HomeSpace:
             f"{start}get",
             f"{start}get/+",
             f"{start}action/+",
-            f"{request}+",
-            f"{request}device/+",
-            f"{request}group/+",
-            f"{request}group/members/+",
+            f"{start}+/set",
+            f"{start}+/get",
+            *(request + "/".join("+" * levels) for levels in range(1, _MAX_COMMAND + 1)),
         )
 
     def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
@@ -130,13 +142,13 @@ class HomeSpace:
         levels = name[len(self._start) :].split("/")
         if levels[:2] == [RESERVED_USER, "request"]:
             command = levels[2:]
-            if command[:-1] not in ([], ["device"], ["group"], ["group", "members"]):
-                raise PeerError("topic of no known form")
-            if not command or not all(map(valid_name, command)):
+            if not 0 < len(command) <= _MAX_COMMAND or not all(map(valid_name, command)):
                 raise PeerError("topic of no known form")
             return TopicRequest("/".join(command))
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
+        if len(levels) == 3 and levels[1] not in _VERBS and levels[2] in _OF_ENDPOINTS:
+            return _OF_ENDPOINTS[levels[2]](levels[0], endpoint=endpoint_of(levels[1]))
         kind = _VERBS.get(levels[1])
         if kind is None or not all(map(valid_name, levels[2:])) or (kind is InvokeTopic and len(levels) != 3):
             raise PeerError("topic of no known form")

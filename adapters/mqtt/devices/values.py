@@ -17,7 +17,6 @@ from carriage.mqtt.messages import MAX_BODY, read_object
 from carriage.mqtt.topics import valid_name
 from gateway.api.errors import PeerError
 from gateway.api.model import PropertyAffordance, Value
-from gateway.kit.values import of_json
 
 MAX_AT_ONCE: Final = 16
 """Properties in one set or get."""
@@ -35,6 +34,8 @@ def json_of(value: Value | None, writable: bool) -> str:
         yes, no = ('"ON"', '"OFF"') if writable else ("true", "false")
         return yes if value else no
     if isinstance(value, str | list | dict):
+        if isinstance(value, dict) and "hue" in value and "saturation" in value:
+            value = {**value, "h": value["hue"], "s": value["saturation"]}  # Home Assistant's words for a colour
         return json.dumps(value, separators=(",", ":"))
     if value is None or not math.isfinite(value):  # JSON has no word for these
         return "null"
@@ -63,7 +64,7 @@ def read_set(payload: bytes, name: str) -> Asked:
         value = strict_json.read(payload)
     except PeerError:
         value = text  # a plain ON, as people type it
-    if not text or (isinstance(value, dict | list) and not name):
+    if (not text or isinstance(value, dict | list)) and not name:
         raise PeerError("a set of no single value")
     return Asked({name: value})
 
@@ -82,13 +83,6 @@ def read_get(payload: bytes, name: str) -> Asked:
     return Asked(dict.fromkeys(_names(values)), transaction)
 
 
-def read_value(value: Any, known: PropertyAffordance) -> Value:
-    """The value that a set gives a property. PeerError, in words for the sender: it doesn't fit."""
-    if not known.writable:
-        raise PeerError("can't be set")
-    return of_json(value, known)
-
-
 def read_input(payload: bytes) -> Asked:
     """The input of an action: ``{"input": ..., "transaction": ...}``, both optional; an empty body has neither.
 
@@ -101,16 +95,6 @@ def read_input(payload: bytes) -> Asked:
     if values.keys() - {"input"}:
         raise PeerError("expected input and transaction at most")
     return Asked(values, transaction)
-
-
-def bare_property(properties: Mapping[str, PropertyAffordance]) -> str:
-    """The property that a bare value sets: the only one that can be, or ``state``. PeerError: neither."""
-    writable = [name for name, each in properties.items() if each.writable and each.readable]
-    if len(writable) == 1:
-        return writable[0]
-    if "state" in writable:
-        return "state"
-    raise PeerError("a bare value for a device with several properties")
 
 
 def _text(payload: bytes) -> str:

@@ -167,7 +167,7 @@ async def test_what_is_set(
         ("level", "1_0", TEXT, codes.BAD_REQUEST),
         ("label", b"\xff", TEXT, codes.BAD_REQUEST),
         ("label", "x" * 257, TEXT, codes.BAD_REQUEST),
-        ("on", "1", 60, codes.UNSUPPORTED_CONTENT_FORMAT),
+        ("on", "1", 40, codes.UNSUPPORTED_CONTENT_FORMAT),
         ("on", "", 50, codes.BAD_REQUEST),
         ("on", "null", 50, codes.BAD_REQUEST),
         ("on", "[true]", 50, codes.BAD_REQUEST),
@@ -264,7 +264,8 @@ async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -
             "/d", "/d/lamp", "/d/lamp/on", "/d/lamp/level", "/d/lamp/label", "/d/lamp/temperature",
         }  # fmt: skip
         on = links["/d/lamp/on"]
-        assert (on.get("rt"), on.get("if"), on.get("ct")) == ("urn:oma:lwm2m:ext:3306", interface, "110 112 0")
+        assert (on.get("rt"), on.get("if"), on.get("ct")) == ("urn:oma:lwm2m:ext:3306", interface, "110 112 0 50 60")
+        assert on.get("lwm2m") == "3306/5850"
         assert on.has("obs") is observable
     assert not any(
         "/d" in link.target for link in read_links((await stranger.request(get(".well-known/core"))).payload)
@@ -276,7 +277,7 @@ async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -
 
 async def test_other_methods_and_formats(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
-    assert (await phone.request(get("d/lamp/on", 50))).code == codes.NOT_ACCEPTABLE
+    assert (await phone.request(get("d/lamp/on", 40))).code == codes.NOT_ACCEPTABLE
     assert (await phone.request(Request(codes.DELETE, opt.uri(("d", "lamp", "on"))))).code == codes.METHOD_NOT_ALLOWED
 
 

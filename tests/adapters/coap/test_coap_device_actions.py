@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import cbor2
 import pytest
 
 from carriage.coap import codes, options
 from carriage.coap.exchange import Request
+from carriage.coap.link_format import read_links
 from gateway.api.model import (
     ActionAffordance,
     DataSchema,
@@ -28,6 +30,7 @@ from tests.harness.coap_gateway import Home
 from tests.harness.gateway_in_loop import until
 
 TOGGLE = ActionAffordance(name="toggle")
+TOGGLED = EventAffordance(name="toggle")
 DIM = ActionAffordance(
     name="dim",
     input=DataSchema(type=DataType.OBJECT, fields=(("to", DataSchema(type=DataType.INTEGER, maximum=9)),)),
@@ -61,7 +64,7 @@ def lamp(home: Home) -> Device:
     context.submit(
         Join(
             id=context.next_id(), source=lamp.peer, received_at=context.now(), properties=(ON, SPEED),
-            actions=(TOGGLE, DIM), events=(PRESS, BELL),
+            actions=(TOGGLE, DIM), events=(PRESS, BELL, TOGGLED),
         )
     )  # fmt: skip
     return lamp
@@ -132,6 +135,58 @@ async def test_events_are_observed_and_numbered(home: Home, lamp: Device) -> Non
         {"n": 1, "event": "press", "data": "long"},
     ]
     await until(lambda: json.loads(seen.responses[-1].payload) == wanted)
+
+
+async def test_a_name_may_be_that_of_an_action_and_of_an_event(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    seen = await observe(phone, "d/lamp/toggle")
+    await until(lambda: seen.responses)
+    answer = await asking(phone, post("d/lamp/toggle"))
+    lamp.settle(await lamp.command(), Outcome.DELIVERED)
+    assert (await answer).code == codes.CHANGED
+    happens(home, lamp, "toggle")
+    await until(lambda: json.loads(seen.responses[-1].payload) == [{"n": 0, "event": "toggle"}])
+    links = {each.target: each for each in read_links((await phone.request(get("d"))).payload)}
+    toggle, dim, press = (links[f"/d/lamp/{name}"] for name in ("toggle", "dim", "press"))
+    assert (toggle.get("if"), toggle.has("obs")) == ("core.a core.s", True)
+    assert (dim.get("if"), dim.has("obs"), press.get("if"), press.has("obs")) == ("core.a", False, "core.s", True)
+    assert (await phone.request(get("d/lamp/dim"))).code == codes.METHOD_NOT_ALLOWED
+
+
+async def test_an_action_takes_and_gives_cbor(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    answer = await asking(phone, post("d/lamp/dim", cbor2.dumps({"to": 5}), form=60))
+    action = await lamp.command()
+    assert isinstance(action, InvokeAction) and action.input == {"to": 5}
+    home.far.context.settle(Receipt(action.id, Outcome.DELIVERED, result={"was": 3}))
+    response = await answer
+    assert cbor2.loads(response.payload) == {"was": 3}
+    assert options.first_uint(response.options, options.CONTENT_FORMAT) == 60
+
+
+@pytest.mark.parametrize(("accept", "decode"), [(None, json.loads), (60, cbor2.loads)])
+async def test_the_data_of_an_event_may_be_had_alone(
+    home: Home, lamp: Device, accept: int | None, decode: Callable[[bytes], Any]
+) -> None:
+    phone = await home.client("phone")
+    seen = await observe(phone, "d/lamp/press/value", accept)
+    bells = await observe(phone, "d/lamp/bell/value", accept)
+    await until(lambda: seen.responses and bells.responses)
+    assert seen.responses[0].payload == b""
+    happens(home, lamp, "press", "long")
+    happens(home, lamp, "bell")
+    await until(lambda: len(seen.responses) == len(bells.responses) == 2)
+    assert (decode(seen.responses[1].payload), decode(bells.responses[1].payload)) == ("long", None)
+
+
+async def test_the_value_of_a_property_may_be_had_alone(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    lamp.tell(on=True)
+    seen = await observe(phone, "d/lamp/on/value")
+    lamp.tell(on=False)
+    await until(lambda: [each.payload for each in seen.responses] == [b"true", b"false"])
+    assert (await phone.request(get("d/lamp/dim/value"))).code == codes.METHOD_NOT_ALLOWED
+    assert (await phone.request(get("d/lamp/nothing/value"))).code == codes.NOT_FOUND
 
 
 async def test_a_property_that_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:

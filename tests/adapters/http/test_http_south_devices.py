@@ -296,6 +296,43 @@ async def test_an_action_is_done_once_for_each_key(home: Home, lamp: Device) -> 
     assert home.adapter.status()["device_commands_waiting"] == 0
 
 
+async def test_the_key_of_an_action_may_be_in_the_query(home: Home, lamp: Device) -> None:
+    phone = home.client("phone")
+    doing = asking(phone.ask("POST", "/d/lamp/toggle?key=once"))
+    action = await lamp.command()
+    assert isinstance(action, InvokeAction) and action.transaction == "once"
+    lamp.settle(action, Outcome.DELIVERED)
+    assert (await doing).status == 204
+    for query in ("key=", "other=1", "key=" + "k" * 65):
+        assert (await phone.ask("POST", f"/d/lamp/toggle?{query}")).status == 400
+    assert (await phone.ask("POST", "/d/lamp/toggle?key=1", Idempotency_Key="1")).status == 400
+    assert len(lamp.commands) == 1
+
+
+async def test_a_value_alone_and_its_changes(home: Home, lamp: Device) -> None:
+    phone = home.client("phone")
+    lamp.tell(level=7, temperature=20)
+    assert (await phone.ask("GET", "/d/lamp/level/value")).body == b"7"
+    assert (await phone.ask("GET", "/d/lamp/press/value")).status == 406
+    assert (await phone.ask("GET", "/d/lamp/nothing/value")).status == 404
+    assert (await phone.ask("POST", "/d/lamp/level/command")).status == 405
+    events = await phone.events("/d/lamp/level/value")
+    presses = await phone.events("/d/lamp/press/value")
+    assert await events.next() == {"data": 7}
+    lamp.online(False)  # is of the device, not of the property
+    lamp.tell(level=8)
+    assert await events.next() == {"data": 8}
+    gateway = home.far.gateway
+    gateway.submit(Event(id=gateway.next_id(), source=lamp.peer, name="press", data="long", received_at=gateway.now()))
+    assert await presses.next() == {"data": "long"}
+    await asyncio.sleep(0.7)
+    stale = await phone.ask("GET", "/d/lamp/temperature/value")
+    assert (stale.status, stale.reason) == (504, "expired")
+    doing = asking(phone.ask("POST", "/d/lamp/dim/value", b'{"to":5}', **JSON))
+    home.far.gateway.settle(Receipt((await lamp.command()).id, Outcome.DELIVERED, result={"was": 3}))
+    assert (await doing).json == {"was": 3}
+
+
 async def test_the_output_of_an_action_comes_back(home: Home, lamp: Device) -> None:
     doing = asking(home.client("phone").ask("POST", "/d/lamp/dim", b'{"to":5}', **JSON))
     action = await lamp.command()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.mqtt.devices import values as v
 from adapters.mqtt.devices.redelivery_filter import AGAIN_WITHIN, MAX_REMEMBERED, SNAPSHOT_AGE, RedeliveryFilter
+from adapters.mqtt.devices.set_words import fit, understood
 from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest, overlap, valid_device
 from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, packet_size, publish_head, write_at_once
@@ -51,23 +52,23 @@ def test_reading_raises_peer_errors_only(payload: bytes) -> None:
 def test_a_value_is_of_its_property_or_refused(value: object) -> None:
     for known, kind in ((STATE, bool), (LEVEL, (int, float)), (MODE, str)):
         with contextlib.suppress(PeerError):
-            assert isinstance(v.read_value(value, known), kind)
+            assert isinstance(fit(value, known), kind)
 
 
 def test_words_for_on_and_off() -> None:
     for word, value in (("ON", True), ("off", False), ("True", True), (False, False)):
-        assert v.read_value(word, STATE) is value
+        assert fit(word, STATE) is value
     for word in ("TOGGLE", 1, "1", "", None):
         with pytest.raises(PeerError):
-            v.read_value(word, STATE)
+            fit(word, STATE)
 
 
 def test_a_bare_value_sets_the_only_writable_property() -> None:
-    assert v.bare_property({"level": LEVEL, "open": OPEN}) == "level"
-    assert v.bare_property({"level": LEVEL, "state": STATE}) == "state"
+    assert understood({"": 3}, {"level": LEVEL, "open": OPEN}, {}).sets == {"level": 3}
+    assert understood({"": "on"}, {"level": LEVEL, "state": STATE}, {}).sets == {"state": True}
     for properties in ({}, {"open": OPEN}, {"level": LEVEL, "mode": MODE}):
         with pytest.raises(PeerError):
-            v.bare_property(properties)
+            understood({"": 3}, properties, {})
 
 
 @given(name=st.text(max_size=200))
@@ -88,12 +89,19 @@ def test_parsing_raises_peer_errors_only(topic: str) -> None:
 @pytest.mark.parametrize(
     "topic",
     ["home", "home/lamp", "home/lamp/availability", "home/lamp/answer", "home/bridge/state", "home/bridge/set",
-     "home/bridge/request", "home/bridge/request/a/b", "home/lamp/set/a/b", "home//set", "elsewhere/lamp/set",
-     "home/lamp/set/", "home/a\nb/set", f"home/{'x' * 600}/set"],
+     "home/bridge/request", "home/bridge/request/a/b/c/d", "home/lamp/set/a/b", "home/lamp/x/set", "home//set",
+     "elsewhere/lamp/set", "home/lamp/set/", "home/a\nb/set", f"home/{'x' * 600}/set"],
 )  # fmt: skip
 def test_topics_that_ask_for_nothing(topic: str) -> None:
     with pytest.raises(PeerError):
         HOME.parse(topic)
+
+
+def test_topics_of_an_endpoint() -> None:
+    assert HOME.parse("home/lamp/2/set") == HOME.parse("home/lamp/l2/set") == Set("lamp", endpoint="2")
+    assert HOME.parse("home/lamp/11/get") == Get("lamp", endpoint="11")
+    assert HOME.parse("home/lamp/set/2") == Set("lamp", "2")
+    assert HOME.parse("home/bridge/request/group/members/add") == TopicRequest("group/members/add")
 
 
 def test_an_answer_goes_below_the_device_s_own_answers() -> None:
@@ -193,7 +201,7 @@ def test_a_set_or_get_is_read_or_refused(payload: bytes, name: str) -> None:
             for value in read(payload, name).values.values():
                 for known in (STATE, LEVEL, MODE, OPEN):
                     with contextlib.suppress(PeerError):
-                        assert isinstance(v.read_value(value, known), bool | int | float | str)
+                        assert isinstance(fit(value, known), bool | int | float | str)
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 1e309, math.nan, 5, -1, True])
@@ -201,10 +209,10 @@ def test_a_number_is_within_its_range(value: float) -> None:
     known = PropertyAffordance(name="level", type=DataType.NUMBER, writable=True, minimum=0, maximum=4)
     for each in (known, LEVEL):
         if each is LEVEL and value in (5, -1) and value is not True:
-            assert v.read_value(value, each) == value
+            assert fit(value, each) == value
         else:
             with pytest.raises(PeerError):
-                v.read_value(value, each)
+                fit(value, each)
 
 
 @given(topic=mutated(b"home/lamp/set", b"home/lamp/get/state", b"home/bridge/request/devices", b"home/lamp/set/a/b"))

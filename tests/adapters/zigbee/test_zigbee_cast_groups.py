@@ -63,7 +63,7 @@ async def test_a_member_that_does_not_report_is_read_and_tells_what_it_really_is
         number = await groups.made(*lamps.names)
         lamps.server(2, ON_OFF).reporting.clear()
         lamps.server(2, LEVEL).reporting.clear()
-        lamps.server(2, ON_OFF).commands = {}  # the cast reaches it, and it does nothing
+        lamps.server(2, ON_OFF).commands = {}  # the cast comes to it, and changes nothing
         lamps.server(2, LEVEL).commands = {}
         own = f"eui64:{lamps.names[2]}"
         await groups.writes(number, state=True)

@@ -61,9 +61,11 @@ def test_one_row_for_each_attribute_and_name() -> None:
 def test_a_value_comes_back_or_is_none(row: AttributeMapping, raw: int) -> None:
     value = row.value(raw)
     if row.mask:
-        assert value is bool(raw & row.mask)
+        assert value is (None if raw == row.invalid else bool(raw & row.mask) is not row.inverted)
     elif row.property.type is DataType.BOOLEAN:
         assert value is {0: False, 1: True}.get(raw)
+    elif row.property.type is DataType.STRING:
+        assert value is None or value in row.property.enum
     elif row.range[0] <= raw <= row.range[1]:
         assert isinstance(value, int | float) and (row.convert is not None or row.raw(value) == raw)
     else:
@@ -83,6 +85,8 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
         assert value is None or isinstance(value, bool)
     elif row.property.type in (DataType.NUMBER, DataType.INTEGER):
         assert value is None or row.convert is not None or row.range[0] <= row.raw(value) <= row.range[1]
+    elif row.property.type is DataType.STRING:
+        assert value is None or value in row.property.enum
     else:
         assert value is {0: False, 1: True}.get(raw)
 
@@ -91,7 +95,8 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
 def test_a_value_is_of_its_kind_or_none(row: AttributeMapping, raw: Any) -> None:
     value = row.value(raw)
     assert value is None or isinstance(value, bool) is (row.property.type is DataType.BOOLEAN)
-    assert value is None or isinstance(value, (bool, int, float))
+    assert value is None or isinstance(value, str) is (row.property.type is DataType.STRING)
+    assert value is None or isinstance(value, (bool, int, float, str))
 
 
 def device(*endpoints: tuple[int, ...]) -> Model:
@@ -118,13 +123,13 @@ def device(*endpoints: tuple[int, ...]) -> Model:
 
 
 def test_properties_of_endpoints() -> None:
-    model = device((0, 6), (6, 0x0402), (6, 0x0402, 0x0500))
+    model = device((0, 6), (6, 0x0402), (6, 0x0402, 0x0405))
     assert [one.name for one in model.properties] == [
-        "state", "state_2", "temperature", "state_3", "temperature_3", "alarm",
+        "state", "state_2", "temperature", "state_3", "temperature_3", "humidity",
     ]  # fmt: skip
     assert model.slots["temperature_3"].endpoint == 3
     assert reported(model, 3 << 16 | 0x0402, bytes.fromhex("0000290a00")) == ((("temperature_3", 0.1),), "")
-    assert reported(model, 3 << 16 | 0x0500, bytes.fromhex("0000290a00")) == ((), "")
+    assert reported(model, 3 << 16 | 0x0405, bytes.fromhex("0100290a00")) == ((), "")
     assert model.endpoint == 1
 
 
