@@ -184,7 +184,7 @@ class CastGroups:
         live.model = model = model_of_group(group, tuple(members.values()))
         live.names = {place: members_names(model, member) for place, member in members.items()}
         live.own = {place: {theirs: own for own, theirs in names.items()} for place, names in live.names.items()}
-        live.values.keep(group.members)
+        others = live.values.keep(group.members)
         self._index()
         # A cast reaches those too that have not confirmed that they are out.
         hear = (*group.members, *self.store.leaving(group.number))
@@ -204,6 +204,7 @@ class CastGroups:
             )
         )
         self._tell_presence(live)
+        self._tell(live, others)
 
     def removed(self, group: Group) -> None:
         self._live.pop(group.number, None)

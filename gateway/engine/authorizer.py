@@ -145,12 +145,13 @@ class Authorizer:
     def _judge_thing(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
         own = self.judge(action, sender, receiver, None, link)
         policy = self.policy
-        subject = policy.by_name.get(receiver) if self._members else None
+        subject = policy.by_name.get(receiver)
         if subject is None:
             return own
         members = self._members.get(Address(scheme=subject.link, claim=subject.claim))
         if members is None:
-            return own
+            claim = policy.vocabulary.claim_of(subject.claim)
+            return Deny(Reason.DENIED) if claim is not None and claim.cast else own
         names = [policy.name_at(member) for member in members]
         if not all(names) or sender in names:  # a device that no row of the policy names, or the asker itself
             return Deny(Reason.DENIED)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import PeerError
-from gateway.engine.policy import PolicySet, Subject
+from gateway.engine.policy import Action, PolicySet, Subject
 from gateway.runtime import device_names, vocabularies
 from gateway.runtime.cast_group_commands import CastGroupCommands
 from gateway.runtime.config_source import InvalidConfigError, Source
 from gateway.runtime.device_names import DeviceNames, DeviceTable
+from gateway.runtime.explain import Question, answer
 from gateway.runtime.policy_file import PolicyFile
 
 LAMP = "00:0d:6f:00:00:00:00:01"
@@ -182,3 +183,9 @@ def test_two_names_for_one_group_are_a_mistake(names: Names) -> None:
     text = "layer: 1\ndevices-version: 1\ndevices:\n  a: {zigbee_group: 9}\n"
     with pytest.raises(InvalidConfigError, match="expected a group that the policy doesn't name"):
         names.rules.with_names(device_names.parsed(text, Path("devices.yaml")))
+
+
+def test_explain_says_of_whom_to_ask(names: Names) -> None:
+    question = Question(sender="phone", receiver="hall", action=Action.WRITE)
+    with pytest.raises(ValueError, match="hall is a group: its rights are those to each of its members"):
+        list(answer(question, names.in_force[0]))
