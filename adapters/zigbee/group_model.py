@@ -12,7 +12,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import ActionMapping
 from adapters.zigbee.device_model import Deed, Model, Modifier, Notes, Slot, Values, Whole, place
 from adapters.zigbee.device_view import NETWORK_KEY
-from adapters.zigbee.group_store import Group
+from adapters.zigbee.group_store import DeviceEndpoint, Group
 from carriage.zigbee import groups as zcl_groups
 from gateway.api.errors import PeerError
 from gateway.api.model import ActionAffordance, DataSchema, DataType, Peer, PropertyAffordance, Value
@@ -220,3 +220,20 @@ def checked_scene_name(text: object) -> str:
     if not isinstance(text, str) or not 0 < len(text) <= 32 or not text.isprintable() or text != text.strip():
         raise PeerError("name: expected at most 32 printable characters")
     return text
+
+
+class LiveGroup:
+    """A group with what is made of it. ``names``: by member its own names of the group's properties."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.model: Model | None = None
+        self.members: dict[DeviceEndpoint, Model] = {}
+        self.names: dict[DeviceEndpoint, dict[str, str]] = {}
+        self.own: dict[DeviceEndpoint, dict[str, str]] = {}
+        """The other way round."""
+        self.values = GroupValues()
+        self.offered: tuple[object, ...] | None = None
+        """What the engine has of it."""
+        self.online: bool | None = None
+        self.sequence = 0
