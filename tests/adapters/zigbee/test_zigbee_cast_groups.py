@@ -45,7 +45,7 @@ async def test_a_cast_is_one_frame_and_reaches_every_member_and_no_other_device(
         await gateway.until(lambda: lamps.values(LEVEL)[:3] == [100, 100, 100])
         assert lamps.values(ON_OFF) == [1, 1, 1, 0]
         assert on_air(world)[0] == casts + 1
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         # What each member's clusters, two, did not report by themselves was read.
         assert on_air(world)[1] - unicasts <= 6 + 6  # and the default responses to their reports
         assert gateway.running.counters["casts"] == 1
@@ -83,7 +83,8 @@ async def test_many_casts_in_a_row_are_read_once(world: Any) -> None:
                 lamps.server(each, server).reporting.clear()
         for brightness in range(10, 20):
             assert (await groups.writes(number, brightness=brightness)).outcome is Outcome.SENT
-        await asyncio.sleep(1.0)
+        await gateway.until(lambda: gateway.running.counters["cast_reads"] == 3)
+        await asyncio.sleep(0.2)
         assert gateway.running.counters["casts"] == 10
         assert gateway.running.counters["cast_reads"] == 3
         assert lamps.values(LEVEL) == [19, 19, 19]

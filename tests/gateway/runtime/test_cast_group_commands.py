@@ -123,6 +123,20 @@ async def test_a_group_whose_name_can_not_be_written_is_not_made(do: Any, adapte
     assert adapter.groups == []
 
 
+async def test_a_group_that_its_adapter_has_lost_is_made_again_or_its_name_taken_away(
+    do: Any, adapter: Adapter, names: Names
+) -> None:
+    await do("group-add", name="living", id=5)
+    adapter.groups.clear()
+    assert (await do("group-add", name="living"))["id"] == 5
+    assert adapter.groups == [5]
+    adapter.groups.clear()
+    await do("group-remove", group="living")
+    assert not names.names.devices
+    with pytest.raises(PeerError, match="no such group"):
+        await do("group-remove", group=5)
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
