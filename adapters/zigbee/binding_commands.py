@@ -32,23 +32,23 @@ class BindingCommands:
         wanted = self._bindings(arguments)
         if len(self._store.bindings.keys() | set(wanted)) > MAX_BINDINGS:
             raise PeerError(f"there are {len(self._store.bindings)} bindings, which is all there can be")
-        said = Answers(self._within)
+        said = Answers(self._within, self._groups.listens)
         for binding in wanted:
             self._store.rest.pop(binding, None)
             self._store.bindings[binding] = False
         self._store.save()
         for binding in wanted:
             self._groups.setup.bind(binding, said.of(binding))
-        await said.wait(wanted)
+        await said.wait({each: each.source for each in wanted})
         return _outcome(wanted, said, "refuses")
 
     async def unbind(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """As ``bind``; without ``clusters`` all that is bound between the two."""
         wanted = self._bindings(arguments, undo=True)
-        said = Answers(self._within)
+        said = Answers(self._within, self._groups.listens)
         for binding in wanted:
             self._groups.setup.unbind(binding, said.of(binding))
-        await said.wait(wanted)
+        await said.wait({each: each.source for each in wanted})
         return _outcome(wanted, said, "refuses")
 
     def _bindings(self, arguments: Mapping[str, Any], *, undo: bool = False) -> list[ClusterBinding]:

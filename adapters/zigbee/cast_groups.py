@@ -20,7 +20,7 @@ from adapters.zigbee.eager import begin
 from adapters.zigbee.group_model import (
     CLAIM,
     RECALL,
-    GroupValues,
+    LiveGroup,
     Member,
     claim_of,
     members_names,
@@ -71,21 +71,6 @@ _FAILED: Final = {
 }
 
 
-class _Live:
-    """A group with what is made of it. ``names``: by member its own names of the group's properties."""
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.model: Model | None = None
-        self.members: dict[DeviceEndpoint, Model] = {}
-        self.names: dict[DeviceEndpoint, dict[str, str]] = {}
-        self.own: dict[DeviceEndpoint, dict[str, str]] = {}
-        """The other way round."""
-        self.values = GroupValues()
-        self.online: bool | None = None
-        self.sequence = 0
-
-
 class CastGroups:
     """All cast groups of one adapter. ``report`` submits values that a device is known to have, and when it had them;
     ``silent`` is called with a device that didn't answer."""
@@ -112,8 +97,8 @@ class CastGroups:
         self._silent = silent
         self._online = online
         self.radio: Radio = AWAY
-        self._live: dict[int, _Live] = {}
-        self.of_device: dict[str, list[tuple[_Live, DeviceEndpoint]]] = {}
+        self._live: dict[int, LiveGroup] = {}
+        self.of_device: dict[str, list[tuple[LiveGroup, DeviceEndpoint]]] = {}
         """The memberships of each device that is in a group: who is not there costs nothing."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_read: dict[str, tuple[float, set[str]]] = {}
@@ -135,7 +120,7 @@ class CastGroups:
         self.setup.jobs.down()
         self._to_read.clear()
         for live in self._live.values():
-            live.online = None
+            live.online = live.offered = None
 
     def close(self) -> None:
         for task in self._tasks:
@@ -151,6 +136,10 @@ class CastGroups:
     def left(self, device: ZigbeeDevice) -> None:
         self._to_read.pop(device.eui64, None)
         self.setup.left(device)
+
+    def listens(self, place: DeviceEndpoint) -> bool:
+        """Whether a device can answer now; false for one that sleeps."""
+        return self.transactions.sender.listens(self.records.of(place.eui64))
 
     def _hear(self, group: int) -> None:
         """Devices are bound to a group: what they send to it is heard here, too."""
@@ -171,7 +160,7 @@ class CastGroups:
         """Its members, its scenes, or what members offer: it joins again with what is so now."""
         live = self._live.get(group.number)
         if live is None:
-            live = self._live[group.number] = _Live(group)
+            live = self._live[group.number] = LiveGroup(group)
         found = {place: self._model(place.eui64) for place in group.members}
         live.members = {place: model for place, model in found.items() if model is not None}
         members: dict[DeviceEndpoint, Member] = {
@@ -180,26 +169,30 @@ class CastGroups:
         live.model = model = model_of_group(group, tuple(members.values()))
         live.names = {place: members_names(model, member) for place, member in members.items()}
         live.own = {place: {theirs: own for own, theirs in names.items()} for place, names in live.names.items()}
-        live.values.keep(group.members)
+        others = live.values.keep(group.members)
         self._index()
         # A cast reaches those too that have not confirmed that they are out.
         hear = (*group.members, *self.store.leaving(group.number))
-        context = self._context
-        context.submit(
-            Join(
-                id=context.next_id(),
-                source=model.peer,
-                received_at=context.now(),
-                facts=model.facts,
-                properties=model.properties,
-                actions=model.actions,
-                members=tuple(
-                    Address(scheme="zigbee", claim=f"eui64:{eui64}")
-                    for eui64 in dict.fromkeys(place.eui64 for place in hear)
-                ),
-            )
+        addresses = tuple(
+            Address(scheme="zigbee", claim=f"eui64:{eui64}") for eui64 in dict.fromkeys(place.eui64 for place in hear)
         )
+        offered = (model.facts, model.properties, model.actions, addresses)
+        if offered != live.offered:
+            live.offered = offered
+            context = self._context
+            context.submit(
+                Join(
+                    id=context.next_id(),
+                    source=model.peer,
+                    received_at=context.now(),
+                    facts=model.facts,
+                    properties=model.properties,
+                    actions=model.actions,
+                    members=addresses,
+                )
+            )
         self._tell_presence(live)
+        self._tell(live, others)
 
     def removed(self, group: Group) -> None:
         self._live.pop(group.number, None)
@@ -221,7 +214,7 @@ class CastGroups:
         for live, _ in self.of_device.get(eui64, ()):
             self._tell_presence(live)
 
-    def _tell_presence(self, live: _Live) -> None:
+    def _tell_presence(self, live: LiveGroup) -> None:
         """A group can be reached if a member can."""
         there = [self._online(self.records.of(place.eui64)) for place in live.members]
         online = True if True in there else None if None in there or not there else False
@@ -240,7 +233,7 @@ class CastGroups:
             own = live.own.get(place, {})
             self._tell(live, live.values.take(place, tuple((own[name], each) for name, each in values if name in own)))
 
-    def _tell(self, live: _Live, values: Values) -> None:
+    def _tell(self, live: LiveGroup, values: Values) -> None:
         if values:
             context, source = self._context, peer_of(live.group.number)
             context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=context.now()))
@@ -265,7 +258,7 @@ class CastGroups:
             self._cast(live, model, wanted)
         return True
 
-    def _cast(self, live: _Live, model: Model, wanted: WriteProperties | InvokeAction) -> None:
+    def _cast(self, live: LiveGroup, model: Model, wanted: WriteProperties | InvokeAction) -> None:
         delay = 0.0
         try:
             if isinstance(wanted, WriteProperties):
@@ -292,7 +285,7 @@ class CastGroups:
         self._begin(self._carry(live, wanted, frames, names, delay))
 
     async def _carry(
-        self, live: _Live, wanted: Interaction, frames: list[CommandFrame], names: set[str], delay: float
+        self, live: LiveGroup, wanted: Interaction, frames: list[CommandFrame], names: set[str], delay: float
     ) -> None:
         sent = await self._send(live, frames, names, delay)
         if sent is SendOutcome.DELIVERED:
@@ -311,7 +304,7 @@ class CastGroups:
         frames = invoking(model, model.deeds[RECALL], given)
         return await self._send(live, frames, set(model.slots), seconds or 0.0)
 
-    async def _send(self, live: _Live, frames: list[CommandFrame], names: set[str], delay: float) -> SendOutcome:
+    async def _send(self, live: LiveGroup, frames: list[CommandFrame], names: set[str], delay: float) -> SendOutcome:
         for frame in frames:
             live.sequence = (live.sequence + 1) & 0xFF
             content, command = frame.content, frame.content.command
@@ -338,7 +331,7 @@ class CastGroups:
     def _drop(self, wanted: Interaction, reason: Reason, detail: str = "") -> None:
         self._context.settle(Receipt(wanted.id, Outcome.DROPPED, reason, None, detail))
 
-    def _assume(self, live: _Live, values: Values) -> None:
+    def _assume(self, live: LiveGroup, values: Values) -> None:
         """What was set is so, as far as the gateway can know, with those that a cast reaches."""
         if not values:
             return
@@ -349,7 +342,7 @@ class CastGroups:
                 theirs = tuple((names[name], each) for name, each in values if name in names)
                 self._report(model, theirs, self._context.now())
 
-    def _read_soon(self, live: _Live, names: Iterable[str], delay: float = 0.0, *, changes: bool = True) -> None:
+    def _read_soon(self, live: LiveGroup, names: Iterable[str], delay: float = 0.0, *, changes: bool = True) -> None:
         begins = self._context.now() + delay
         due = begins + (READ_AFTER if changes else 0.0)
         for place, model in live.members.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from adapters.zigbee.group_store import DeviceEndpoint
@@ -14,9 +14,10 @@ from gateway.api.errors import PeerError
 class Answers:
     """The statuses that come in while a command waits."""
 
-    def __init__(self, within: float) -> None:
+    def __init__(self, within: float, listens: Callable[[DeviceEndpoint], bool]) -> None:
         self.found: dict[Any, int] = {}
         self._within = within
+        self._listens = listens
         self._news = asyncio.Event()
 
     def of(self, key: Any) -> Callable[[int], None]:
@@ -26,11 +27,13 @@ class Answers:
 
         return said
 
-    async def wait(self, keys: Iterable[Any]) -> None:
-        """Until all have answered, or the time is over."""
+    async def wait(self, places: Mapping[Any, DeviceEndpoint]) -> None:
+        """Until all of those have answered that listen now, by key, or the time is over. One that sleeps is asked when
+        it is heard, which may be in a day."""
+        awaited = [key for key, place in places.items() if self._listens(place)]
         try:
             async with asyncio.timeout(self._within):
-                while any(key not in self.found for key in keys):
+                while any(key not in self.found for key in awaited):
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:

@@ -64,9 +64,9 @@ class GroupCommands(BindingCommands):
         place = self._endpoint(eui64, endpoint)
         if place not in group.members and len(group.members) >= MAX_MEMBERS:
             raise PeerError(f"the group has {MAX_MEMBERS} members, which is all there can be")
-        said = Answers(self._within)
+        said = Answers(self._within, self._groups.listens)
         self._groups.setup.add(group, place, said.of(place))
-        await said.wait([place])
+        await said.wait({place: place})
         status = said.found.get(place)
         if status:
             raise PeerError(f"the device refuses: {foundation.status_name(status)}")
@@ -90,10 +90,10 @@ class GroupCommands(BindingCommands):
         return {"id": group.number, **await self._out(group, tuple(group.members))}
 
     async def _out(self, group: Group, places: Iterable[DeviceEndpoint]) -> dict[str, Any]:
-        said, places = Answers(self._within), tuple(places)
+        said, places = Answers(self._within, self._groups.listens), tuple(places)
         for place in places:
             self._groups.setup.take_out(group, place, said.of(place))
-        await said.wait(places)
+        await said.wait({each: each for each in places})
         return {"pending": [f"{place}" for place in places if place not in said.found]}
 
     async def listed(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -111,26 +111,34 @@ class GroupCommands(BindingCommands):
     async def scene_store(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the members are now becomes a scene: ``scene`` (number, or the next that is free) and ``name``."""
         group, asked, name = self._group(arguments, scene=int, name=str, optional=("scene", "name"))
-        if not group.members:
-            raise PeerError("the group has no members")
-        number = _free_scene(group, name) if asked is None else asked
-        if (
-            number is None
-            or not 0 <= number <= 0xFF
-            or (number not in group.scenes and len(group.scenes) >= MAX_SCENES)
-        ):
-            raise PeerError(f"scene: expected a number from 0 to 255, and at most {MAX_SCENES} in a group")
-        named = checked_scene_name(name) if name is not None else group.scenes.get(number, "")
-        if any(other == named for each, other in group.scenes.items() if named and each != number):
-            raise PeerError(f"there is a scene {named} already")
-        payload = zcl_groups.scene(group.number, number)
-        found = await self._ask_members(group, zcl_groups.STORE_SCENE, payload)
+        number, named = _new_scene(group, asked, name)
+        return await self._keep(group, number, named, zcl_groups.STORE_SCENE, zcl_groups.scene(group.number, number))
+
+    async def scene_add(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As ``scene_store``, of ``values``: state, brightness, color_temp, color. ``transition``: seconds."""
+        optional = ("scene", "name", "transition")
+        group, asked, name, values, seconds = self._group(
+            arguments, scene=int, name=str, values=dict, transition=object, optional=optional
+        )
+        number, named = _new_scene(group, asked, name)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float | None):
+            raise PeerError("transition: expected seconds")
+        try:
+            sets = zcl_groups.scene_sets(values)
+            payload = zcl_groups.add_scene(group.number, number, seconds or 0, named, sets)
+        except UsageError as error:
+            raise PeerError(str(error)) from None
+        return await self._keep(group, number, named, zcl_groups.ADD_SCENE, payload)
+
+    async def _keep(self, group: Group, number: int, name: str, command: int, payload: bytes) -> Mapping[str, Any]:
+        """Have the members keep a scene; it is one if any of them does."""
+        found = await self._ask_members(group, command, payload)
         if not any(status == 0 for status in found.values()):
             raise PeerError("no member has stored it: " + _why(found))
-        group.scenes[number] = named
+        group.scenes[number] = name
         self._store.save()
         self._groups.changed(group)
-        return {"id": group.number, "scene": number, "name": named, "failed": _failed(found)}
+        return {"id": group.number, "scene": number, "name": name, "failed": _failed(found)}
 
     async def scene_recall(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``scene``, by its number or name, and ``transition`` in seconds unless the scene's own counts."""
@@ -173,7 +181,7 @@ class GroupCommands(BindingCommands):
 
     async def _ask_members(self, group: Group, command: int, payload: bytes) -> dict[DeviceEndpoint, Status]:
         """What each member that has the cluster of scenes answers to a command of it."""
-        said = Answers(self._within)
+        said = Answers(self._within, self._groups.listens)
         content = Content(command, payload, cluster_specific=True, response=command)
         places = []
         for place in group.members:
@@ -187,7 +195,7 @@ class GroupCommands(BindingCommands):
                         done(_scene_status(group.number, answer))
 
                 self._groups.transactions.ask(device, place.endpoint, zcl_groups.SCENES, content, answered)
-        await said.wait(places)
+        await said.wait({each: each for each in places})
         return {place: said.found.get(place) for place in group.members}
 
     def _endpoint(self, eui64: str, endpoint: int | None) -> DeviceEndpoint:
@@ -216,6 +224,7 @@ COMMANDS: Final[Mapping[str, Callable[[GroupCommands, Mapping[str, Any]], Awaita
     "group-members-remove": GroupCommands.members_remove,
     "group-members-clear": GroupCommands.members_clear,
     "scene-store": GroupCommands.scene_store,
+    "scene-add": GroupCommands.scene_add,
     "scene-recall": GroupCommands.scene_recall,
     "scene-rename": GroupCommands.scene_rename,
     "scene-remove": GroupCommands.scene_remove,
@@ -240,6 +249,19 @@ def _shown(group: Group) -> dict[str, Any]:
 
 def _has(model: Model, place: DeviceEndpoint, cluster: int) -> bool:
     return place.endpoint << 16 | cluster in model.clusters
+
+
+def _new_scene(group: Group, asked: int | None, name: str | None) -> tuple[int, str]:
+    """The number and the name that a scene is to have."""
+    if not group.members:
+        raise PeerError("the group has no members")
+    number = _free_scene(group, name) if asked is None else asked
+    if number is None or not 0 <= number <= 0xFF or (number not in group.scenes and len(group.scenes) >= MAX_SCENES):
+        raise PeerError(f"scene: expected a number from 0 to 255, and at most {MAX_SCENES} in a group")
+    named = checked_scene_name(name) if name is not None else group.scenes.get(number, "")
+    if any(other == named for each, other in group.scenes.items() if named and each != number):
+        raise PeerError(f"there is a scene {named} already")
+    return number, named
 
 
 def _free_scene(group: Group, name: str | None) -> int | None:

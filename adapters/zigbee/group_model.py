@@ -12,7 +12,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import ActionMapping
 from adapters.zigbee.device_model import Deed, Model, Modifier, Notes, Slot, Values, Whole, place
 from adapters.zigbee.device_view import NETWORK_KEY
-from adapters.zigbee.group_store import Group
+from adapters.zigbee.group_store import DeviceEndpoint, Group
 from carriage.zigbee import groups as zcl_groups
 from gateway.api.errors import PeerError
 from gateway.api.model import ActionAffordance, DataSchema, DataType, Peer, PropertyAffordance, Value
@@ -192,12 +192,13 @@ class GroupValues:
         self._of: dict[str, dict[tuple[str, int], Value | None]] = {}
         self._own: dict[str, Value | None] = {}
 
-    def keep(self, members: Iterable[tuple[str, int]]) -> None:
-        """Forget who is no longer in the group."""
+    def keep(self, members: Iterable[tuple[str, int]]) -> Values:
+        """Forget who is no longer in the group: what changes for the group by that."""
         there = set(members)
-        self._of = {
-            name: {each: value for each, value in values.items() if each in there} for name, values in self._of.items()
-        }
+        for name, values in self._of.items():
+            self._of[name] = {each: value for each, value in values.items() if each in there}
+        states = [name for name, own in self._own.items() if isinstance(own, bool) and self._of[name]]
+        return self._changed([(name, any(each is True for each in self._of[name].values())) for name in states])
 
     def take(self, member: tuple[str, int], values: Values) -> Values:
         """A member's values under the group's names: what changes for the group by them."""
@@ -205,11 +206,13 @@ class GroupValues:
         for name, value in values:
             theirs = self._of.setdefault(name, {})
             theirs[member] = value
-            own = any(each is True for each in theirs.values()) if isinstance(value, bool) else value
-            if name not in self._own or self._own[name] != own:
-                self._own[name] = own
-                news.append((name, own))
-        return tuple(news)
+            news.append((name, any(each is True for each in theirs.values()) if isinstance(value, bool) else value))
+        return self._changed(news)
+
+    def _changed(self, found: Iterable[tuple[str, Value | None]]) -> Values:
+        news = tuple((name, own) for name, own in found if name not in self._own or self._own[name] != own)
+        self._own.update(news)
+        return news
 
 
 def checked_scene_name(text: object) -> str:
@@ -217,3 +220,20 @@ def checked_scene_name(text: object) -> str:
     if not isinstance(text, str) or not 0 < len(text) <= 32 or not text.isprintable() or text != text.strip():
         raise PeerError("name: expected at most 32 printable characters")
     return text
+
+
+class LiveGroup:
+    """A group with what is made of it. ``names``: by member its own names of the group's properties."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.model: Model | None = None
+        self.members: dict[DeviceEndpoint, Model] = {}
+        self.names: dict[DeviceEndpoint, dict[str, str]] = {}
+        self.own: dict[DeviceEndpoint, dict[str, str]] = {}
+        """The other way round."""
+        self.values = GroupValues()
+        self.offered: tuple[object, ...] | None = None
+        """What the engine has of it."""
+        self.online: bool | None = None
+        self.sequence = 0

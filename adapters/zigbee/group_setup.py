@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_jobs import DeviceJob, DeviceJobs
@@ -21,6 +21,21 @@ from carriage.zigbee.foundation import Status
 from gateway.api.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
+
+_NOT_IN: Final = frozenset(
+    {
+        Status.INSUFFICIENT_SPACE,
+        Status.INVALID_FIELD,
+        Status.INVALID_VALUE,
+        Status.LIMIT_REACHED,
+        Status.NOT_AUTHORIZED,
+        Status.UNSUP_COMMAND,
+        Status.UNSUPPORTED_CLUSTER,
+    }
+)
+"""Answers of a device that is surely not in the group."""
+_OUT: Final = frozenset({Status.SUCCESS, Status.NOT_FOUND, Status.INVALID_FIELD})
+"""Answers of a device that is surely out of the group."""
 
 Said = Callable[[int], None]
 """Gets the status that a device answered; 0: it is done."""
@@ -154,7 +169,9 @@ class GroupSetup:
                 _LOG.warning("%s doesn't enter group %d: %s", place, number, foundation.status_name(status))
                 group.members.pop(place, None)
             self.store.save()
-            if status and number in self.store.groups:
+            if status and status not in _NOT_IN:
+                self.take_out(group, place)  # it may be in all the same, and casts reach it
+            elif status and number in self.store.groups:
                 self._changed(group)
             if said is not None:
                 said(status)
@@ -168,11 +185,13 @@ class GroupSetup:
         )
 
     def undo(self, rest: tuple[int, DeviceEndpoint] | ClusterBinding, said: Said | None = None) -> None:
-        """Rid a device of a membership or of a binding; it is rid of it whatever it answers."""
+        """Rid a device of a membership or of a binding. One that refuses to leave a group counts as in it, and is asked
+        again at the next start of the radio."""
 
         def done(status: int) -> None:
-            self.store.rest.pop(rest, None)
-            self.store.save()
+            if isinstance(rest, ClusterBinding) or status in _OUT:
+                self.store.rest.pop(rest, None)
+                self.store.save()
             if not isinstance(rest, ClusterBinding) and rest[0] in self.store.groups:
                 self._changed(self.store.groups[rest[0]])
             if said is not None:

@@ -30,6 +30,7 @@ VOCABULARY: Final = Vocabulary(
             pattern="^(0[xX][0-9A-Fa-f]{1,4}|[1-9][0-9]{0,4})$",
             examples=("0x0001",),
             no_sessions="a ZigBee group has no sessions",
+            cast=True,
         ),
     ),
     links=(

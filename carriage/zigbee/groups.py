@@ -5,6 +5,7 @@ What a peer sent raises PeerError and nothing else; what we ask for and can't be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
@@ -100,3 +101,36 @@ def status_for(group: int, payload: bytes) -> int:
     if about != group:
         raise PeerError("a response about another group")
     return int(status)
+
+
+def scene_sets(values: Mapping[str, object]) -> list[tuple[int, bytes]]:
+    """The extension field sets for ``state``, ``brightness``, ``color_temp`` (mired) and ``color`` ({x, y}), in the
+    order in which they have to stand (ZCL8, 3.7.2.3.2). UsageError: another name, or no value of it."""
+    left, sets = dict(values), []
+    state, level, mired, color = (left.pop(name, None) for name in ("state", "brightness", "color_temp", "color"))
+    if left or not values:
+        raise UsageError(f"a scene sets state, brightness, color_temp and color, not {', '.join(left) or 'nothing'}")
+    if state is not None:
+        on = {"ON": 1, "OFF": 0}.get(state.upper(), -1) if isinstance(state, str) else state
+        sets.append((0x0006, bytes((_whole("state", on, 1),))))
+    if level is not None:
+        sets.append((0x0008, bytes((_whole("brightness", level, 254),))))
+    if color is not None or mired is not None:
+        x, y = (color.get("x"), color.get("y")) if isinstance(color, dict) else (0.0 if color is None else None, 0.0)
+        if not _fraction(x) or not _fraction(y):
+            raise UsageError("color: expected x and y, each from 0 to 1")
+        octets = b"".join(min(round((each or 0.0) * 65536), 0xFEFF).to_bytes(2, "little") for each in (x, y))
+        if mired is not None:  # behind hue, saturation and the colour loop, which are left as they are
+            octets += bytes(7) + _whole("color_temp", mired, 0xFEFF).to_bytes(2, "little")
+        sets.append((0x0300, octets))
+    return sets
+
+
+def _whole(name: str, value: object, most: int) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise UsageError(f"{name}: expected a whole number from 0 to {most}")
+    return int(value)
+
+
+def _fraction(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

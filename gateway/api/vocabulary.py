@@ -75,7 +75,7 @@ class Claim:
     a boolean if quotes are missing. ValueError says what was expected; what comes back must be text. None: any text of
     1 to 128 characters. ``pattern`` and ``examples``: the same for the schema. ``no_sessions``, ``no_devices``: why a
     peer known by it can have no sessions, or can use neither devices nor the gateway; a rule for such a peer is warned
-    of in these words.
+    of in these words. ``cast``: it names a cast group, whose rights are those to each of its members.
     """
 
     key: str
@@ -86,6 +86,7 @@ class Claim:
     examples: tuple[str, ...] = field(default=(), compare=False)
     no_sessions: str = field(default="", compare=False)
     no_devices: str = field(default="", compare=False)
+    cast: bool = False
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key) or self.key == "link":

@@ -43,6 +43,12 @@ def _files() -> Sequence[click.Command]:
     return files.COMMANDS
 
 
+def _groups() -> Sequence[click.Command]:
+    from gateway.cli import groups
+
+    return groups.COMMANDS
+
+
 def _network() -> Sequence[click.Command]:
     from gateway.cli import network
 
@@ -79,8 +85,9 @@ ROWS: Final[Mapping[str, tuple[str, Module]]] = {
     "check-config": ("Check the files that a gateway runs from.", _files),
     "clients": ("Let CoAP clients in, and shut them out.", _clients),
     "config": ("Show what a config comes to, or print a sample.", _files),
-    "devices": ("List, show, name and remove devices.", _devices),
+    "devices": ("List, show, name, bind and remove devices.", _devices),
     "explain": ("Say what the policy permits, and by which rule.", _files),
+    "groups": ("Let one message reach several devices.", _groups),
     "network": ("Show the ZigBee network, or take it to another dongle.", _network),
     "permit-join": ("Let new devices join the ZigBee network for a while.", _devices),
     "radios": ("Find ZigBee dongles and print the config lines for them.", _radios),
@@ -88,6 +95,7 @@ ROWS: Final[Mapping[str, tuple[str, Module]]] = {
     "restart": ("Have the daemon end in good order and start again.", _restart),
     "restore": ("Put the files of a backup in their places.", _backup),
     "run": ("Run the gateway in the foreground.", _run),
+    "scenes": ("Store and recall what the devices of a group are.", _groups),
     "sessions": ("List the live sessions: who with whom, and how much.", _service),
     "status": ("Show how the gateway, its links and its traffic are.", _service),
 }

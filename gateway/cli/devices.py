@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.api.errors import PeerError, TransportError
+from gateway.cli import bindings
 from gateway.cli.asking import (
     TRY_SUDO,
     config_option,
@@ -51,6 +52,8 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
       atls-gateway devices remove bedroom
     Its calibration and whatever else can be set for one device:
       atls-gateway devices options bedroom
+    Let a remote command a lamp without the gateway:
+      atls-gateway devices bind remote desk
     """
     context.obj = (config, as_json)
     if context.invoked_subcommand is None:
@@ -310,4 +313,6 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
         watch(lambda command, arguments: question(config, command, arguments), known, answer["adapters"], screen())
 
 
+for _command in bindings.COMMANDS:
+    devices.add_command(_command)
 COMMANDS: tuple[click.Command, ...] = (devices, permit_join)

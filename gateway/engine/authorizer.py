@@ -116,7 +116,7 @@ class Authorizer:
             return decide(request, self.policy)
         except Exception:
             self._on_error()
-            return Deny(Reason.DENIED, "error")
+            return Deny(Reason.DENIED, "error", forbidden=True)
 
     def permits(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
         """The judgement of an action on a device or on the gateway, kept as long as it holds."""
@@ -143,18 +143,22 @@ class Authorizer:
         return True
 
     def _judge_thing(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
+        """The judgement of a device, or of a cast group: a rule for the name of that can forbid it, not permit it."""
         own = self.judge(action, sender, receiver, None, link)
+        if isinstance(own, Deny) and own.forbidden:
+            return own
         policy = self.policy
-        subject = policy.by_name.get(receiver) if self._members else None
+        subject = policy.by_name.get(receiver)
         if subject is None:
             return own
         members = self._members.get(Address(scheme=subject.link, claim=subject.claim))
         if members is None:
-            return own
+            claim = policy.vocabulary.claim_of(subject.claim)
+            return Deny(Reason.DENIED) if claim is not None and claim.cast else own
         names = [policy.name_at(member) for member in members]
         if not all(names) or sender in names:  # a device that no row of the policy names, or the asker itself
             return Deny(Reason.DENIED)
-        return of_every_member(own, [self.judge(action, sender, name, None, link) for name in names])
+        return of_every_member([self.judge(action, sender, name, None, link) for name in names])
 
     def pay_open(self, grant: Grant, opener: str, now: float) -> Refusal | None:
         """The rate of opens of a grant, paid; or why it isn't."""

@@ -13,14 +13,12 @@ MAX_MEMBERS: Final = 256
 """Of one cast group. With more than these every use of it is denied."""
 
 
-def of_every_member(own: Decision, members: Sequence[Decision]) -> Decision:
-    """The judgement of a cast group. ``own``: that of the group's name, by which a rule can only forbid it.
+def of_every_member(members: Sequence[Decision]) -> Decision:
+    """The judgement of a cast group that no rule forbids by its name, of those of its members.
 
     One member that is denied denies, and so does a group without members. Members' links may have to be different
     things, which one message can't be: that denies too.
     """
-    if isinstance(own, Deny) and own.forbidden:
-        return own
     permits: list[Permit] = []
     for each in members:
         if isinstance(each, Deny):

@@ -49,6 +49,7 @@ REMOTE = frozenset(
         "remove-device",
         "rename-device",
         "restart",
+        "scene-add",
         "scene-remove",
         "scene-rename",
         "scene-store",

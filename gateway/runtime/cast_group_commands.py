@@ -26,6 +26,7 @@ Arguments = Mapping[str, Any]
 Ask = Callable[[str, Arguments], Awaitable[Mapping[str, Any]]]
 """Gives the adapter of the device network a command."""
 
+SCENES: Final = ("scene-add", "scene-store", "scene-rename", "scene-remove", "scene-recall")
 CLUSTERS: Final[Mapping[str, int]] = {
     "scenes": 0x0005, "on_off": 0x0006, "level": 0x0008, "window_covering": 0x0102, "thermostat": 0x0201,
     "fan": 0x0202, "color": 0x0300, "illuminance": 0x0400, "temperature": 0x0402, "humidity": 0x0405,
@@ -55,7 +56,7 @@ class CastGroupCommands:
             "group-members-add": self.members_add,
             "group-members-remove": self.members_remove,
             "group-members-clear": self.members_clear,
-            **{name: self._scene(name) for name in ("scene-store", "scene-rename", "scene-remove", "scene-recall")},
+            **{name: self._scene(name) for name in SCENES},
             **{name: self._bind(name) for name in ("bind", "unbind")},
         }
 
@@ -95,6 +96,10 @@ class CastGroupCommands:
                 )
             return {"name": named, **await self._ask("group-add", {"id": asked})}
         new = naming.free_name(wanted, rules)
+        taken = names.devices.get(new)
+        if taken is not None and taken.zigbee_group and int(taken.zigbee_group, 16) not in await self._known():
+            asked = int(taken.zigbee_group, 16)  # its adapter has lost it
+            return {"name": new, **await self._ask("group-add", {"id": asked})}
         _free(new, names)
         made = await self._ask("group-add", {} if asked is None else {"id": asked})
         number = _number(made["id"])
@@ -131,8 +136,7 @@ class CastGroupCommands:
             renamed = {new if each == before else each: device for each, device in names.devices.items()}
             return renamed if before is not None else renamed | {new: DeviceTable(zigbee_group=number)}
 
-        known = (await self._ask("groups", {}))["groups"]
-        if int(number, 16) not in [each["id"] for each in known]:
+        if int(number, 16) not in await self._known():
             raise PeerError(f"{old}: no such group; atls-gateway groups lists those that there are")
         await self._reloads.rewrite_names(change)
         _LOG.info("group %s is %s", number, naming.normal(wanted))
@@ -143,7 +147,11 @@ class CastGroupCommands:
         _only(arguments, "group")
         number = self._number_of(arguments.get("group"))
         name = _group_name(int(number, 16), self._policy)
-        answer = await self._ask("group-remove", {"id": int(number, 16)})
+        answer: Mapping[str, Any] = {"id": int(number, 16), "pending": []}
+        if answer["id"] in await self._known():
+            answer = await self._ask("group-remove", {"id": answer["id"]})
+        elif self._reloads.in_force[1].of_group(number) is None:
+            raise PeerError(f"{arguments['group']}: no such group; atls-gateway groups lists those that there are")
 
         def change(rules: PolicyFile, names: DeviceNames) -> dict[str, DeviceTable]:
             return {each: device for each, device in names.devices.items() if device.zigbee_group != number}
@@ -177,6 +185,10 @@ class CastGroupCommands:
         else:
             wanted = {"id": int(self._number_of(arguments["group"]), 16)}  # type: ignore[dict-item]
         return self._named(await self._ask("group-members-clear", wanted))
+
+    async def _known(self) -> list[int]:
+        """The numbers of the groups that there are."""
+        return [each["id"] for each in (await self._ask("groups", {}))["groups"]]
 
     def _membership(self, arguments: Arguments) -> dict[str, Any]:
         found = {

@@ -72,6 +72,9 @@ def answer(question: Question, policy: PolicySet) -> Iterator[str]:
         if name not in known:
             raise ValueError(f"{name}: expected one of {', '.join(sorted(known))}")
     sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
+    claim = policy.vocabulary.claim_of(policy.by_name[receiver].claim) if receiver in policy.by_name else None
+    if claim is not None and claim.cast:
+        raise ValueError(f"{receiver} is a group: its rights are those to each of its members, so ask for one of these")
     link = question.link or policy.vocabulary.usual_link(policy.by_name[sender].link)
     found = explain(
         AccessRequest(

@@ -143,6 +143,7 @@ FOREIGN = [
     "home/lamp/answer",
     "home/bridge/state",
     "home/bridge/info",
+    "home/bridge/groups",
     "home/bridge/request/permit_join",
     "home/bridge/response/permit_join",
     "homeassistant/device/atls_0123456789ab_000d6f000b5de3b6/config",

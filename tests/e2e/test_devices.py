@@ -21,6 +21,7 @@ from demo.process import Process, ProcessFailedError
 from demo.stack import Stack, command, running
 from tests.e2e.shared_hub import STATE
 from tests.harness.attackers import until
+from tests.harness.libcoap_client import coap, coap_command
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -49,8 +50,6 @@ rules:
   - {{id: guests-see, effect: permit, subject: guest, resource: sensor, action: [read]}}
   - {{id: joining, effect: permit, subject: broker, resource: gateway, action: admin}}
 """
-BOUND = 20
-"""Seconds after which libcoap's client gives up."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,22 +103,6 @@ async def subscribe(stack: Stack, *topics: str) -> Process:
     return process
 
 
-async def coap(stack: Stack, who: str, path: str, *options: str) -> str:
-    """libcoap's client as ``who``; what it printed: the payload, or the code and the diagnostic of a refusal."""
-    process = await asyncio.create_subprocess_exec(
-        *_coap(stack, who, path, *options), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    printed, _ = await process.communicate()
-    return printed.decode("utf-8", "replace").strip()
-
-
-def _coap(stack: Stack, who: str, path: str, *options: str) -> list[str]:
-    assert stack.link_psks is not None
-    key = stack.link_psks.keys[who].decode()
-    url = f"coaps://127.0.0.1:{stack.coaps_port}/{path}"
-    return ["coap-client-openssl", "-B", str(BOUND), "-u", who, "-k", key, *options, url]
-
-
 async def ctl(stack: Stack, *arguments: str) -> Any:
     """One order to the simulator."""
     process = await asyncio.create_subprocess_exec(
@@ -143,7 +126,7 @@ def states(process: Process, topic: str) -> list[dict[str, Any]]:
 async def test_a_report_reaches_mqtt_and_an_observer(house: Stack) -> None:
     subscriber = await subscribe(house, "home/sensor")
     observer = await Process.start(
-        "observer", _coap(house, "phone", "d/sensor/temperature", "-s", "20", "-w"), house.directory
+        "observer", coap_command(house, "phone", "d/sensor/temperature", "-s", "20", "-w"), house.directory
     )
     house.processes.append(observer)
     await ctl(house, "report", "sensor", "temperature", "19.25")
@@ -172,7 +155,7 @@ async def test_a_lamp_that_lost_power_shows_its_new_state_and_reports_again(hous
     """It comes back under its old address, in the other state, and has forgotten its reporting configuration."""
     subscriber = await subscribe(house, "home/lamp")
     observer = await Process.start(
-        "lamp-observer", _coap(house, "phone", "d/lamp/state", "-s", "20", "-w"), house.directory
+        "lamp-observer", coap_command(house, "phone", "d/lamp/state", "-s", "20", "-w"), house.directory
     )
     house.processes.append(observer)
 

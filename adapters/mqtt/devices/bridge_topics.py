@@ -78,7 +78,7 @@ class BridgeTopics:
     def compared(self, expected: Container[str]) -> None:
         """The devices were compared with those that the gateway has. ``expected``: names and object ids of devices that
         an earlier run showed."""
-        there = {shown.view.address.claim: shown for shown in self._shown.values()}
+        there = {each.view.address.claim: each for each in self._shown.values() if each.view.members is None}
         for claim, (name, _) in list(self._known.items()):
             if claim not in there:
                 del self._known[claim]
@@ -111,7 +111,7 @@ class BridgeTopics:
 
     def _tell_list(self) -> None:
         self._list_due = False
-        found = tuple(self._shown.values())
+        found = tuple(each for each in self._shown.values() if each.view.members is None)
         same = len(found) == len(self._listed) and all(map(is_, found, self._listed))
         if (same and self._told) or not self._client.is_connected:
             return  # a new connection begins with it

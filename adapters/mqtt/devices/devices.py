@@ -20,6 +20,7 @@ from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Command
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.early_commands import EarlyCommands
+from adapters.mqtt.devices.group_requests import GroupTopics
 from adapters.mqtt.devices.log_topic import LEVELS, LogTopic
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
@@ -131,7 +132,8 @@ class DeviceTopics:
         self._bridge = Bridge(topics, context, self._news, discovery, self._prefix)
         self._bridge_topics = BridgeTopics(topics, context, client, self._news, self._publisher.shown, self._later)
         self._commands = Commands(context, topics, self._publisher, self._tell, self._acknowledge, times.acknowledge_by)
-        self._requests = AdminRequests(context, topics, self._tell)
+        self._groups = GroupTopics(context, topics, self._news, self._tell, self._commands, self._acknowledge)
+        self._requests = AdminRequests(context, topics, self._tell, self._groups)
         self._once = RedeliveryFilter()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._early = EarlyCommands(self._carry_out_early)
@@ -218,6 +220,7 @@ class DeviceTopics:
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
+        self._groups.changed = True
         self._watch.compare_soon()
 
     def flush(self) -> None:
@@ -235,6 +238,7 @@ class DeviceTopics:
         if self._client.is_connected:
             self._bridge_topics.changed()
             self._bridge.tell(self._peer)
+            self._groups.seen((shown.view for shown in self._publisher.shown.values()), self._peer)
         if self._early:
             self._early.take(self._publisher.shown)
 
@@ -265,6 +269,7 @@ class DeviceTopics:
             self._watch.become(self._peer)
         self._bridge.tell(self._peer, again=True)  # before its devices, which name it
         self._bridge_topics.connected()
+        self._groups.tell(self._peer, again=True)
         if self._migration is not None:
             self._migration.connected()
         self._publisher.open()
@@ -385,7 +390,7 @@ class DeviceTopics:
     def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
         if isinstance(topic, InvokeTopic):
             self._commands.invoke(topic, message, self._peer, lost)
-        else:
+        elif not self._groups.took(topic, message, self._peer, lost):
             self._commands.take(topic, message, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:

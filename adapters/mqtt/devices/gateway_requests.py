@@ -12,6 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from adapters.mqtt.devices.group_requests import REQUESTS
 from adapters.mqtt.devices.values import json_of
 from gateway.api.errors import PeerError
 from gateway.api.model import DeviceView, Peer, Value
@@ -213,6 +214,7 @@ COMMANDS: Final[Mapping[str, Handler]] = {
     "sessions": _sessions,
     "health_check": _health_check,
     "restart": _restart,
+    **REQUESTS,
 }
 BARE: Final[Mapping[str, str]] = {
     "permit_join": "time",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from adapters.mqtt.devices.gateway_requests import BARE, COMMANDS, UNSUPPORTED
 from adapters.mqtt.devices.gateway_requests import MAX_JOIN as MAX_JOIN
+from adapters.mqtt.devices.group_requests import GroupTopics
 from adapters.mqtt.devices.topics import HomeSpace, TopicRequest
 from adapters.mqtt.devices.values import read_transaction
 from carriage import strict_json
@@ -47,14 +48,19 @@ def read_request(command: str, payload: bytes) -> dict[str, Any]:
 
 
 class AdminRequests:
-    """``publish(topic, body, correlation)`` publishes an answer."""
+    """``publish(topic, body, correlation)`` publishes an answer; ``groups`` shows what requests change of groups."""
 
     def __init__(
-        self, context: AdapterContext, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]
+        self,
+        context: AdapterContext,
+        topics: HomeSpace,
+        publish: Callable[[str, bytes, bytes | None], None],
+        groups: GroupTopics,
     ) -> None:
         self._context = context
         self._topics = topics
         self._publish = publish
+        self._groups = groups
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, request: TopicRequest, message: Message, source: Peer) -> None:
@@ -72,6 +78,7 @@ class AdminRequests:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._groups.stop()
 
     async def _do(
         self,
@@ -92,6 +99,8 @@ class AdminRequests:
             except PeerError as refusal:
                 error = str(refusal)
         self._respond(request, message, transaction, data, error)
+        if request.command.startswith("group/") and not error:
+            self._groups.tell(source)
 
     def _respond(
         self,

@@ -134,4 +134,4 @@ class Roster:
 
 def _kept(view: DeviceView) -> tuple[object, ...]:
     """The parts of a device that no other update reports."""
-    return view.address, view.facts, view.properties, view.may, view.sleepy
+    return view.address, view.facts, view.properties, view.actions, view.events, view.may, view.sleepy, view.members

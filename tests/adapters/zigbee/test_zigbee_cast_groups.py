@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.times import ZigbeeTimes
+from carriage.zigbee import zcl
 from carriage.zigbee.attach import format_eui64
 from gateway.api.errors import PeerError
 from gateway.api.model import LinkRequirement, Outcome, Reason
+from simulator.network.clusters.general import basic
+from simulator.network.clusters.grouping import groups as group_server
+from simulator.network.clusters.ids import Identity
+from simulator.network.clusters.lighting import on_off
 from tests.adapters.zigbee.group_world import LEVEL, ON_OFF, Grouped, Lamps, claim, on_air
 from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
+from tests.harness.zcl_device import ZclDevice
 
+LAMP = Identity("ACME", "Z1", mains=True)
 QUICK = ZigbeeTimes(group=0.5)
 
 
@@ -38,7 +45,7 @@ async def test_a_cast_is_one_frame_and_reaches_every_member_and_no_other_device(
         await gateway.until(lambda: lamps.values(LEVEL)[:3] == [100, 100, 100])
         assert lamps.values(ON_OFF) == [1, 1, 1, 0]
         assert on_air(world)[0] == casts + 1
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         # What each member's clusters, two, did not report by themselves was read.
         assert on_air(world)[1] - unicasts <= 6 + 6  # and the default responses to their reports
         assert gateway.running.counters["casts"] == 1
@@ -76,7 +83,8 @@ async def test_many_casts_in_a_row_are_read_once(world: Any) -> None:
                 lamps.server(each, server).reporting.clear()
         for brightness in range(10, 20):
             assert (await groups.writes(number, brightness=brightness)).outcome is Outcome.SENT
-        await asyncio.sleep(1.0)
+        await gateway.until(lambda: gateway.running.counters["cast_reads"] == 3)
+        await asyncio.sleep(0.2)
         assert gateway.running.counters["casts"] == 10
         assert gateway.running.counters["cast_reads"] == 3
         assert lamps.values(LEVEL) == [19, 19, 19]
@@ -271,3 +279,32 @@ async def test_a_group_offers_what_all_members_have(world: Any) -> None:
         assert format_eui64(plugs.stations[0].device.eui64) == plugs.names[0]
         assert (await groups.writes(number, state=True)).outcome is Outcome.SENT
         await gateway.until(lambda: (lamps.values(ON_OFF), plugs.values(ON_OFF)) == ([1], [1]))
+
+
+async def test_a_device_that_answers_nonsense_counts_as_long_as_it_may_be_in(world: Any) -> None:
+    """It says that another group was meant; later it refuses to leave."""
+    device = ZclDevice(0x000D6F0000000077, basic(LAMP), on_off(LAMP), group_server(LAMP))
+    answers: dict[int, bytes] = {0x00: b"\x00\x63\x00", 0x03: b"\x01\x01\x00"}
+
+    def lie(cluster: int, asked: zcl.ZclFrame, own: zcl.ZclFrame | None) -> zcl.ZclFrame | None:
+        if cluster != 0x0004 or not asked.cluster_specific:
+            return own
+        octets = answers[asked.command]
+        return zcl.ZclFrame(asked.command, octets, asked.sequence, cluster_specific=True, to_client=True)
+
+    device.answer = lie
+    await device.attach(world.socket)
+    world.devices.append(device)
+    async with world.gateway(times=QUICK) as gateway:
+        await gateway.join(device)
+        groups = Grouped(gateway)
+        number = await groups.made()
+        with pytest.raises(PeerError, match="the device refuses: MALFORMED_COMMAND"):
+            await groups.do("group-members-add", id=number, eui64=device.eui64)
+        listed = (await groups.do("groups"))["groups"][0]
+        assert (listed["members"], [each["eui64"] for each in listed["leaving"]]) == ([], [device.eui64])
+        assert len(groups.join_of(number).members or ()) == 1
+        answers[0x00], answers[0x03] = b"\x00\x01\x00", b"\x00\x01\x00"
+        await groups.do("group-members-add", id=number, eui64=device.eui64)
+        await groups.do("group-members-remove", id=number, eui64=device.eui64)
+        assert groups.join_of(number).members == ()

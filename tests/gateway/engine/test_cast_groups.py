@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.model import Address, Leave, LinkRequirement, LinkSecurity, Peer, Reason
+from gateway.api.model import Address, Join, Leave, LinkRequirement, LinkSecurity, Peer, Reason
 from gateway.engine.cast_rights import MAX_MEMBERS
 from gateway.engine.limits import Rate
 from gateway.engine.policy import DEVICE_ACTIONS, Action, Condition, Mode, Subject
@@ -152,6 +152,12 @@ def test_a_group_that_gets_another_name_keeps_its_members() -> None:
 def test_a_group_that_is_gone_is_no_group_any_longer() -> None:
     s = staged(*each())
     s.submit(Leave(id=s.next_id(), source=GROUP, received_at=s.now))
+    assert wrote(s) == "refused denied"
+
+
+def test_a_group_that_has_not_joined_is_no_device() -> None:
+    s = Stage(policy=PolicySet(subjects=NAMED, rules=[permit("all", "app", "*", actions=ALL)]))
+    s.submit(Join(id=s.next_id(), source=GROUP, received_at=s.now, properties=(STATE,)))  # it doesn't say who is in it
     assert wrote(s) == "refused denied"
 
 

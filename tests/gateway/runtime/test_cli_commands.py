@@ -136,7 +136,7 @@ def test_help_teaches_by_example_and_tells_the_exit_codes(words):
 
 def test_every_command_has_json_but_those_that_run_or_group():
     without = {words for words, c in commands(main) if "as_json" not in {p.name for p in c.params}}
-    assert without == {("run",), ("config",), ("clients",), ("network",)}
+    assert without == {("run",), ("config",), ("clients",), ("network",), ("groups", "members")}
 
 
 def test_the_version_and_which_build_runs(home):

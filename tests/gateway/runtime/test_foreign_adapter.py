@@ -159,7 +159,8 @@ def test_explain_knows_its_words(house):
     ("old", "new", "message"),
     [
         ("badge: 0A-0B-0C-0D", "bagde: 0A-0B-0C-0D", "5: subjects.door.bagde: expected link or a claim that an adapter "
-         "declares: psk_identity, spki_sha256, san, bearer, url, user, broker, eui64, badge (did you mean badge?)"),
+         "declares: psk_identity, spki_sha256, san, bearer, url, user, broker, eui64, zigbee_group, badge "
+         "(did you mean badge?)"),
         ("badge: 0A-0B-0C-0D", "badge: 0A-0B", "5: subjects.door.badge: expected a badge, such as 0A-0B-0C-0D"),
         ("badge: 0A-0B-0C-0D", "user: door", "5: subjects.door.user: expected what a wire peer proves: badge"),
         ("wire-fenced", "wire-fence", "14: rules.reports.condition.require_link.min_version: expected 'tls1.2', "

@@ -32,7 +32,7 @@ def test_fitting_identities(subject: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subject", "key", "fitting"),
     [
-        ("{link: zigbee, psk_identity: lamp}", "psk_identity", "a zigbee peer proves: eui64"),
+        ("{link: zigbee, psk_identity: lamp}", "psk_identity", "a zigbee peer proves: eui64, zigbee_group"),
         ("{link: mqtt, psk_identity: app}", "psk_identity", "a mqtt peer proves: user, broker"),
         ("{link: coap, user: phone}", "user", "a coap peer proves: psk_identity, spki_sha256, san"),
     ],
