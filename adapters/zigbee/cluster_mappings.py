@@ -59,6 +59,7 @@ class AttributeMapping:
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
+    ``beside``: only an endpoint that has one of these clusters too has it.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
     row as it is for one device; None: it doesn't have it. ``optional``: many devices with the cluster lack the
     attribute, so it is a property as soon as the device answers with a value.
@@ -89,6 +90,7 @@ class AttributeMapping:
     needs: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
     optional: bool = False
+    beside: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.convert is not None and (self.scale != 1 or (self.property.writable and self.revert is None)):

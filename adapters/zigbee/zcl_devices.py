@@ -21,7 +21,7 @@ from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice, is_event
-from adapters.zigbee.device_model import BASIC, GROUP, Model, Notes, Values, model_of, peer_of
+from adapters.zigbee.device_model import BASIC, GROUP, Model, Notes, Values, peer_of
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
     FROM_SERVER,
@@ -33,6 +33,7 @@ from adapters.zigbee.frame_kinds import (
     start_of,
 )
 from adapters.zigbee.leaving import leave
+from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
 from adapters.zigbee.presses import UNICAST
 from adapters.zigbee.radio_port import IncomingFrame

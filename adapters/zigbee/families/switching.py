@@ -75,6 +75,10 @@ def _on_for_a_time(values: Mapping[str, PropertyValue]) -> Plan | None:
     return Plan(b"\x00" + words(*tenths), {"state": True})
 
 
+_OF_LIGHTING: Final = (0x0004, 0x0005)
+"""Only lamps and plugs that know groups and scenes have the attributes from 0x4000 (ZCL8, 3.8.2.2)."""
+
+
 def _timer(attribute: int, name: str) -> AttributeMapping:
     """How long a device is on, and how long it then can't be switched on by such a command. It counts down."""
     return AttributeMapping(
@@ -86,6 +90,7 @@ def _timer(attribute: int, name: str) -> AttributeMapping:
         invalid=0xFFFF,
         property=_modifier(name, "switch", ipso(3306)),
         optional=True,
+        beside=_OF_LIGHTING,
     )
 
 
@@ -230,6 +235,7 @@ ROWS: Final = (
             category="config",
         ),
         optional=True,
+        beside=_OF_LIGHTING,
     ),
     _timer(0x4001, "on_time"),
     _timer(0x4002, "off_wait_time"),

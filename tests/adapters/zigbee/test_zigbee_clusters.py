@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from adapters.zigbee.cluster_mappings import Reporting
 from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
-from adapters.zigbee.device_model import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of
+from adapters.zigbee.device_model import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.reports import reported
 from carriage.zigbee.datatypes import INTEGERS
 from gateway.api.model import DataType

@@ -65,7 +65,7 @@ def color(capabilities: int | None, *, options: bool = False, limits: tuple[int,
 
 
 async def lamp(world: Any, gateway: Any, *clusters: ClusterServer) -> tuple[ZclDevice, Asked]:
-    clusters = (make_cluster(IDENTIFY, [], taking(0x00, 0x40)), *clusters)
+    clusters = (make_cluster(IDENTIFY, [], taking(0x00, 0x40)), make_cluster(0x0004, []), *clusters)
     device = ZclDevice(EUI64 + len(world.devices), *clusters)
     await device.attach(world.socket)
     world.devices.append(device)
