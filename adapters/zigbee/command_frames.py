@@ -77,12 +77,15 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
     """
     left = dict(values)
     used: set[str] = set()
-    frames = [
-        frame
-        for endpoint, writes in model.writes.items()
-        for write in writes
-        if (frame := _together(model, endpoint, write, left, used)) is not None
-    ]
+    frames: list[CommandFrame] = []
+    only = next(iter(left)) if len(left) == 1 else ""
+    switch = model.slots.get(only)
+    if switch is None or not switch.row.commands or type(left[only]) is not bool:  # what is switched alone has no plan
+        for endpoint, writes in model.writes.items():
+            for write in writes:
+                frame = _together(model, endpoint, write, left, used)
+                if frame is not None:
+                    frames.append(frame)
     written: dict[int, list[Slot]] = {}
     for name in [name for name in left if name in model.slots]:
         slot, value = model.slots[name], left.pop(name)

@@ -42,6 +42,7 @@ QUIET: Final = 5.0
 MAX_GONE: Final = 64
 """Properties that one device no longer has and that are published as gone."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_OF_SCENES: Final = frozenset({"recall", "store"})
 
 COUNTERS: Final = ("states", "coalesced", "unchanged")
 
@@ -311,7 +312,7 @@ class StatePublisher:
         if not self._open:
             return
         fields: dict[str, Value] = data if isinstance(data, dict) else {} if data is None else {"value": data}
-        action: dict[str, Value] = {"action": event}
+        action: dict[str, Value] = {"action": _word(event, fields)}
         for name, value in fields.items():
             action[f"action_{name}"] = value
         state = self.state_of(shown)[:-1]
@@ -369,3 +370,11 @@ class StatePublisher:
         if announced is not None:
             self._announced[token] = announced
         return True
+
+
+def _word(event: str, fields: Mapping[str, Value]) -> str:
+    """zigbee2mqtt's word for an event, which has the scene in it: ``recall_3``, of another endpoint ``recall_3_2``."""
+    base, _, endpoint = event.partition("_")
+    if base not in _OF_SCENES or "scene" not in fields:
+        return event
+    return f"{base}_{fields['scene']}" + (f"_{endpoint}" if endpoint else "")

@@ -137,7 +137,11 @@ async def test_an_event_is_an_action_beside_the_state(start: Start, wanted: bool
         type=DataType.OBJECT,
         fields=(("step_size", DataSchema(type=DataType.INTEGER)), ("group", DataSchema(type=DataType.INTEGER))),
     )
-    events = (EventAffordance(name="brightness_step_up", data=data), EventAffordance(name="on"))
+    scene = DataSchema(type=DataType.OBJECT, fields=(("scene", DataSchema(type=DataType.INTEGER)),))
+    events = (
+        EventAffordance(name="brightness_step_up", data=data), EventAffordance(name="on"),
+        EventAffordance(name="recall", data=scene), EventAffordance(name="store_2", data=scene),
+    )  # fmt: skip
     context.submit(
         Join(
             id=context.next_id(), source=house.peer("lamp"), received_at=context.now(), properties=(STATE,),
@@ -158,14 +162,21 @@ async def test_an_event_is_an_action_beside_the_state(start: Start, wanted: bool
     app.messages.clear()
     happen("brightness_step_up", step_size=13, group=7)
     happen("on")
+    happen("recall", scene=3)
+    happen("store_2", scene=4)
     house.tell("lamp", state=False)
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["state"] == "OFF")
-    await until(lambda: len([each for each in app.messages if "/event/" in each.topic]) == 2)
+    await until(lambda: len([each for each in app.messages if "/event/" in each.topic]) == 4)
     states = [each for each in bodies(app, "home/lamp") if "action" in each]
     for each in states:
         assert each.pop("state") == "ON" and each.pop("last_seen")
     assert states == (
-        [{"action": "brightness_step_up", "action_step_size": 13, "action_group": 7}, {"action": "on"}]
+        [
+            {"action": "brightness_step_up", "action_step_size": 13, "action_group": 7},
+            {"action": "on"},
+            {"action": "recall_3", "action_scene": 3},
+            {"action": "store_4_2", "action_scene": 4},
+        ]
         if wanted
         else []
     )
