@@ -58,7 +58,7 @@ class ReportingMemory:
         for at, slots in model.places.items():
             name = name_of(at)
             absent = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
-            if absent or name in device:
+            if absent or name in device or any(slot.row.optional for slot in slots.values()):
                 device.setdefault(name, {})["absent"] = absent
         self.save()
 
@@ -92,6 +92,14 @@ def refused(entry: Entry, word: str) -> list[str]:
     """The attributes for which this was the answer to the question to report them."""
     reports = entry.get("reports")
     return [name for name, said in reports.items() if said == word] if isinstance(reports, dict) else []
+
+
+def part(entry: Entry, name: str) -> dict[str, Any]:
+    """A table of an entry; what else a file had in its place is thrown away."""
+    if not isinstance(entry.get(name), dict):
+        entry[name] = {}
+    found: dict[str, Any] = entry[name]
+    return found
 
 
 def state(entry: Entry) -> str:

@@ -21,7 +21,16 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
-from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
+from adapters.zigbee.reporting_memory import (
+    SUCCESS,
+    UNSUPPORTED,
+    WRONG_TYPE,
+    ReportingMemory,
+    name_of,
+    part,
+    refused,
+    state,
+)
 from adapters.zigbee.reporting_steps import (
     GENTLER,
     ONE_BY_ONE,
@@ -31,6 +40,7 @@ from adapters.zigbee.reporting_steps import (
     content_of,
     reads,
     records_of,
+    reports_any,
     set_up_steps,
     wanted_of,
     ways,
@@ -207,7 +217,7 @@ class ReportingSetup:
         for at in model.places:
             wanted = wanted_of(model, at)
             done = known.get(name_of(at), {}).get("wanted") == wanted
-            if wanted and not done:
+            if not done and reports_any(model, at):
                 configured += [SetupStep("bind", at), SetupStep("configure", at)]
             if not done or not model.sleepy:
                 read += reads(model, at, optional=not done)
@@ -258,6 +268,9 @@ class ReportingSetup:
         if step is not None and step.kind == "configure" and not step.attributes:
             at = job.steps.index(step)  # by what the device reported until now
             job.steps[at : at + 1] = ways(model, step.at)
+            if not wanted_of(model, step.at):
+                self._all_configured(model, step.at, self._entry(model, step))
+                self._memory.save()
             self._next(job)
             return
         if step is None:
@@ -346,7 +359,7 @@ class ReportingSetup:
         self._ask_again(job, step, left_out)
         others = [other for other in job.steps if other.kind == "constants" and other != step]
         if not any(other.at == step.at for other in others):
-            self._entry(job.model, step).setdefault(_CONSTANTS, {}).update(entry)
+            part(self._entry(job.model, step), _CONSTANTS).update(entry)
             self._memory.save()
         if not others:
             self._rebuilt(job.device)
@@ -372,9 +385,7 @@ class ReportingSetup:
             job.steps += [step.only([attribute]) for attribute in step.attributes]
             return
         entry = self._entry(model, step)
-        if not isinstance(entry.get("reports"), dict):
-            entry["reports"] = {}
-        attempts = entry.setdefault("attempts", {})
+        reports, attempts = part(entry, "reports"), part(entry, "attempts")
         rest = failed.get(-1, 0)
         gentler, again = [], []
         for record in records_of(model, step.at, step.attributes):
@@ -385,7 +396,7 @@ class ReportingSetup:
                 for each in slot.chain():
                     each.attempt = attempts[name]
                 gentler.append(record.attribute)
-            entry["reports"][name] = _MALFORMED if fault and not status else foundation.status_name(status)
+            reports[name] = _MALFORMED if fault and not status else foundation.status_name(status)
             if status == Status.UNSUPPORTED_ATTRIBUTE and (step.at, record.attribute) in job.unanswered:
                 missing(model, slot)
             elif not status and slot.absent:
@@ -400,7 +411,7 @@ class ReportingSetup:
 
     def _all_configured(self, model: Model, at: int, entry: dict[str, Any]) -> None:
         asked = {f"{record.attribute:04x}" for record in records_of(model, at)}
-        entry["reports"] = {name: word for name, word in entry["reports"].items() if name in asked}
+        entry["reports"] = {name: word for name, word in part(entry, "reports").items() if name in asked}
         if _MALFORMED in entry["reports"].values():
             return  # it is asked again at the next start
         entry["wanted"] = wanted_of(model, at)
@@ -446,7 +457,7 @@ class ReportingSetup:
         self._ask_again(job, step, _left_out(step, records))
         if "wanted" in entry and entry["wanted"] != wanted_of(model, step.at):
             # by the types that it reported now, and what it turned out to have
-            known = entry["reports"].keys() - set(refused(entry, WRONG_TYPE))
+            known = part(entry, "reports").keys() - set(refused(entry, WRONG_TYPE))
             others = [one.attribute for one in records_of(model, step.at) if f"{one.attribute:04x}" not in known]
             self._want(job.device, ways(model, step.at, "configure", others))
         taken = entry.get("reports")

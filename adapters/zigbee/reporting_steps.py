@@ -76,8 +76,8 @@ def _record(slot: Slot, attempt: int) -> ReportingRecord:
     how, kind = slot.row.reporting, slot.type
     assert how is not None
     minimum, maximum, change = how.minimum, how.maximum, how.change
-    if attempt:
-        least, longest, times = GENTLER[attempt - 1]
+    if attempt > 0:
+        least, longest, times = GENTLER[min(attempt, len(GENTLER)) - 1]
         minimum, maximum, change = max(minimum, least), min(maximum, longest), change * times
     most = (1 << 8 * kind.size - 1) - 1 if kind.size else 0
     return ReportingRecord(
@@ -87,6 +87,11 @@ def _record(slot: Slot, attempt: int) -> ReportingRecord:
         maximum=maximum,
         change=change if kind.id in FLOATS else min(change, most),
     )
+
+
+def reports_any(model: Model, at: int) -> bool:
+    """Whether something of a place is reported, or may turn out to be there and is then."""
+    return any(slot.row.reporting is not None for first in model.places[at].values() for slot in first.chain())
 
 
 def wanted_of(model: Model, at: int) -> str:

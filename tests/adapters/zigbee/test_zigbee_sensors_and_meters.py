@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.zigbee.cluster_mappings import Particulars
-from adapters.zigbee.clusters import ROWS
+from adapters.zigbee.clusters import ROWS, ClusterTable
 from adapters.zigbee.portions import configure_size, portions, read_size
 from adapters.zigbee.reporting_memory import MEMORY
 from carriage.zigbee import foundation
@@ -137,6 +138,42 @@ async def test_a_sensor_without_what_is_optional(world: Any) -> None:
         assert offered == [{"battery", "occupancy", "humidity"}, {"battery", "occupancy"}]
         assert asked.gateway.semantics.shown(asked.device.eui64)["reporting"]["1/0001"] == "configured"
         assert list(asked.device.clusters[0x0001].reporting) == [0x0021]
+
+
+async def test_a_cluster_of_which_all_is_optional(world: Any) -> None:
+    """What a device turns out to have is reported; one that has nothing of it is not asked again."""
+    rows = [row for row in ROWS if row.property.name in ("mains_voltage", "leaf_wetness")]
+    table = ClusterTable(rows=[replace(row, optional=True) for row in rows], writes=(), actions=(), events=())
+    mains, leaf = server(0x0001, {0x0000: (UINT16, 2300)}), server(0x0407, {})
+    async with world.gateway(table=table) as gateway:
+        device, _ = await joined(world, gateway, mains, leaf)
+        assert list(mains.reporting) == [0x0000] and leaf.reporting == {}
+        assert [each.name for each in gateway.context.of(Join)[-1].properties] == ["mains_voltage"]
+        device.asked.clear()
+    async with world.gateway(table=table) as gateway:
+        await gateway.until(lambda: gateway.context.of(Join))
+        await settled(gateway, device)
+        assert asked_for(device, 0x0001, CONFIGURE) == [] == asked_for(device, 0x0407, READ)
+
+
+@pytest.mark.parametrize("nonsense", ['"x"', "5", "null", "[]", '{"0000": "x"}', '{"0000": 99}'])
+async def test_a_memory_of_nonsense_stops_nothing(world: Any, nonsense: str) -> None:
+    async with world.gateway() as gateway:
+        device, _ = await joined(world, gateway, server(0x0402, {0: (INT16, 2000)}), server(0x0702, METER))
+    parts = ", ".join(f'"{name}": {nonsense}' for name in ("reports", "attempts", "constants", "absent", "types"))
+    entry = f'{{"wanted": "00", {parts}}}'
+    text = f'{{"{device.eui64}": {{"1/0402": {entry}, "1/0702": {entry}}}}}'
+    (world.state_dir / MEMORY).write_text(text)
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: gateway.context.of(Join))
+        gateway.semantics.restarted(gateway.record(device.eui64))
+        await settled(gateway, device)
+        await gateway.until(
+            lambda: (
+                "temperature" in dict(gateway.context.of(Reading)[-1].values)
+                or any("energy" in dict(each.values) for each in gateway.context.of(Reading))
+            )
+        )
 
 
 @pytest.mark.parametrize(
