@@ -24,22 +24,39 @@ from adapters.zigbee.cluster_mappings import (
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
 from adapters.zigbee.families import poll_control
+from adapters.zigbee.presses import Presses
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value, ZclType
-from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
+from gateway.api.model import (
+    ActionAffordance,
+    DataSchema,
+    DataType,
+    EventAffordance,
+    Peer,
+    PropertyAffordance,
+    Scalar,
+)
 from gateway.api.model import Value as PropertyValue
 
 _LOG = logging.getLogger(__name__)
 
 BASIC: Final = 0x0000
 MAX_PROPERTIES: Final = 64
-"""Of one device; what its further endpoints offer is left out."""
+"""Of one device, and as many actions; what its further endpoints offer is left out."""
+MAX_EVENTS: Final = 512
+"""Commands of one device that are events."""
 RECENT: Final = 8
 """Frames of a device that are remembered to know their copies."""
 RECENT_SECONDS: Final = 5.0
 """A copy comes within the APS retries of its sender (3 of 1.6 s); later the counters may have gone round."""
 COUNTERS: Final = ("values_out_of_range", "values_of_another_type", "values_of_a_wrong_type")
 """Values that count as none; values taken although their type is another; values of a type that can't carry them."""
+
+GROUP: Final = "group"
+"""The field of an event's data that has the group to which a remote cast it."""
+_CAST: Final = DataSchema(
+    type=DataType.OBJECT, fields=((GROUP, DataSchema(type=DataType.INTEGER, minimum=0, maximum=0xFFFF)),)
+)
 
 Values = tuple[tuple[str, PropertyValue | None], ...]
 
@@ -156,6 +173,8 @@ class Model:
     events: dict[tuple[int, int, bool], tuple[dict[str, EventAffordance], EventMapping]] = field(default_factory=dict)
     """By place, command and whether the device is the client there: its events by their names in the row."""
     odd: set[str] = field(default_factory=set)
+    presses: Presses | None = None
+    """Of a remote, once it has sent a command."""
     recent: dict[int, float] = field(default_factory=dict)
     """When the last frames came, by their hashes: with the frames themselves a house would not fit into the cache of
     the processor. Of one device two different frames with the same 64 bits do not come within seconds."""
@@ -186,6 +205,12 @@ class Model:
             del recent[next(iter(recent))]
         recent[frame] = now
         return False
+
+    def pressed(self, endpoint: int, number: int, content: int, way: int, now: float) -> bool:
+        """Whether this command of a remote is a copy; see ``Presses.repeated``."""
+        if self.presses is None:
+            self.presses = Presses()
+        return self.presses.repeated(endpoint, number, content, way, now)
 
 
 def peer_of(eui64: str, *, link_key: bool = False) -> Peer:
@@ -289,12 +314,12 @@ class _Builder:
         if whole is None:
             found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
             entity = self.entity(found.entity, endpoint.number)
-            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type)
+            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type, row.optional)
             if row.field:
                 slot.whole = Whole([slot], {})
             self.slots[name] = slot
         else:
-            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, whole=whole)
+            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
             whole.slots.append(slot)
         there = self.places.setdefault(at, {})
         before = there.get(row.attribute)
@@ -339,28 +364,59 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
                 continue
             model.writes.setdefault(number, []).append(adapted)
             for modifier in adapted.modifiers:
-                if any(each.base == modifier.name and each.endpoint == number for each in model.modifiers.values()):
+                if len(model.slots) + len(model.modifiers) >= MAX_PROPERTIES or any(
+                    each.base == modifier.name and each.endpoint == number for each in model.modifiers.values()
+                ):
                     continue
                 name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
                 entity = builder.entity(modifier.entity, number)
                 model.modifiers[name] = Modifier(
                     replace(modifier, name=name, entity=entity), number, modifier.name, modifier.name in adapted.secrets
                 )
-        for row in table.actions.get(cluster, ()):
+        for action in table.actions.get(cluster, ()):
+            row = _of_the_endpoint(action, builder, endpoint)
+            if row is None or len(model.deeds) >= MAX_PROPERTIES:
+                continue
             name = _free_name(row.action.name, number, model.deeds)
             what = device_ids.entity_of(row.action.entity, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
             entity = builder.entity(what, number)
             model.deeds[name] = Deed(replace(row.action, name=name, entity=entity), number, row)
+    if number in model.writes:
+        model.writes[number].sort(key=lambda write: write.cluster)
     taken = {each.name for each in model.offered_events}
     for by_client, clusters in ((True, endpoint.out_clusters), (False, endpoint.in_clusters)):
         for cluster in clusters:
             for mapping in table.events.get(cluster, ()):
-                if mapping.by_client is not by_client:
+                if mapping.by_client is not by_client or len(model.events) >= MAX_EVENTS:
                     continue
                 named = {
-                    event.name: replace(event, name=_free_name(event.name, number, taken)) for event in mapping.events
+                    event.name: replace(
+                        event,
+                        name=_free_name(event.name, number, taken),
+                        data=_with_group(event.data) if by_client else event.data,
+                    )
+                    for event in mapping.events
                 }
                 model.events[place(number, cluster, mapping.manufacturer), mapping.command, by_client] = named, mapping
+
+
+def _of_the_endpoint(action: ActionMapping, builder: _Builder, endpoint: Endpoint) -> ActionMapping | None:
+    """The row of an action as it is for one endpoint; None: it doesn't have it, or the device has to be asked first."""
+    if action.beside and not any(cluster in endpoint.in_clusters for cluster in action.beside):
+        return None
+    known = builder.known(place(endpoint.number, action.cluster, action.manufacturer), action.needs)
+    if known is None or action.adapt is None:
+        return None if known is None else action
+    return action.adapt(action, known)
+
+
+def _with_group(data: DataSchema | None) -> DataSchema:
+    """What comes with an event of a remote: the group too if it was cast to one."""
+    if data is None:
+        return _CAST
+    if data.type is not DataType.OBJECT or any(name == GROUP for name, _ in data.fields):
+        return data
+    return replace(data, fields=(*data.fields, *_CAST.fields))
 
 
 def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
