@@ -69,13 +69,13 @@ ACTIONS = dict(
         _action("brightness_move", _SIGNED, to="rate"),
         _action("warning", MODE, ("duration", DataSchema(type=DataType.INTEGER, minimum=0)), to="mode"),
         ("effect", ActionAffordance(name="effect", input=DataSchema(type=DataType.STRING, enum=("blink", "okay")))),
+        _action("brightness_move_onoff", _SIGNED, to="rate"),
+        _action("identify", DataSchema(type=DataType.INTEGER, minimum=0), to="duration"),
         (
-            "identify",
+            "flash",
             ActionAffordance(
-                name="identify",
-                input=DataSchema(
-                    type=DataType.OBJECT, fields=(("duration", DataSchema(type=DataType.INTEGER, minimum=0)),)
-                ),
+                name="flash",
+                input=DataSchema(type=DataType.OBJECT, fields=(("times", DataSchema(type=DataType.INTEGER)),)),
             ),
         ),
     )

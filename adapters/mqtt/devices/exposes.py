@@ -21,7 +21,7 @@ _STATE, _SET, _GET = 1, 2, 4
 _END: Final = re.compile(r"(.+)_([0-9]{1,3})")
 _COLORS: Final = (("color_xy", ("x", "y")), ("color_hs", ("hue", "saturation")))
 _UNLISTED: Final = ("_step", "_move", "toggle", "stop")
-"""Ends of the names of actions that zigbee2mqtt does not list: everybody knows them."""
+"""Parts of the names of actions that zigbee2mqtt does not list: everybody knows them."""
 _NUMBERS: Final = (DataType.NUMBER, DataType.INTEGER)
 
 
@@ -84,7 +84,7 @@ def exposes(view: DeviceView) -> list[dict[str, Any]]:
             found.append({"type": kind, "features": whole} | ({"endpoint": end} if end else {}))
         specific[each.entity] += features
     if "invoke" in view.may:
-        found += [_of_action(each) for each in view.actions if not _base(each.name)[0].endswith(_UNLISTED)]
+        found += [_of_action(each) for each in view.actions if not any(part in each.name for part in _UNLISTED)]
     if view.events:
         found.append(
             {

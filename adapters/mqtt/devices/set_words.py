@@ -22,6 +22,8 @@ _SUFFIX: Final = re.compile(r"(.+)_l?([0-9]{1,3})")
 _ENDPOINT: Final = re.compile(r"l?([1-9][0-9]{0,2})")
 _STOP: Final = "stop"
 _MOVE: Final = "_move"
+_USUAL: Final = {"identify": 3}
+"""Inputs of actions whose key has no value or only the name again."""
 _FULL: Final = 254
 """The greatest ZigBee level; other systems have 255."""
 _PERCENT: Final = DataSchema(type=DataType.NUMBER, minimum=0, maximum=100)
@@ -256,8 +258,10 @@ def _input(
             main = next(iter(known), "")
             if not main:
                 raise PeerError("it takes no input")
-        if value == _STOP and _base(name).endswith(_MOVE) and known[main].type in _NUMBERS:
+        if value == _STOP and _MOVE in name and known[main].type in _NUMBERS:
             value = 0
+        elif main and (nothing or value == _base(name)):
+            value = _USUAL.get(_base(name), value)
         given = {main: value} if main else {}
     for key, other in asked.items():
         what = properties.get(named(key, endpoint, properties))
