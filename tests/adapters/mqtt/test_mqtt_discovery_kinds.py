@@ -459,6 +459,8 @@ FORMS = {
     "dimmable-lamp": {"state": "light json"},
     "thermometer": {"temperature": "sensor", "humidity": "sensor", "battery": "sensor"},
     "on-off-remote": {"action": "event", "battery": "sensor"},
+    "color-lamp": {"state": "light json", "identify": "button"},
+    "scene-remote": {"action": "event"},
     "siren": {"siren": "siren"},
     "thermostat": {"climate": "climate", "keypad_lockout": "select", "local_temperature_calibration": "number"},
     "radiator-valve": {"climate": "climate", "pi_heating_demand": "sensor"},
