@@ -172,8 +172,8 @@ def _json_light(component: dict[str, Any]) -> Iterator[str]:
 def _light(component: dict[str, Any]) -> Iterator[str]:
     if component.get("brightness_scale", 255) < 1:
         yield "a brightness scale below 1"
-    if component.get("min_mireds", 0) >= component.get("max_mireds", 1000):
-        yield "colour temperatures the wrong way round"
+    if not 0 < component.get("min_mireds", 1) < component.get("max_mireds", 1000):
+        yield "colour temperatures that are none, or the wrong way round"
 
 
 def _cover(component: dict[str, Any]) -> Iterator[str]:

@@ -173,7 +173,7 @@ def _json_light(parts: Parts, modes: list[str]) -> dict[str, Any]:
         "trns": parts.settable("transition") is not None,
     }
     if bright is not None:
-        config["bri_scl"] = int(bright.maximum or 254)
+        config["bri_scl"] = _scale(bright)
     if "color_temp" in modes:
         config["min_mirs"], config["max_mirs"] = _mireds(parts)
     if effects := _effects(parts):
@@ -186,7 +186,7 @@ def _topics_of_light(parts: Parts, modes: list[str]) -> dict[str, Any]:
     state, found = parts.state_topic, dict[str, Any]()
     if bright := parts.settable("brightness"):
         found |= {
-            "bri_stat_t": state, "bri_cmd_t": parts.command("brightness"), "bri_scl": int(bright.maximum or 254),
+            "bri_stat_t": state, "bri_cmd_t": parts.command("brightness"), "bri_scl": _scale(bright),
             "bri_val_tpl": shown(parts.value("brightness")),
         }  # fmt: skip
     if "color_temp" in modes:
@@ -208,9 +208,15 @@ def _topics_of_light(parts: Parts, modes: list[str]) -> dict[str, Any]:
     return found
 
 
+def _scale(bright: PropertyAffordance) -> int:
+    """The brightest level."""
+    return max(int(bright.maximum or 254), 1)
+
+
 def _mireds(parts: Parts) -> tuple[int, int]:
     temp = parts.properties["color_temp"]
-    return int(temp.minimum or _MIREDS[0]), int(temp.maximum or _MIREDS[1])
+    least, greatest = int(temp.minimum or 0), int(temp.maximum or 0)
+    return (least, greatest) if 0 < least < greatest else _MIREDS
 
 
 def _effects(parts: Parts) -> list[str]:
@@ -274,10 +280,10 @@ def climate(parts: Parts) -> Component | None:
             f"{kind}_stat_tpl": shown(parts.value(role)),
         }  # fmt: skip
     limits = [parts.properties[role] for role in points]
-    if all(each.minimum is not None for each in limits):
-        config["min_temp"] = min(each.minimum for each in limits if each.minimum is not None)
-    if all(each.maximum is not None for each in limits):
-        config["max_temp"] = max(each.maximum for each in limits if each.maximum is not None)
+    least = [each.minimum for each in limits if each.minimum is not None]
+    greatest = [each.maximum for each in limits if each.maximum is not None]
+    if len(least) == len(greatest) == len(limits) and min(least) < max(greatest):
+        config |= {"min_temp": min(least), "max_temp": max(greatest)}
     step = limits[0].multiple_of or 0.0
     config["temp_step"] = step if step >= _MIN_STEP else _USUAL_STEP
     if "local_temperature" in parts.properties:

@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.mqtt.devices import identity, values
 from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.discovery_entities import KINDS
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.set_words import understood
 from adapters.mqtt.devices.topics import HomeSpace, Set
@@ -466,6 +469,17 @@ FORMS = {
     "dimmable-lamp": {"state": "light json"},
     "thermometer": {"temperature": "sensor", "humidity": "sensor", "battery": "sensor"},
     "on-off-remote": {"action": "event", "battery": "sensor"},
+    "color-lamp": {"state": "light json", "identify": "button"},
+    "scene-remote": {"action": "event"},
+    "siren": {"siren": "siren"},
+    "thermostat": {"climate": "climate", "keypad_lockout": "select", "local_temperature_calibration": "number"},
+    "radiator-valve": {"climate": "climate", "pi_heating_demand": "sensor"},
+    "fan": {"fan": "fan"},
+    "cover": {"cover": "cover"},
+    "lock": {"lock": "lock", "sound_volume": "select", "action": "event"},
+    "contact-sensor": {"contact": "binary_sensor", "tamper": "binary_sensor"},
+    "motion-sensor": {"occupancy": "binary_sensor"},
+    "smoke-sensor": {"smoke": "binary_sensor", "battery_low": "binary_sensor"},
 }
 """Of the simulated kinds: components, with their forms, that no one would want to miss."""
 
@@ -478,3 +492,44 @@ def test_each_simulated_kind(kind: str) -> None:
     forms = DISCOVERY.forms(view, who)
     wanted = FORMS.get(kind, {})
     assert {key: forms.get(key) for key in wanted} == wanted
+
+
+_WORDS = st.lists(
+    st.sampled_from(["off", "on", "low", "high", "auto", "heat", "OPEN", "STOP", "LOCK", "it's", "xy", "stop"]),
+    unique=True,
+).map(tuple)
+_LEAVES = st.builds(DataSchema, type=st.sampled_from(DataType), enum=_WORDS)
+_FIELDS = st.dictionaries(
+    st.sampled_from(["x", "y", "hue", "saturation", "mode", "level", "duration", "installed_version"]), _LEAVES
+).map(lambda found: tuple(found.items()))
+_SCHEMAS = st.builds(DataSchema, type=st.sampled_from(DataType), enum=_WORDS, fields=_FIELDS)
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> list[Affordance]:
+    """Some parts of an entity with whatever types and bounds, and an action and an event of any name."""
+    kind, number = draw(st.sampled_from(sorted(KINDS))), draw(st.sampled_from(["", "_2"]))
+    boolean_at_best = st.sampled_from([DataType.BOOLEAN, DataType.BOOLEAN, DataType.BOOLEAN, *DataType])
+    found: list[Affordance] = []
+    for role in draw(st.sets(st.sampled_from(sorted(KINDS[kind].roles)), min_size=1)) | {"state"}:
+        found.append(
+            PropertyAffordance(
+                name=role + number, entity=kind + number, enum=draw(_WORDS), fields=draw(_FIELDS),
+                type=draw(boolean_at_best if role == "state" else st.sampled_from(DataType)),
+                writable=draw(st.sampled_from([True, True, True, False])), readable=draw(st.booleans()),
+                minimum=draw(st.none() | st.integers(-50, 600)), maximum=draw(st.none() | st.integers(-50, 600)),
+                multiple_of=draw(st.sampled_from([None, 0.0001, 0.5, 1])),
+                unit=draw(st.sampled_from(["", "Cel", "%"])), category=draw(st.sampled_from(["", "config"])),
+                device_class=draw(st.sampled_from(["", "door", "blind", "temperature"])),
+            )
+        )  # fmt: skip
+    name = draw(st.sampled_from(["effect", "warning", "identify", "stop"]))
+    entity = draw(st.sampled_from(["", kind + number]))
+    found.append(ActionAffordance(name=name, input=draw(st.none() | _SCHEMAS), entity=entity))
+    return [*found, *draw(st.sampled_from([(), (EventAffordance(name="on"), EventAffordance(name="state"))]))]
+
+
+@settings(max_examples=80)
+@given(offered=offers(), may=st.sampled_from([ALL, ALL, frozenset({"observe"}), frozenset({"observe", "write"})]))
+def test_home_assistant_takes_whatever_a_device_offers(offered: list[Affordance], may: frozenset[str]) -> None:
+    assert not mistakes(message_of(*offered, may=may))
