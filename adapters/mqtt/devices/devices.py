@@ -20,6 +20,7 @@ from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Command
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.early_commands import EarlyCommands
+from adapters.mqtt.devices.log_topic import LEVELS, LogTopic
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
@@ -69,6 +70,7 @@ class ConfiguredDevices:
     discovery_prefix: str | None
     retain: bool
     actions_in_state: bool
+    logging: str
     claim: str
     times: MqttTimes
     advertise: str = ""
@@ -97,6 +99,8 @@ class DeviceTopics:
         self._advertise = config.advertise
         self._retain = config.retain
         self._actions_in_state = config.actions_in_state
+        level = LEVELS.get(config.logging)
+        self._log = None if level is None else LogTopic(level, self._tell_log, self._may_administer)
         self._context = context
         self._health = health
         will = Will(topic=topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
@@ -148,14 +152,18 @@ class DeviceTopics:
         await within(asyncio.TaskGroup(), self._serve)
 
     async def _serve(self, tasks: asyncio.TaskGroup) -> None:
-        client = self._client
+        client, log = self._client, self._log
         client.start(tasks)
+        if log is not None:
+            logging.getLogger().addHandler(log)
         cancelled: BaseException | None = None
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError as error:
             cancelled = error
         # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
+        if log is not None:
+            logging.getLogger().removeHandler(log)
         self._watch.due = False
         self._publisher.close()
         if self._migration is not None:
@@ -408,6 +416,13 @@ class DeviceTopics:
         """Publish an answer."""
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
+
+    def _tell_log(self, line: bytes) -> None:
+        if self._client.is_connected:  # of what happened before, the log itself is the place
+            self._news.tell(self._topics.bridge("logging"), line)
+
+    def _may_administer(self) -> bool:
+        return self._context.may_administer(self._peer)
 
     def _tell_event(self, shown: Shown, update: Update) -> None:
         """Publish an event, never retained: a client that subscribes later must not take it for new."""
