@@ -11,8 +11,8 @@ from gateway.api.model import DataType, PropertyAffordance
 
 _PREFIX: Final = "urn:oma:lwm2m:"
 _SENSORS: Final = (
-    3300, 3301, 3303, 3304, 3315, 3316, 3317, 3318, 3320, 3322, 3323, 3324, 3325, 3326, 3327, 3328, 3329, 3330, 3331, 3332,
-    3346,
+    3300, 3301, 3303, 3304, 3315, 3316, 3317, 3318, 3320, 3322, 3323, 3324, 3325, 3326, 3327, 3328, 3329, 3330, 3331,
+    3332, 3346,
 )  # fmt: skip
 _NUMBER: Final = (
     dict.fromkeys((f"ext:{number}" for number in _SENSORS), 5700)
