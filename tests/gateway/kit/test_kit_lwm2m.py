@@ -20,6 +20,8 @@ from gateway.kit.lwm2m import resource_of
         ("ext:3308", DataType.NUMBER, "3308/5900"),
         ("ext:3337", DataType.INTEGER, "3337/5536"),
         ("oma:3", DataType.NUMBER, "3/9"),
+        ("ext:3202", DataType.NUMBER, "3202/5600"),
+        ("ext:3326", DataType.NUMBER, "3326/5700"),
         ("ext:3303", DataType.STRING, ""),
         ("ext:9999", DataType.NUMBER, ""),
         ("", DataType.NUMBER, ""),
