@@ -109,11 +109,24 @@ async def _remove(
     return {"known": True, "left": not trouble}
 
 
+async def _options(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
+    """``from``, ``to``: the options before and now; ``possible``: what there is, by name."""
+    eui64, options = arguments.get("eui64"), arguments.get("options", {})
+    if not isinstance(eui64, str) or not isinstance(options, dict) or set(arguments) - {"eui64", "options"}:
+        raise PeerError(
+            "device-options takes `eui64`, and `options`: an object of options to be set, null to unset one"
+        )
+    return semantics.options(eui64, options)
+
+
 COMMANDS: Final[
     Mapping[str, Callable[[Coordinator, ZclDevices, Mapping[str, Any], ZigbeeTimes], Awaitable[Mapping[str, Any]]]]
 ] = {
     "permit-join": _permit_join,
     "devices": _devices,
+    "device-options": _options,
     "remove": _remove,
     "configure": configure,
     "configure-reporting": configure_reporting,

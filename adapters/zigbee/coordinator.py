@@ -225,7 +225,7 @@ class Coordinator:
             return SendOutcome.FAILED if self._radio.lost.done() else SendOutcome.NO_DEVICE
         if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):
             return SendOutcome.TOO_LONG
-        return await self._radio.unicast(node, frame, sleepy=device.sleepy)
+        return await self._radio.unicast(node, frame, sleepy=device.sleepy, polls_often=device.polls_often)
 
     async def cast(self, group: int, frame: Frame) -> SendOutcome:
         """Send one frame to all members of a group, once."""

@@ -70,7 +70,7 @@ async def configure_reporting(
     if maximum != 0xFFFF and maximum and minimum > maximum:
         raise PeerError("minimum: expected no more than the maximum")
     most = (1 << 8 * slot.type.size - 1) - 1 if slot.type.size else 0
-    change = _number(arguments, "change", own.change if own else 1, most)
+    change = _number(arguments, "change", round(own.change) if own else 1, most)
     record = ReportingRecord(
         attribute=slot.row.attribute, type=slot.type, minimum=minimum, maximum=maximum, change=change
     )

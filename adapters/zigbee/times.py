@@ -32,6 +32,8 @@ class ZigbeeTimes:
 
     group: float = 4.0
     """A command about a group or a binding waits for devices; what is not answered by then is done later."""
+    poll: float = 300.0
+    """From one read to the next of what a device that is always on refused to report."""
 
 
 TIMES: Final = ZigbeeTimes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from gateway.cli.asking import (
     question_if_it_runs,
 )
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
-from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, removed_lines
+from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, option_lines, removed_lines
 from gateway.cli.joining import watch
 from gateway.cli.screen import clock, screen
 from gateway.runtime.config_source import InvalidConfigError, config_path
@@ -48,6 +49,8 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
       atls-gateway devices name 00:0d:6f:00:0b:5d:e3:b6 attic
       atls-gateway devices rename attic bedroom
       atls-gateway devices remove bedroom
+    Its calibration and whatever else can be set for one device:
+      atls-gateway devices options bedroom
     """
     context.obj = (config, as_json)
     if context.invoked_subcommand is None:
@@ -145,6 +148,45 @@ def rename(outer: _Outer, config: str | None, as_json: bool, old: str, new: str)
         config or outer[0], "rename-device", {"from": old, "to": new}, naming.rename(old, new), new, was=old
     )
     _print(as_json or outer[1], answer, named_lines(answer, screen(), runs=runs))
+
+
+@devices.command("options", epilog=EPILOG)
+@config_option
+@json_option
+@click.argument("device", metavar="NAME|EUI64")
+@click.argument("settings", metavar="[KEY=VALUE]...", nargs=-1)
+@click.pass_obj
+def set_options(outer: _Outer, config: str | None, as_json: bool, device: str, settings: tuple[str, ...]) -> None:
+    """Set what is particular about one device, or show what there is to set.
+
+    Numbers can be calibrated (KEY_calibration: is added, for power, current and the like so many percent) and rounded
+    (KEY_precision: digits behind the point), covers and contacts inverted, reports collected (debounce), and how long
+    the device may be silent (availability_timeout). It's in force at once, kept over restarts, and goes when the device
+    is removed. KEY= takes an option away.
+
+    \b
+    What can be set, and what is?
+      atls-gateway devices options kitchen
+    The thermometer is half a degree too warm:
+      atls-gateway devices options kitchen temperature_calibration=-0.5
+    As before:
+      atls-gateway devices options kitchen temperature_calibration=
+    """
+    wanted = dict(_setting(each) for each in settings)
+    asked: dict[str, Any] = {"device": device} | ({"options": wanted} if wanted else {})
+    answer = question(config or outer[0], "device-options", asked)
+    _print(as_json or outer[1], answer, option_lines(answer, device, screen(), changed=bool(wanted)))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; the value as JSON has it, else text; None: nothing behind the sign."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise click.BadParameter(f"{text}: expected KEY=VALUE", param_hint="KEY=VALUE")
+    try:
+        return key, json.loads(value) if value else None
+    except ValueError:
+        return key, value
 
 
 @devices.command(epilog=EPILOG)

@@ -30,6 +30,7 @@ from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
 from adapters.mqtt.devices.state_publisher import Part, Shown, StatePublisher
 from adapters.mqtt.devices.things import forms
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
+from adapters.mqtt.devices.value_topics import ValueTopics
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, before, link_of, of_client
 from adapters.mqtt.news import News
@@ -110,6 +111,9 @@ class DeviceTopics:
         self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
+        self._values = (
+            ValueTopics(topics, client, self._news, self._view, retain=config.retain) if config.advertise else None
+        )
         gateway = context.gateway()
         discovery = None if self._prefix is None else Discovery(topics, self._prefix, gateway)
         self._publisher = StatePublisher(topics, client, context.now, discovery, retain=config.retain)
@@ -192,8 +196,12 @@ class DeviceTopics:
             watch.compare_soon()
         elif change is Change.VALUES:
             self._publisher.values(shown, update.samples, update.at)
+            if self._values is not None:
+                self._values.values(shown, dict(update.samples), self._context.now())
         elif change is Change.STALE:
             self._publisher.stale(shown, update)
+            if self._values is not None:
+                self._values.values(shown, dict(update.samples), self._context.now())
         elif change is Change.EVENT:
             self._tell_event(shown, update)
         elif change is Change.PRESENCE:
@@ -203,7 +211,10 @@ class DeviceTopics:
 
     def forms(self, device: DeviceView) -> Forms | None:
         shown = self._publisher.shown.get(device.name)
-        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options)
+        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options, self._retain)
+
+    def _view(self, name: str) -> DeviceView | None:
+        return self._context.device(self._peer, name)
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
@@ -219,6 +230,8 @@ class DeviceTopics:
         expected = frozenset(self._roster.all_missing)
         self._watch.compare()
         self._bridge_topics.compared(expected)
+        if self._values is not None:
+            self._values.compared(self._publisher.shown, self._context.now())
         if self._client.is_connected:
             self._bridge_topics.changed()
             self._bridge.tell(self._peer)
@@ -255,6 +268,9 @@ class DeviceTopics:
         if self._migration is not None:
             self._migration.connected()
         self._publisher.open()
+        if self._values is not None:
+            self._values.connected()
+            self._watch.compare_soon()
         if self._watch.connected():
             self._compare()
 
@@ -416,6 +432,8 @@ class DeviceTopics:
             body["data"] = update.data
         topic = self._topics.event(update.device, update.event)
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
+        if self._values is not None:
+            self._values.event(shown, update.event, update.data)
         if self._actions_in_state:
             self._publisher.happened(shown, update.event, update.data)
 
