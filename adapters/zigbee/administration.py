@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.device_view import Device, timestamp
+from adapters.zigbee.network_map import network_map
 from adapters.zigbee.reporting_commands import configure, configure_reporting, read_reporting
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.zcl_devices import ZclDevices
@@ -130,4 +131,5 @@ COMMANDS: Final[
     "configure": configure,
     "configure-reporting": configure_reporting,
     "read-reporting": read_reporting,
+    "network-map": network_map,
 }

@@ -20,6 +20,8 @@ class ZigbeeTimes:
     waits for the command."""
     by_hand: float = 8.0
     """A device has this time for what an administrator asks of it; less than the gateway waits for the command."""
+    look_around: float = 50.0
+    """All routers have this time for the lists of their neighbours; less than the gateway waits for the command."""
     first_retry: float = 15.0
     """Until a step of the setup of a device is tried again the first time."""
     first_describe: float = 60.0

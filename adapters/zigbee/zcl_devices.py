@@ -246,12 +246,21 @@ class ZclDevices:
         return self._setup.left_over(eui64)
 
     async def ask(self, eui64: str, endpoint: int, cluster: int, content: Content) -> Answer:
-        """The answer of a device to a request, which is taken back if its caller no longer waits."""
+        """The answer of a device to a request."""
         device = self._records.of(eui64)
+        return await self._said(device, lambda done: self._transactions.ask(device, endpoint, cluster, content, done))
+
+    async def neighbours(self, eui64: str, start: int) -> Answer:
+        """The answer of a router about its neighbours from an index on."""
+        device = self._records.of(eui64)
+        return await self._said(device, lambda done: self._transactions.neighbours(device, start, done))
+
+    async def _said(
+        self, device: ZigbeeDevice, ask: Callable[[Callable[[Answer], None]], Transaction | None]
+    ) -> Answer:
+        """The answer to a request, which is taken back if its caller no longer waits."""
         said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        transaction = self._transactions.ask(
-            device, endpoint, cluster, content, lambda answer: None if said.done() else said.set_result(answer)
-        )
+        transaction = ask(lambda answer: None if said.done() else said.set_result(answer))
         try:
             return await said
         finally:

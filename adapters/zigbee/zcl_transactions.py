@@ -131,6 +131,14 @@ class ZclTransactions:
 
         return self._ask_zdo(device, zdo.LEAVE_REQUEST, zdo.LEAVE_RESPONSE, request, done)
 
+    def neighbours(self, device: ZigbeeDevice, start: int, done: Callable[[Answer], None]) -> Transaction | None:
+        """Ask a router for its neighbours from an index on."""
+
+        def request(sequence: int) -> bytes:
+            return zdo.neighbours_request(sequence, start)
+
+        return self._ask_zdo(device, zdo.NEIGHBOURS_REQUEST, zdo.NEIGHBOURS_RESPONSE, request, done)
+
     def _ask_zdo(
         self,
         device: ZigbeeDevice,

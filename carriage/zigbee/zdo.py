@@ -19,6 +19,8 @@ BIND_REQUEST: Final = 0x0021
 BIND_RESPONSE: Final = 0x8021
 UNBIND_REQUEST: Final = 0x0022
 UNBIND_RESPONSE: Final = 0x8022
+NEIGHBOURS_REQUEST: Final = 0x0031
+NEIGHBOURS_RESPONSE: Final = 0x8031
 LEAVE_REQUEST: Final = 0x0034
 LEAVE_RESPONSE: Final = 0x8034
 _TO_GROUP: Final = 0x01
@@ -27,6 +29,7 @@ _BIND_GROUP: Final = Struct("<BQBHBH")
 NO_ENTRY: Final = 0x88
 _BIND: Final = Struct("<BQBHBQB")
 _LEAVE: Final = Struct("<BQB")
+_NEIGHBOUR: Final = Struct("<QQHBBBB")
 _DESCRIPTOR_REQUEST: Final = Struct("<BHB")
 _DESCRIPTOR_HEAD: Final = Struct("<BHB")
 _DESCRIPTOR: Final = Struct("<BHHBB")
@@ -131,3 +134,41 @@ def _clusters(found: bytes, at: int, count: int) -> tuple[tuple[int, ...], int]:
     if end > len(found):
         raise PeerError("a simple descriptor ends early")
     return unpack_from(f"<{count}H", found, at), end
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourEntry:
+    """An entry of a router's neighbour table (r22, table 2-127). ``kind``: 0 coordinator, 1 router, 2 end device;
+    ``relation``: 0 parent, 1 child, 2 sibling, 3 none, 4 a child earlier; 3 and 7 of them: unknown."""
+
+    eui64: int
+    nwk: int
+    kind: int
+    relation: int
+    depth: int
+    lqi: int
+
+
+def neighbours_request(sequence: int, start: int) -> bytes:
+    """Ask a router for its neighbours from this index on (r22, 2.4.3.3.2)."""
+    if not (0 <= sequence <= 0xFF and 0 <= start <= 0xFF):
+        raise UsageError("a sequence number and an index are one octet each")
+    return bytes((sequence, start))
+
+
+def neighbours_response(payload: bytes) -> tuple[int, list[NeighbourEntry]]:
+    """How many there are, and the next of them, of a Mgmt_Lqi_rsp without its sequence number (r22, 2.4.4.3.2).
+
+    PeerError: another status than success, or cut short.
+    """
+    if not payload:
+        raise PeerError("a ZDO response ends early")
+    if payload[0]:
+        raise PeerError(status_name(payload[0]))
+    if len(payload) < 4 or len(payload) < 4 + payload[3] * _NEIGHBOUR.size:
+        raise PeerError("a list of neighbours ends early")
+    found = []
+    for index in range(payload[3]):
+        _, eui64, nwk, kinds, _, depth, lqi = _NEIGHBOUR.unpack_from(payload, 4 + index * _NEIGHBOUR.size)
+        found.append(NeighbourEntry(eui64, nwk, kinds & 3, kinds >> 4 & 7, depth, lqi))
+    return payload[1], found

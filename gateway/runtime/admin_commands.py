@@ -25,6 +25,8 @@ MAX_JOIN = 254
 COORDINATOR = "coordinator"
 """In the place of a device: the dongle itself."""
 _ADAPTER_TIME = 10.0
+_MAP_TIME = 60.0
+"""Seconds: all routers of a network are asked."""
 _NO_RESTART = (
     "Not restarted: with these mistakes it would not start again.",
     "If the service manager has to mend them, such as a credential: systemctl restart atls-gateway",
@@ -44,6 +46,7 @@ REMOTE = frozenset(
         "group-rename",
         "groups",
         "name-device",
+        "network-map",
         "permit-join",
         "read-reporting",
         "remove-device",
@@ -117,12 +120,21 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
-    async def ask_network(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask_network(
+        command: str, arguments: Mapping[str, Any], within: float = _ADAPTER_TIME
+    ) -> Mapping[str, Any]:
         scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
         state = hub.states.get(scheme)
         if state is None or state.adapter is None:
             raise PeerError(f"the adapter {scheme} isn't running now" if scheme else "there is no network of devices")
-        return await _ask_adapter(state.adapter, command, arguments)
+        return await _ask_adapter(state.adapter, command, arguments, within)
+
+    async def network_map(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The adapter's map, and the names of its devices in the policy."""
+        found = dict(await ask_network("network-map", arguments, _MAP_TIME))
+        names = {subject.claim: subject.name for subject in hub.engine.policy.subjects}
+        found["nodes"] = [each | {"name": names.get(f"eui64:{each['eui64']}")} for each in found["nodes"]]
+        return found
 
     async def permit_at(seconds: int, device: Any) -> Mapping[str, Any]:
         """Only by way of one device: ``coordinator``, or a name or address."""
@@ -164,6 +176,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         "sessions": sessions,
         "devices": devices,
         "network": network,
+        "network-map": network_map,
         "permit-join": permit_join,
         "configure-device": of_device("configure"),
         "device-options": to_its_end(of_device("device-options")),
@@ -215,13 +228,15 @@ async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) ->
     return answers
 
 
-async def _ask_adapter(adapter: Adapter, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+async def _ask_adapter(
+    adapter: Adapter, command: str, arguments: Mapping[str, Any], within: float = _ADAPTER_TIME
+) -> dict[str, Any]:
     """The answer of one adapter; PeerError: its reason, or that it gives none."""
     try:
-        async with asyncio.timeout(_ADAPTER_TIME):
+        async with asyncio.timeout(within):
             return dict(await adapter.command(command, arguments))
     except TimeoutError:
-        raise PeerError(f"no answer in {_ADAPTER_TIME:.0f} s") from None
+        raise PeerError(f"no answer in {within:.0f} s") from None
 
 
 def _status(hub: Hub, name: str) -> dict[str, Any]:

@@ -178,6 +178,10 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     assert (sensor["properties"]["temperature"]["unit"], sensor["may"]) == ("Cel", ["observe", "read", "write"])
     answer = await request(home, "device/configure", id="larder")
     assert (answer["status"], answer["data"]["id"]) == ("ok", "larder"), answer
+    answer = await request(home, "device/options", id="larder", options={})
+    assert answer["status"] == "ok" and answer["data"]["from"] == answer["data"]["to"] == {}, answer
+    answer = await request(home, "networkmap", type="graphviz")
+    assert 'label="larder' in answer["data"]["value"], answer
     reporting = await request(home, "device/reporting/read", id="larder", attribute="nothing")
     assert reporting["error"].startswith("attribute: expected a number of an attribute that the gateway reads")
     assert (await request(home, "permit_join", time=100, device="coordinator"))["status"] == "ok"

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from adapters.mqtt.devices.group_requests import REQUESTS
+from adapters.mqtt.devices.network_maps import MAPS
 from adapters.mqtt.devices.values import json_of
 from gateway.api.errors import PeerError
 from gateway.api.model import DeviceView, Peer, Value
@@ -138,6 +139,14 @@ def _place(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": values["id"]} | {name: values[name] for name in words if name in values}
 
 
+async def _networkmap(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    kind, routes = values.pop("type", "raw"), values.pop("routes", False)
+    if kind not in MAPS or not isinstance(routes, bool) or values:
+        raise PeerError(f"expected type, one of {', '.join(MAPS)}")
+    found = await context.administer(source, "network-map", {})
+    return {"type": kind, "routes": False, "value": MAPS[kind](found)}
+
+
 async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
     """The devices that the policy lets the broker use; an administrator gets all, with the radio's facts of each."""
     seen = {view.name: _device(view) for view in context.devices(source)}
@@ -210,6 +219,7 @@ COMMANDS: Final[Mapping[str, Handler]] = {
     "device/reporting/configure": _configure_reporting,
     "device/configure_reporting": _configure_reporting,
     "device/reporting/read": _read_reporting,
+    "networkmap": _networkmap,
     "status": _status,
     "sessions": _sessions,
     "health_check": _health_check,
@@ -243,8 +253,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "options": _BY_FILE,
     "group/options": _BY_FILE,
     "backup": "not supported: a backup has the network's keys, which are for no broker; run atls-gateway backup",
-    "networkmap": "not supported: the gateway doesn't ask routers for their neighbours; linkquality of each device is"
-    " in bridge/request/devices",
     "coordinator_check": "not supported: this kind of dongle keeps no list of routers to compare with; availability"
     " says which devices can't be reached",
     "install_code/add": "not supported: let the device join with permit_join; one that joins by its install code only"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from adapters.mqtt.devices.gateway_requests import COMMANDS, UNSUPPORTED
+from adapters.mqtt.devices.network_maps import MAPS
 from adapters.mqtt.devices.requests import read_request
 from gateway.api.errors import PeerError
 from gateway.api.model import Peer
@@ -31,6 +32,22 @@ REPORTING = {
 }
 
 
+FOUND = {
+    "coordinator": "00:00:00:00:00:00:00:01",
+    "nodes": [
+        {"eui64": f"00:00:00:00:00:00:00:0{n}", "nwk": n, "type": kind, "manufacturer": "", "model": "M", "name": name,
+         "last_seen": None, "asked": asked}
+        for n, kind, name, asked in ((2, "Router", 'a "lamp"\n', True), (3, "EndDevice", None, None),
+                                     (4, "Router", "plug", False))
+    ],
+    "links": [
+        {"source": f"00:00:00:00:00:00:00:0{n}", "source_nwk": n, "target": "00:00:00:00:00:00:00:02", "lqi": 99,
+         "depth": 1, "relationship": 1}
+        for n in (1, 3, 9)
+    ],
+}  # fmt: skip
+
+
 class Administered:
     """Remembers the commands that it is given."""
 
@@ -39,6 +56,8 @@ class Administered:
 
     async def administer(self, source: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append((command, arguments))
+        if command == "network-map":
+            return FOUND
         if command == "read-reporting":
             return {"configs": [{"attribute": 0, "minimum": 1, "maximum": 60, "change": 0}]}
         return {"left": True, "name": "attic", "groups": ["devices"], "steps_left": 0}
@@ -74,6 +93,8 @@ def test_a_request_is_read_or_refused(payload: bytes) -> None:
          {"time": 60, "device": "plug"}),
         ("device/remove", {"id": "a", "block": False}, ("remove-device", {"device": "a", "force": False}),
          {"id": "a", "force": False, "left": True}),
+        ("networkmap", {"type": "plantuml"}, ("network-map", {}),
+         {"type": "plantuml", "routes": False, "value": MAPS["plantuml"](FOUND)}),
         ("device/configure", {"id": "a"}, ("configure-device", {"device": "a"}),
          {"id": "a", "left": True, "name": "attic", "groups": ["devices"], "steps_left": 0}),
         ("device/reporting/configure", REPORTING,
@@ -102,6 +123,7 @@ async def test_a_request_is_a_command_of_the_gateway(
         ("device/reporting/configure", {"id": "a"}),
         ("device/reporting/read", {"cluster": 6}),
         ("device/rename", {"last": True, "to": "b"}),
+        ("networkmap", {"type": "picture"}),
     ],
 )
 async def test_a_bad_request_says_what_was_expected(command: str, values: dict[str, Any]) -> None:
@@ -109,6 +131,24 @@ async def test_a_bad_request_says_what_was_expected(command: str, values: dict[s
     with pytest.raises(PeerError, match=r"expected|not supported"):
         await COMMANDS[command](dict(values), cast(AdapterContext, context), SOURCE)
     assert not context.asked
+
+
+def test_the_map_of_the_network_in_each_form() -> None:
+    raw = MAPS["raw"](FOUND)
+    assert [each["friendlyName"] for each in raw["nodes"]] == [
+        "Coordinator", 'a "lamp"\n', "0x0000000000000003", "plug"
+    ]  # fmt: skip
+    assert [each["failed"] for each in raw["nodes"]] == [[], [], [], ["lqi"]]
+    assert [(each["source"]["networkAddress"], each["target"]["networkAddress"]) for each in raw["links"]] == [
+        (0, 2), (3, 2)
+    ]  # fmt: skip
+    lines = MAPS["graphviz"](FOUND).splitlines()
+    assert lines[0] == "digraph G {" and lines[-1] == "}" and len(lines) == 8
+    assert lines[2] == """  "0x0000000000000002" [style="rounded", label="a 'lamp'?\\nRouter"];"""
+    assert '  "0x0000000000000003" -> "0x0000000000000002" [label="99"]' in lines
+    text = MAPS["plantuml"](FOUND)
+    assert text.startswith("@startuml\n") and text.endswith("\n@enduml")
+    assert "0x0000000000000001 --> 0x0000000000000002: 99" in text
 
 
 def test_what_is_not_supported_says_what_to_do() -> None:
@@ -119,7 +159,7 @@ def test_what_is_not_supported_says_what_to_do() -> None:
 async def test_zigbee2mqtt_s_requests_are_done_or_refused_with_a_reason(start: Start) -> None:
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     app = await home.user("app", "home/bridge/response/#", subscribe=False)
-    for command in ("device/ota_update/check", "networkmap", "backup", "install_code/add", "touchlink/scan"):
+    for command in ("device/ota_update/check", "coordinator_check", "backup", "install_code/add", "touchlink/scan"):
         await put(app, f"home/bridge/request/{command}", '{"id": "lamp", "transaction": 3}')
         topic = f"home/bridge/response/{command}"
         await until(lambda topic=topic: last(app, topic) != "nothing")

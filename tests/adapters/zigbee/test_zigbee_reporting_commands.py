@@ -15,6 +15,8 @@ from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000091
 TEXT = "00:0d:6f:00:00:00:00:91"
+OTHER = 0x000D6F0000000092
+OTHER_TEXT = "00:0d:6f:00:00:00:00:92"
 
 
 async def joined(world: Any, gateway: Any, **options: Any) -> ZclDevice:
@@ -68,3 +70,21 @@ async def test_a_sleeper_says_what_is_left_and_that_it_sleeps(world: Any) -> Non
         with pytest.raises(PeerError, match="it sleeps, and was not heard"):
             await gateway.adapter.command("read-reporting", {"eui64": TEXT, "cluster": 6, "attributes": [0]})
         assert (await gateway.adapter.command("configure", {"eui64": TEXT}))["steps_left"] > 0
+
+
+async def test_the_map_has_the_links_that_routers_tell(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(look_around=3.0)) as gateway:
+        await joined(world, gateway)
+        other = await ZclDevice(OTHER, on_off(Identity("ACME", "Z2", mains=True))).attach(world.socket)
+        world.devices.append(other)
+        await gateway.join(other)
+        await settled(gateway, other)
+        found = await gateway.adapter.command("network-map", {})
+        assert {each["eui64"]: (each["type"], each["asked"]) for each in found["nodes"]} == {
+            TEXT: ("Router", True),
+            OTHER_TEXT: ("Router", True),
+        }
+        pairs = {(each["source"], each["target"]) for each in found["links"]}
+        assert (found["coordinator"], TEXT) in pairs and len(pairs) == len(found["links"])
+        with pytest.raises(PeerError, match="no arguments"):
+            await gateway.adapter.command("network-map", {"x": 1})

@@ -86,7 +86,25 @@ def test_transfers_of_a_mailbox_and_its_device_decode_to_the_same(transfer: Tran
     assert decode_transfer(transfer.encode()) == transfer
 
 
-READERS = (decode_transfer, zdo.simple_descriptor_response, zdo.bind_response, foundation.read_reporting_response)
+def test_neighbours() -> None:
+    entry = bytes(8) + (7).to_bytes(8, "little") + b"\x34\x12" + bytes((0x12, 2, 1, 200))
+    answer = b"\x00\x03\x00\x02" + 2 * entry
+    assert zdo.neighbours_response(answer) == (3, 2 * [zdo.NeighbourEntry(7, 0x1234, 2, 1, 1, 200)])
+    for length in range(len(answer)):
+        with pytest.raises(PeerError):
+            zdo.neighbours_response(answer[:length])
+    with pytest.raises(PeerError, match="NOT_SUPPORTED"):
+        zdo.neighbours_response(b"\x84")
+    assert zdo.neighbours_request(7, 3) == b"\x07\x03"
+
+
+READERS = (
+    decode_transfer,
+    zdo.simple_descriptor_response,
+    zdo.neighbours_response,
+    zdo.bind_response,
+    foundation.read_reporting_response,
+)
 
 
 @pytest.mark.parametrize("reader", READERS)
