@@ -107,6 +107,9 @@ async def test_heat_a_blind_and_a_door(stack: Stack, tmp_path: Path) -> None:
 
 async def a_thermostat(stack: Stack, seen: Watcher) -> None:
     await seen.until(lambda: seen.last("home/hall").get("local_temperature") == 20.0)
+    async with asyncio.timeout(60):
+        while (await stack.ask("devices", "show", "hall"))["setup_steps_left"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert seen.last("home/hall")["system_mode"] == "heat"
     await answered(
         stack, seen, "hall", '{"occupied_heating_setpoint": 22.5, "system_mode": "auto"}',

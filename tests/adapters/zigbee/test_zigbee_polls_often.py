@@ -114,7 +114,7 @@ async def test_a_code_for_a_lock_that_sleeps_on_is_not_reported_as_held(world: A
 
 
 async def test_any_other_sleeper_is_sent_to_when_it_is_heard(world: Any) -> None:
-    async with world.gateway(limits={"awake": 0.01}) as gateway:
+    async with world.gateway() as gateway:
         device, asked = await joined(world, gateway, thermostat_ui(IDENTITY), sleepy=True, poll=0.1)
         await asleep(gateway, device)
         device.asked.clear()
