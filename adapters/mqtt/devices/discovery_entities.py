@@ -322,6 +322,14 @@ def lock(parts: Parts) -> Component | None:
     if parts.settable("state") is None:
         return None
     config: dict[str, Any] = {"cmd_t": parts.command("state"), "pl_lock": "LOCK", "pl_unlk": "UNLOCK"}
+    code = parts.settable("code")
+    if code is not None:  # the lock asks for one; a set of both
+        both = f"{{'{parts.properties['state'].name}': value, '{code.name}': code}}"
+        config |= {
+            "cmd_t": f"{parts.state_topic}/set",
+            "cod_form": "^\\d{1,32}$",
+            "cmd_tpl": shown(f"{both} | to_json"),
+        }
     said = words({"LOCK": "LOCKED", "UNLOCK": "UNLOCKED"}, parts.value("state"))
     if "lock_state" in parts.properties:
         exact = parts.value("lock_state")
@@ -423,7 +431,7 @@ KINDS: Final = {
     "switch": EntityKind(frozenset({"state"}), switch),
     "cover": EntityKind(frozenset({"state", "position", "tilt"}), cover),
     "climate": EntityKind(_CLIMATE, climate),
-    "lock": EntityKind(frozenset({"state", "lock_state"}), lock),
+    "lock": EntityKind(frozenset({"state", "lock_state", "code"}), lock),
     "fan": EntityKind(frozenset({"state", "fan_state", "fan_mode"}), fan),
     "siren": EntityKind(frozenset({"alarm", "state"}), siren),
 }

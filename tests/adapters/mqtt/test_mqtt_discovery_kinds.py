@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -268,6 +269,15 @@ def test_a_lock() -> None:
         assert render(found["value_template"], value_json={"lock_state": exact, "state": state}) == shown
     for word in ("lock", "unlock"):
         assert fits(offered, found["command_topic"], found[f"payload_{word}"]) == word.upper()
+
+
+def test_a_lock_that_asks_for_a_code() -> None:
+    code = PropertyAffordance(name="code", type=DataType.STRING, writable=True, readable=False, entity="lock")
+    offered = (enum("state", "LOCK", "UNLOCK", writable=True, entity="lock"), code)
+    found = one(*offered)
+    assert re.fullmatch(found["code_format"], "40961357") and not re.fullmatch(found["code_format"], "")
+    sent = render(found["command_template"], value="UNLOCK", code="0961")
+    assert fits(offered, found["command_topic"], sent) == {"state": "UNLOCK", "code": "0961"}
 
 
 FAN_MODE = enum("fan_mode", "off", "low", "medium", "high", "auto", writable=True, entity="fan")
