@@ -134,7 +134,7 @@ KINDS: Final[dict[str, tuple[Step, ...]]] = {
             entity="lock.lock", do="lock.unlock", heard="battery", state="unlocked", became={"lock_state": 2.0}
         ),
     ),
-    "flow-meter": (_sensor("flow_meter_analog_input", ("analog", 12.5), 12.5, ""),),
+    "flow-meter": (_sensor("flow_meter_analog_input", ("analog", 12.5), 12.5, "L/s"),),
     "on-off-remote": (_press("event.on_off_remote_action", "toggle", "toggle"),),
     "dimmer-remote": (_press("event.dimmer_remote_action", "up", "brightness_step_up"),),
     "contact-sensor": _alarm("binary_sensor.contact_sensor", "door"),
