@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
+from adapters.zigbee.portions import portions, read_size
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
-from gateway.api.model import Scalar, Value
+from gateway.api.model import DataType, Scalar, Value
 from gateway.api.schema import types_of
 from layer.errors import UsageError
+
+_SWITCH: Final = "state"
+"""The property that says whether a device is on, by its name in the row."""
 
 
 @dataclass(slots=True, eq=False)
 class CommandFrame:
     """One frame of an interaction. ``names``: its properties. ``result``: their values once it is carried out.
 
-    ``last``: it only reads what the frame before it changed; the outcome is that of the others.
+    ``last``: it only reads what the frame before it changed; the outcome is that of the others. ``order``: of several
+    frames, the lowest goes first.
     """
 
     endpoint: int
@@ -29,6 +35,7 @@ class CommandFrame:
     slots: tuple[Slot, ...] = ()
     result: Values = ()
     last: bool = False
+    order: int = 0
 
     @property
     def place(self) -> int:
@@ -36,29 +43,37 @@ class CommandFrame:
 
 
 def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
-    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
+    """The frames that ask for properties, by cluster. UsageError: one that can't be asked for."""
     places: dict[int, list[Slot]] = {}
     for name in names:
         if name in model.modifiers:
             raise UsageError("it has no value")
-        for slot in model.slots[name].slots:
+        for slot in model.slots[name].asked:
             places.setdefault(slot.place, []).append(slot)
     frames = []
     for slots in places.values():
-        first = slots[0]
-        attributes = tuple(dict.fromkeys(slot.row.attribute for slot in slots))
-        content = Content(
-            General.READ, foundation.read(attributes), General.READ_RESPONSE, manufacturer=first.row.manufacturer
-        )
-        asked = tuple(dict.fromkeys(slot.property.name for slot in slots))
-        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, asked, tuple(slots)))
+        types = {slot.row.attribute: slot.type for slot in slots}
+        code = slots[0].row.manufacturer
+        for group in portions(types.items(), lambda one: read_size(one[1]), code):
+            attributes = dict(group)
+            frames.append(asking(tuple(slot for slot in slots if slot.row.attribute in attributes)))
     return frames
+
+
+def asking(slots: tuple[Slot, ...]) -> CommandFrame:
+    """The frame that asks for attributes of one place."""
+    first = slots[0]
+    payload = foundation.read(dict.fromkeys(slot.row.attribute for slot in slots))
+    content = Content(General.READ, payload, General.READ_RESPONSE, manufacturer=first.row.manufacturer)
+    names = tuple(dict.fromkeys(slot.property.name for slot in slots))
+    return CommandFrame(first.endpoint, first.row.cluster, content, names, slots)
 
 
 def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFrame], list[str]]:
     """The frames that set properties, and the names that none of them sets. UsageError: no such value.
 
-    What a command sets together goes first, then what has its own command, then attributes, by cluster.
+    What switches a device on goes first, and what switches it off last, since many take nothing while they are off.
+    Between these: what a command sets together, then what has its own command, then attributes, by cluster.
     """
     left = dict(values)
     used: set[str] = set()
@@ -79,20 +94,37 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             if command is None:
                 raise UsageError("no command for this value")
             content = command_of(command, b"", row.answered, row.manufacturer)
+            order = _order(value) if row.property.name == _SWITCH else 0
             result: Values = () if row.words or row.part else ((name, value),)
-            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result))
+            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result, order=order))
         else:
             written.setdefault(slot.place, []).append(slot)
     for slots in written.values():
         first = slots[0]
-        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
+        raw = _attributes(slots, values)
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE, manufacturer=first.row.manufacturer)
         told = [(each, number) for slot, number in raw for each in _of_attribute(model, slot)]
         result = tuple({each.property.name: each.row.value(number) for each, number in told}.items())
         names, of = tuple(slot.property.name for slot in slots), tuple(each for each, _ in told)
         frames.append(CommandFrame(first.endpoint, first.row.cluster, content, names, of, result))
+    if len(frames) > 1:
+        frames.sort(key=lambda frame: frame.order)
     return frames, [name for name in left if name not in used]
+
+
+def _order(state: Value | None) -> int:
+    return -1 if state is True else 1 if state is False else 0
+
+
+def _attributes(slots: list[Slot], values: Mapping[str, Value]) -> list[tuple[Slot, int | float | str]]:
+    """What is written, each attribute once: a fan that is switched on, and set to a mode, gets the mode."""
+    found: dict[int, tuple[Slot, int | float | str]] = {}
+    for slot in slots:
+        raw = _raw(slot, values[slot.property.name])
+        if slot.row.attribute not in found or slot.property.type is not DataType.BOOLEAN:
+            found[slot.row.attribute] = slot, raw
+    return list(found.values())
 
 
 def _of_attribute(model: Model, slot: Slot) -> list[Slot]:
@@ -133,13 +165,16 @@ def _together(
     result = tuple((of[base], value) for base, value in planned.became.items() if base in of)
     command = mapping.command if planned.command is None else planned.command
     content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer)
-    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), result=result)
+    order = _order(planned.became.get(_SWITCH))
+    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), (), result, order=order)
 
 
 def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame]:
     """The frame that has a device do something, and one that reads what may be another value then."""
     row = deed.row
-    content = command_of(row.command, row.payload(given), row.answered, row.manufacturer)
+    made = row.payload(given)
+    command, payload = made if isinstance(made, tuple) else (row.command, made)
+    content = command_of(command, payload, row.answered, row.manufacturer)
     frames = [CommandFrame(deed.endpoint, row.cluster, content, ())]
     slots = model.places.get(place(deed.endpoint, row.cluster), {})
     read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]

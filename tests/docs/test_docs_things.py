@@ -8,6 +8,8 @@ import json
 from io import StringIO
 from typing import Any
 
+import pytest
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from adapters.coap import things as coap_things
@@ -57,6 +59,20 @@ def test_the_config_is_taken() -> None:
     assert DevicesConfig(**adapters["mqtt"]["devices"]).advertise == "mqtts://broker.example"
 
 
+@pytest.mark.parametrize(
+    "advertise", ["gateway.example", "coap://gateway.example", "ftp://x", "https://a/b", "mqtt://a b"]
+)
+def test_an_address_without_its_scheme_or_with_more_is_refused(advertise: str) -> None:
+    tables: dict[type[BaseModel], dict[str, str]] = {
+        CoapTable: {"psk_file": "x"},
+        HttpTable: {"http_listen": "127.0.0.1", "tokens_file": "x"},
+        DevicesConfig: {},
+    }
+    for table, others in tables.items():
+        with pytest.raises(ValidationError, match="expected"):
+            table(advertise=advertise, **others)
+
+
 def test_what_each_carriage_has_forms_for() -> None:
     device = dataclasses.replace(
         LAMP,
@@ -67,11 +83,10 @@ def test_what_each_carriage_has_forms_for() -> None:
     offers = {
         "CoAP": coap_things.forms(device, "coaps://gateway.example", True),
         "HTTP": south_things.forms(device, "https://gateway.example", True),
-        "MQTT": mqtt_things.forms(device, HomeSpace("home"), "mqtts://broker.example", options),
+        "MQTT": mqtt_things.forms(device, HomeSpace("home"), "mqtts://broker.example", options, True),
     }
     rows = {
         "read and observe a property": "observeproperty",
-        "read and observe all of them": "observeallproperties",
         "set a property": "writeproperty",
         "set several at once": "writemultipleproperties",
         "invoke an action": "invokeaction",

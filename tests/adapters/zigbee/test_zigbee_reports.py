@@ -40,12 +40,17 @@ def values(gateway: Any) -> list[tuple[tuple[str, Any], ...]]:
 
 async def test_a_join_tells_the_properties(world: Any) -> None:
     async with world.gateway() as gateway:
-        join = await gateway.join(await sensor(world))
+        device = await sensor(world)
+        join = await gateway.join(device)
         assert [each.name for each in join.properties] == ["temperature", "humidity", "battery"]
+        await settled(gateway, device)  # and what it turned out to have
+        assert [each.name for each in gateway.context.of(Join)[-1].properties][3:] == ["voltage"]
         assert not join.sleepy
         assert dict(join.facts) == {"manufacturer": "ACME", "model": "Z1", "power": "always on"}
         join = await gateway.join(await lamp(world))
         assert [(each.name, each.writable) for each in join.properties] == [("state", True), ("state_2", True)]
+        # what not every switch has is a property once it was read
+        await gateway.until(lambda: len(gateway.context.of(Join)[-1].properties) == 8)
         known = {join.source.claims: join.properties for join in gateway.context.of(Join)}
     # the devices that are there already, after a start
     async with world.gateway() as gateway:
@@ -77,7 +82,7 @@ async def test_reports_become_readings(world: Any) -> None:
             (("temperature", -5.0),),
             (("humidity", 56.43),),
             (("humidity", None),),
-            (("battery", 99.5),),
+            (("voltage", 3000), ("battery", 99.5)),
             (("battery", None),),
         ]
         await gateway.until(lambda: len(values(gateway)) - before >= len(expected))
