@@ -1,4 +1,5 @@
-"""The demo's second part: a lamp and a thermometer as shops sell them, which the gateway reads and sets itself.
+"""The demo's second part: devices as shops sell them, which the gateway reads and sets itself: lamps, a thermometer, a
+contact, a button, a thermostat.
 
 Home automation is played by our own MQTT client and a phone by our own CoAP client, so that nothing else need be
 installed. Each step waits for what it promises, and fails the demo if that does not come.
@@ -26,20 +27,30 @@ from simulator.ctl import ask
 
 USER: Final = "home-assistant"
 """The login of home automation at the broker."""
-LAMP, THERMOMETER = "00:0d:6f:00:0e:00:00:01", "00:0d:6f:00:0e:00:00:02"
-NETWORK: Final = f"""\
-devices:
-  - {{eui64: "{LAMP}", kind: lamp, name: desk}}
-  - {{eui64: "{THERMOMETER}", kind: thermometer, name: hall, poll_interval: 0.2}}
-"""
-SUBJECTS: Final = f"""\
-  desk: {{link: zigbee, eui64: "{LAMP}"}}
-  hall: {{link: zigbee, eui64: "{THERMOMETER}"}}
-  broker: {{link: mqtt, broker: 127.0.0.1}}
-"""
-RULES: Final = """\
-  - {id: home, effect: permit, subject: [phone, broker], resource: [desk, hall], action: [read, observe, write]}
-"""
+KINDS: Final = {
+    "desk": "lamp",
+    "hall": "thermometer",
+    "shelf": "color-lamp",
+    "door": "contact-sensor",
+    "button": "panic-button",
+    "heating": "thermostat",
+}
+"""The devices, by name."""
+_EUI64: Final = {name: f"00:0d:6f:00:0e:00:00:{number:02x}" for number, name in enumerate(KINDS, 1)}
+_ENROL: Final = "enrol: auto-enroll-request"
+NETWORK: Final = "devices:\n" + "".join(
+    f'  - {{eui64: "{eui64}", kind: {KINDS[name]}, name: {name}, poll_interval: 0.2, {_ENROL}}}\n'
+    for name, eui64 in _EUI64.items()
+)
+SUBJECTS: Final = (
+    "".join(f'  {name}: {{link: zigbee, eui64: "{eui64}"}}\n' for name, eui64 in _EUI64.items())
+    + "  broker: {link: mqtt, broker: 127.0.0.1}\n"
+)
+RULES: Final = (
+    f"  - {{id: home, effect: permit, subject: [phone, broker], resource: [{', '.join(KINDS)}], "
+    "action: [read, observe, write]}\n"
+)
+_RED: Final = {"x": 0.64, "y": 0.33}
 REPORTED: Final = 19.25
 WAIT: Final = 30.0
 """Seconds for each step."""
@@ -84,7 +95,7 @@ async def show_devices(stack: Stack, say: Say) -> list[str]:
     """Do the steps, one line said for each. The table of what the gateway read. ProcessFailedError: a step failed."""
     home = Automation()
     async with automation(stack, home) as mqtt, _client(stack, "phone") as phone, _client(stack, "tablet") as tablet:
-        await home.until("devices", lambda heard: {"home/desk", "home/hall"} <= set(heard))
+        await home.until("devices", lambda heard: {f"home/{name}" for name in KINDS} <= set(heard))
         await _until(phone, "hall/temperature", lambda answer: answer.code == codes.CONTENT)
         say("a lamp (desk) and a thermometer (hall) have joined")
 
@@ -106,7 +117,31 @@ async def show_devices(stack: Stack, say: Say) -> list[str]:
         await home.until("state", lambda heard: heard["home/desk"]["state"] == "OFF")
         await _lamp_is(stack, 0)
         say(f"phone, over CoAP: PUT /d/desk/state off is answered {changed}; the lamp is off, and MQTT has it so")
+        await _show_more(stack, home, mqtt, say)
         return _table([await stack.ask("devices", "show", name) for name in ("hall", "desk")])
+
+
+async def _show_more(stack: Stack, home: Automation, mqtt: MqttClient, say: Say) -> None:
+    """A lamp with color, a contact, a button and a thermostat."""
+    wanted = {"state": "ON", "brightness": 100, "color": _RED, "transition": 1}
+    mqtt.publish("home/shelf/set", json.dumps(wanted).encode())
+    await home.until("dimmed lamp", lambda heard: heard["home/shelf"].get("brightness") == 100)
+    await home.until("red lamp", lambda heard: abs(heard["home/shelf"]["color"]["x"] - _RED["x"]) < 0.01)
+    say("home automation: one set has shelf fade to red and to 100 of 254, over a second")
+
+    await home.until("closed door", lambda heard: heard["home/door"].get("contact") is True)
+    await _simulator(stack, "act", device="door", what="open")
+    await home.until("open door", lambda heard: heard["home/door"]["contact"] is False)
+    say("the door is opened: its sensor has enrolled with the gateway, and MQTT has contact false")
+
+    await home.until("button", lambda heard: heard["home/button"].get("sos") is False)
+    await _simulator(stack, "press", device="button")
+    await home.until("press", lambda heard: heard["home/button"]["sos"] is True)
+    say("the panic button is pressed: MQTT has sos true")
+
+    mqtt.publish("home/heating/set/occupied_heating_setpoint", b"22.5")
+    await home.until("heating", lambda heard: heard["home/heating"].get("running_state") == "heat")
+    say("home automation: 22.5 degrees for heating, whose running state is heat now")
 
 
 def _table(devices: list[dict[str, Any]]) -> list[str]:
@@ -114,6 +149,7 @@ def _table(devices: list[dict[str, Any]]) -> list[str]:
         f"  {device['name']:6} {each['name']:12} {json.dumps(each['value'])} {each['unit'] or ''}".rstrip()
         for device in devices
         for each in device["properties"]
+        if "value" in each
     ]
 
 
@@ -130,7 +166,7 @@ async def automation(stack: Stack, home: Automation) -> AsyncIterator[MqttClient
         version=4 if stack.broker.version == "3.1.1" else 5,
     )
     client = MqttClient(options, home)
-    client.subscribe(["home/+", "home/+/answer"])
+    client.subscribe(["home/+", "home/+/answer", "home/+/event/+"])
     running = asyncio.get_running_loop().create_task(client.run())
     try:
         yield client

@@ -299,7 +299,7 @@ class Receiver:
         if frame.ack_request:
             self._acks.carry(Ack(frame.sequence), ignore)
         source = frame.origin if isinstance(frame, PeerFrame) else self._source
-        if self._seen is not None and self._seen.holds(source, _counter(frame)):
+        if self._seen is not None and self._seen.holds(source, _counter(frame), frame):
             self._link.counters.repeats += 1
             return
         self._deliver(frame)
@@ -313,23 +313,23 @@ def _counter(frame: ApsFrame) -> int:
 class DuplicateTable:
     """The frames that a stack took in by ``age`` seconds ago, by (source, APS counter). Bounded; the oldest goes first.
 
-    The source's counter comes round after 256 frames to whomever it sends: without an age a new frame would be taken
-    for one that came long ago, and the 255 in between went to others.
+    The source's counter comes round after 256 frames to whomever it sends. A real radio doesn't carry as many within
+    ``age``, this one does: so another frame with the counter of one that is remembered is new.
     """
 
     __slots__ = ("_age", "_entries", "_now", "_size")
 
     def __init__(self, size: int, age: float, now: Callable[[], float]) -> None:
-        self._entries: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, int], tuple[float, ApsFrame]] = OrderedDict()
         self._size, self._age, self._now = size, age, now
 
-    def holds(self, source: int, sequence: int) -> bool:
+    def holds(self, source: int, sequence: int, frame: ApsFrame) -> bool:
         """Whether the frame was there before; if not, it's now."""
         key, now = (source, sequence), self._now()
         came = self._entries.get(key)
-        if came is not None and now - came <= self._age:
+        if came is not None and came[1] is frame and now - came[0] <= self._age:
             return True
-        self._entries[key] = now
+        self._entries[key] = now, frame
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)

@@ -358,12 +358,17 @@ def test_multicast_reaches_no_device_without_groups(world: World) -> None:
     assert fate == [True] and world.coordinator.take() == []
 
 
+def plain_frame(payload: bytes) -> ApsFrame:
+    return ApsFrame(profile=0x0104, cluster=6, source_endpoint=1, destination_endpoint=1, payload=payload)
+
+
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 255)), max_size=100), st.integers(1, 20))
 def test_duplicate_table_remembers_the_last_ones(frames: list[tuple[int, int]], size: int) -> None:
     table = DuplicateTable(size, 8.0, lambda: 0.0)
     held: list[tuple[int, int]] = []
+    frame = plain_frame(b"")
     for source, counter in frames:
-        assert table.holds(source, counter) == ((source, counter) in held)
+        assert table.holds(source, counter, frame) == ((source, counter) in held)
         if (source, counter) not in held:
             held = [*held, (source, counter)][-size:]
 
@@ -372,11 +377,13 @@ def test_a_counter_that_came_round_is_no_repeat() -> None:
     """The 255 frames in between may have gone to other devices."""
     now = 0.0
     table = DuplicateTable(64, 8.0, lambda: now)
-    assert not table.holds(0, 7)
+    first, second = plain_frame(b"one"), plain_frame(b"another")
+    assert not table.holds(0, 7, first)
     now = 8.0
-    assert table.holds(0, 7)
+    assert table.holds(0, 7, first)
     now = 8.1
-    assert not table.holds(0, 7) and table.holds(0, 7)
+    assert not table.holds(0, 7, first) and table.holds(0, 7, first)
+    assert not table.holds(0, 7, second) and table.holds(0, 7, second)
 
 
 def test_a_dongle_without_packet_buffers_loses_frames_before_it_acknowledges_them(make_world: MakeWorld) -> None:
