@@ -59,8 +59,10 @@ class AttributeMapping:
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
+    ``beside``: only an endpoint that has one of these clusters too has it.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
-    row as it is for one device; None: it doesn't have it.
+    row as it is for one device; None: it doesn't have it. ``optional``: many devices with the cluster lack the
+    attribute, so it is a property as soon as the device answers with a value.
     """
 
     cluster: int
@@ -87,6 +89,8 @@ class AttributeMapping:
     answered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
+    optional: bool = False
+    beside: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.convert is not None and (self.scale != 1 or (self.property.writable and self.revert is None)):
@@ -199,16 +203,21 @@ class Plan:
 class ActionMapping:
     """A cluster command as an action. ``payload``: of its input; what can't be done raises UsageError.
 
-    ``reads``: attributes that are read behind it. ``manufacturer`` and ``answered`` as of an ``AttributeMapping``.
+    ``command``, or that which ``payload`` returns in front of the octets. ``reads``: attributes that are read behind
+    it. ``beside``: only an endpoint that has one of these clusters too offers it. ``manufacturer``, ``answered``,
+    ``needs`` and ``adapt`` as of an ``AttributeMapping``.
     """
 
     cluster: int
     command: int
     action: ActionAffordance
-    payload: Callable[[PropertyValue | None], bytes] = lambda given: b""
+    payload: Callable[[PropertyValue | None], bytes | tuple[int, bytes]] = lambda given: b""
     reads: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
     manufacturer: int = 0
     answered: bool = False
+    needs: tuple[int, ...] = ()
+    adapt: Callable[[ActionMapping, Particulars], ActionMapping | None] | None = None
 
 
 Happening = tuple[str, PropertyValue | None]

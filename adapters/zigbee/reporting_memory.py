@@ -47,7 +47,7 @@ class ReportingMemory:
         for slot in model.slots.values():
             for each in slot.slots:
                 entry, attribute = known.get(name_of(each.place), {}), f"{each.row.attribute:04x}"
-                each.absent = attribute in _absent(entry)
+                each.absent = attribute in _absent(entry, attribute if each.row.optional else "")
                 each.type = _type(entry, attribute, each.row.type)
 
     def remember(self, model: Model) -> None:
@@ -102,9 +102,10 @@ def state(entry: Entry) -> str:
     return ", ".join(failed + said) or ("configured" if reports else "bound")
 
 
-def _absent(entry: Entry) -> list[str]:
+def _absent(entry: Entry, optional: str) -> list[str]:
+    """The attributes that the device doesn't have; ``optional``, too, before anything is known of that."""
     found = entry.get("absent")
-    return found if isinstance(found, list) else refused(entry, UNSUPPORTED)
+    return found if isinstance(found, list) else [*refused(entry, UNSUPPORTED), optional]
 
 
 def _type(entry: Entry, attribute: str, usual: ZclType) -> ZclType:

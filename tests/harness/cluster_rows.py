@@ -9,7 +9,7 @@ from math import isfinite
 from adapters.mqtt.devices.units import SENSORS, UNITS
 from adapters.zigbee.cluster_mappings import AttributeMapping
 from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import encode
+from carriage.zigbee.datatypes import FLOATS, encode
 from carriage.zigbee.foundation import ReportingRecord
 from gateway.api.model import DataType
 
@@ -49,7 +49,8 @@ def _of_the_property(row: AttributeMapping) -> Iterator[str]:
         yield "words: expected those of the property's enum, or their commands"
     if row.field and (row.field, row.schema) not in one.fields:
         yield "field: expected one of the property's, and its schema"
-    if row.invalid is None and not (row.mask or row.words or row.part or schema.type is DataType.STRING):
+    numbered = not (row.mask or row.words or row.part or schema.type is DataType.STRING or row.type.id in FLOATS)
+    if row.invalid is None and numbered:  # of floats NaN says it
         yield "invalid: expected the number that says that there is no value"
 
 
