@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "devices.md"
 sys.path.insert(0, str(PAGE.parents[1]))
 
 from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping  # noqa: E402
-from adapters.zigbee.clusters import FAMILIES  # noqa: E402
-from gateway.api.model import DataSchema, DataType  # noqa: E402
+from adapters.zigbee.clusters import FAMILIES, OPTIONS  # noqa: E402
+from adapters.zigbee.device_options import BY_PERCENT, expected, possible  # noqa: E402
+from gateway.api.model import DataSchema, DataType, PropertyAffordance  # noqa: E402
 
 HEAD = """\
 # Devices: what their clusters give
@@ -28,6 +30,13 @@ how their reports are configured, and what counts as no value.
 
 `make devices-page` writes this page from the tables in `adapters/zigbee/families`;
 [add-a-cluster.md](add-a-cluster.md) says how a row is added.
+"""
+
+OPTIONS_HEAD = f"""\
+`atls-gateway devices options DEVICE KEY=VALUE` sets what is particular about one device; without `KEY=VALUE` it
+shows what there is. NAME is a property of the device that can't be set. The calibration of some is a number of
+percent, as zigbee2mqtt has it, and is not added:
+{fill(", ".join(f"`{each}`" for each in sorted(BY_PERCENT)), 112)}.
 """
 
 
@@ -61,7 +70,8 @@ def attributes(rows: Iterable[AttributeMapping], set_by_commands: set[tuple[int,
         one = row.property
         by_command = row.commands or (row.cluster, one.name) in set_by_commands
         how = "" if not one.writable else "by command" if by_command else "as attribute"
-        interval = "" if row.reporting is None else f"{row.reporting.minimum} to {row.reporting.maximum} s"
+        polled = f"read every {row.poll:g} s" if row.poll else ""
+        interval = polled if row.reporting is None else f"{row.reporting.minimum} to {row.reporting.maximum} s"
         name = f"`{one.name}`.`{row.field}`" if row.field else f"`{one.name}`"
         what = values(row.schema or one)
         yield f"| {place(row, row.attribute)} | {name} | {what} | {how} | {interval} |"
@@ -75,6 +85,17 @@ def doings(head: str, rows: Iterable[tuple[Any, Any, DataSchema | None]]) -> Ite
         merged.setdefault(one.name, ([], values(schema) if schema else ""))[0].append(place(row, row.command))
     for name, (places, what) in merged.items():
         yield f"| {'; '.join(dict.fromkeys(places))} | `{name}` | {what} |"
+
+
+def options() -> Iterator[str]:
+    yield "| option | value | what it is | of |"
+    yield "|---|---|---|---|"
+    number = PropertyAffordance(name="NAME", type=DataType.NUMBER)
+    words = PropertyAffordance(name="NAME", type=DataType.BOOLEAN)
+    kinds = {"NAME_calibration": "numbers", "NAME_precision": "numbers", "invert_NAME": "true and false"}
+    for one in possible([number, words], [cluster for each in OPTIONS for cluster in each.clusters], OPTIONS).values():
+        clusters = ", ".join(f"0x{cluster:04x}" for cluster in one.clusters)
+        yield f"| `{one.name}` | {expected(one.schema)} | {one.about} | {clusters or kinds.get(one.name, 'all')} |"
 
 
 def page() -> str:
@@ -96,6 +117,7 @@ def page() -> str:
         if any(row.events for row in family.EVENTS):
             happenings = ((row, event, event.data) for row in family.EVENTS for event in row.events)
             lines += [*doings("event", happenings), ""]
+    lines += ["## Options of one device", "", OPTIONS_HEAD, *options()]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -57,7 +57,7 @@ class AvailabilityTable:
                 return
             self.remove(device)
         limit = self._timeouts[sleepy]
-        state = device.availability = Availability(sleepy, now)
+        state = device.availability = Availability(sleepy, now, limit)
         self._known.add(device)
         if not sleepy:
             state.heard = now - max(0.0, limit - FIRST_CHECK)
@@ -66,6 +66,17 @@ class AvailabilityTable:
             state.online = silent < limit
             self._news.append(AvailabilityChange(device, state.online))
         self._deadlines.plan_by(device, state.heard + limit)
+
+    def limit(self, device: ZigbeeDevice, seconds: float | None, now: float) -> None:
+        """How long a device may be silent, None: as long as others. For what is planned already it counts at once."""
+        state = device.availability
+        if state is None:
+            return
+        limit = self._timeouts[state.sleepy] if seconds is None else seconds
+        if limit != state.limit:
+            state.limit = limit
+            state.due = 0.0
+            self._deadlines.plan(device, max(now, state.heard + limit))
 
     def remove(self, device: ZigbeeDevice) -> None:
         device.availability = None
@@ -91,7 +102,7 @@ class AvailabilityTable:
         state.calm = True
         state.misses = state.questions = 0
         state.due = 0.0
-        self._deadlines.plan_by(device, now + self._timeouts[state.sleepy])
+        self._deadlines.plan_by(device, now + state.limit)
         if state.online:
             return False
         state.online = True
@@ -115,7 +126,7 @@ class AvailabilityTable:
         for device in self._deadlines.take(now):
             state = device.availability
             assert state is not None  # else its deadline was dropped
-            due = state.due or state.heard + self._timeouts[state.sleepy]
+            due = state.due or state.heard + state.limit
             if due > now:
                 self._deadlines.plan_by(device, due)
             elif state.sleepy:
@@ -150,7 +161,7 @@ class AvailabilityTable:
             return
         self._asked.discard(device)
         state.waits = False
-        limit = self._timeouts[state.sleepy]
+        limit = state.limit
         if answered:
             self._deadlines.plan_by(device, state.heard + limit)
             return

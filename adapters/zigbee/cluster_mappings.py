@@ -23,7 +23,7 @@ class Reporting:
 
     minimum: int
     maximum: int
-    change: int = 0
+    change: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,19 @@ class Particulars:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOption:
+    """Something that the administrator can set for a device, and that rows are adapted to by ``Particulars.options``.
+
+    ``about``: what it does, in a few words. ``clusters``: a device has it if it has one of these.
+    """
+
+    name: str
+    schema: DataSchema
+    about: str
+    clusters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeMapping:
     """One attribute of one cluster as a property; several rows may be of the same attribute.
 
@@ -51,18 +64,18 @@ class AttributeMapping:
     be set only if ``revert`` has the way back.
     ``invalid``: the number that says "no value". ``words``: of an enumeration, its numbers as strings.
     ``mask``: of a bitmap those bits of which one makes a boolean true. ``inverted``: it is true if none of them is set,
-    or the attribute is false.
-    ``mask``: of a bitmap those bits of which one makes a boolean true. ``bits``: of a bitmap, for a string: the word of
-    the first mask of which a bit is set; a mask of 0 has its word in any case.
-    ``reporting`` None: it is read once and never asked to be reported.
+    or the attribute is false. ``bits``: of a bitmap, for a string: the word of the first mask of which a bit is set; a
+    mask of 0 has its word in any case.
+    ``reporting`` None: it is read once and never asked to be reported. ``optional``: many devices with the cluster
+    don't have it; it is a property once the device reported it. ``poll``: no device can report it, so it is read every
+    so many seconds.
     ``commands``: the cluster command without payload that sets a value; a writable property without commands is
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
     ``beside``: only an endpoint that has one of these clusters too has it.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
-    row as it is for one device; None: it doesn't have it. ``optional``: many devices with the cluster lack the
-    attribute, so it is a property as soon as the device answers with a value.
+    row as it is for one device; None: it doesn't have it.
     """
 
     cluster: int
@@ -85,14 +98,18 @@ class AttributeMapping:
     inverted: bool = False
     bits: tuple[tuple[int, str], ...] = ()
     reporting: Reporting | None = None
+    optional: bool = False
+    poll: float = 0.0
     commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
     answered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
-    optional: bool = False
     beside: tuple[int, ...] = ()
+    ratio: tuple[int, int] = dataclasses.field(init=False)
+    """``scale``: a method of Fraction is a Python function, and this is needed for each value."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", self.scale.as_integer_ratio())
         if self.convert is not None and (self.scale != 1 or (self.property.writable and self.revert is None)):
             raise ValueError(f"{self.property.name}: a row with convert has no scale, and can be set with revert only")
 
@@ -116,13 +133,13 @@ class AttributeMapping:
             return None
         if self.convert is not None:
             return self._rounded(self.convert(raw))
-        numerator, denominator = self.scale.as_integer_ratio()
+        numerator, denominator = self.ratio
         number: float = raw * numerator if denominator == 1 else raw * numerator / denominator
         return number if self.digits is None and not self.offset else self._rounded(number)
 
     def _rounded(self, number: float) -> float:
         number += self.offset
-        return number if self.digits is None else round(number, self.digits)
+        return number if self.digits is None else round(number, self.digits or None)
 
     def of_type(self, type_id: int, raw: Value) -> Value:
         """A value that came as another type than the row's, as if it had come as that. None: it can't be one.
@@ -156,9 +173,8 @@ class AttributeMapping:
         if self.inverted:
             value = not value
         plain: float = value - self.offset if self.offset else value
-        if self.revert is not None:
-            plain = self.revert(plain)
-        return float(plain) if self.type.id in FLOATS else round(plain / self.scale)
+        plain = plain / self.scale if self.revert is None else self.revert(plain)
+        return float(plain) if self.type.id in FLOATS else round(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
+    DeviceOption,
     EventMapping,
     SettingMapping,
     SetupMapping,
@@ -57,6 +58,8 @@ ACTIONS: Final = tuple(row for family in FAMILIES for row in family.ACTIONS)
 EVENTS: Final = tuple(row for family in FAMILIES for row in family.EVENTS)
 SETTINGS: Final[tuple[SettingMapping, ...]] = poll_control.SETTINGS
 SETUPS: Final[tuple[SetupMapping, ...]] = security.SETUPS
+OPTIONS: Final[tuple[DeviceOption, ...]] = (*closures.OPTIONS, *hvac.OPTIONS)
+"""Of families; what every device has is in ``device_options``."""
 
 
 class ClusterTable:
@@ -70,7 +73,9 @@ class ClusterTable:
         events: Iterable[EventMapping] = EVENTS,
         setups: Iterable[SetupMapping] = SETUPS,
         settings: Iterable[SettingMapping] = SETTINGS,
+        options: Iterable[DeviceOption] = OPTIONS,
     ) -> None:
+        self.options = tuple(options)
         self.rows = tuple(rows)
         self.of: dict[int, list[AttributeMapping]] = {}
         self.writes: dict[int, list[WriteMapping]] = {}

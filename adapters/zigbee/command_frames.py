@@ -8,10 +8,11 @@ from typing import Final
 
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
+from adapters.zigbee.portions import portions, read_size
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
-from gateway.api.model import Scalar, Value
+from gateway.api.model import DataType, Scalar, Value
 from gateway.api.schema import types_of
 from layer.errors import UsageError
 
@@ -42,23 +43,30 @@ class CommandFrame:
 
 
 def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
-    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
+    """The frames that ask for properties, by cluster. UsageError: one that can't be asked for."""
     places: dict[int, list[Slot]] = {}
     for name in names:
         if name in model.modifiers:
             raise UsageError("it has no value")
-        for slot in model.slots[name].slots:
+        for slot in model.slots[name].asked:
             places.setdefault(slot.place, []).append(slot)
     frames = []
     for slots in places.values():
-        first = slots[0]
-        attributes = tuple(dict.fromkeys(slot.row.attribute for slot in slots))
-        content = Content(
-            General.READ, foundation.read(attributes), General.READ_RESPONSE, manufacturer=first.row.manufacturer
-        )
-        asked = tuple(dict.fromkeys(slot.property.name for slot in slots))
-        frames.append(CommandFrame(first.endpoint, first.row.cluster, content, asked, tuple(slots)))
+        types = {slot.row.attribute: slot.type for slot in slots}
+        code = slots[0].row.manufacturer
+        for group in portions(types.items(), lambda one: read_size(one[1]), code):
+            attributes = dict(group)
+            frames.append(asking(tuple(slot for slot in slots if slot.row.attribute in attributes)))
     return frames
+
+
+def asking(slots: tuple[Slot, ...]) -> CommandFrame:
+    """The frame that asks for attributes of one place."""
+    first = slots[0]
+    payload = foundation.read(dict.fromkeys(slot.row.attribute for slot in slots))
+    content = Content(General.READ, payload, General.READ_RESPONSE, manufacturer=first.row.manufacturer)
+    names = tuple(dict.fromkeys(slot.property.name for slot in slots))
+    return CommandFrame(first.endpoint, first.row.cluster, content, names, slots)
 
 
 def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFrame], list[str]]:
@@ -93,7 +101,7 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             written.setdefault(slot.place, []).append(slot)
     for slots in written.values():
         first = slots[0]
-        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
+        raw = _attributes(slots, values)
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE, manufacturer=first.row.manufacturer)
         told = [(each, number) for slot, number in raw for each in _of_attribute(model, slot)]
@@ -107,6 +115,16 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
 
 def _order(state: Value | None) -> int:
     return -1 if state is True else 1 if state is False else 0
+
+
+def _attributes(slots: list[Slot], values: Mapping[str, Value]) -> list[tuple[Slot, int | float | str]]:
+    """What is written, each attribute once: a fan that is switched on, and set to a mode, gets the mode."""
+    found: dict[int, tuple[Slot, int | float | str]] = {}
+    for slot in slots:
+        raw = _raw(slot, values[slot.property.name])
+        if slot.row.attribute not in found or slot.property.type is not DataType.BOOLEAN:
+            found[slot.row.attribute] = slot, raw
+    return list(found.values())
 
 
 def _of_attribute(model: Model, slot: Slot) -> list[Slot]:

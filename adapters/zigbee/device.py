@@ -24,6 +24,8 @@ class Availability:
 
     sleepy: bool
     heard: float
+    limit: float
+    """Seconds for which it may be silent."""
     online: bool | None = None
     waits: bool = False
     """It is asked, or about to be."""
@@ -80,6 +82,11 @@ class ZigbeeDevice:
     # Of ``send_scheduler``
     lane: Lane | None = None
     listens_until: float = float("-inf")
+
+    @property
+    def polls_often(self) -> bool:
+        """It sleeps, and can be sent to all the same."""
+        return self.model is not None and self.model.polls_often
 
 
 class DeviceRecords:

@@ -61,7 +61,8 @@ class Whole:
 class Slot:
     """One property of one device, or one field of it, and its place. ``type``: that of its attribute by its last
     answer, which may differ from the row's. ``absent``: the device says that it doesn't have the attribute. ``next``:
-    another property of the same attribute. ``whole``: of a field, the object."""
+    another property of the same attribute. ``whole``: of a field, the object. An optional one is absent until the
+    device reported it."""
 
     property: PropertyAffordance
     endpoint: int
@@ -70,6 +71,10 @@ class Slot:
     absent: bool = False
     next: Slot | None = None
     whole: Whole | None = None
+    others: tuple[Slot, ...] = ()
+    """Further attributes of its endpoint, of other clusters, that are the same property."""
+    attempt: int = 0
+    """The number of reporting configurations that the device refused as such."""
 
     @builtins.property
     def place(self) -> int:
@@ -79,7 +84,14 @@ class Slot:
     @builtins.property
     def slots(self) -> list[Slot]:
         """All slots of its property."""
-        return [self] if self.whole is None else self.whole.slots
+        return [self, *self.others] if self.whole is None else self.whole.slots
+
+    @builtins.property
+    def asked(self) -> list[Slot]:
+        """Those of which the device is asked for the property: of several that are the same the first that it has."""
+        if not self.others:
+            return self.slots
+        return [next((each for each in self.slots if not each.absent), self)]
 
     def chain(self) -> list[Slot]:
         """The slots of its attribute."""
@@ -146,6 +158,8 @@ class Model:
     endpoint: int
     """One with the Basic cluster, as every device has it."""
     notes: Notes
+    polls_often: bool = False
+    """It sleeps, and can be sent to all the same: what waits at its parent is soon fetched."""
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
     setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)
@@ -158,6 +172,10 @@ class Model:
     deeds: dict[str, Deed] = field(default_factory=dict)
     events: dict[tuple[int, int, bool], tuple[dict[str, EventAffordance], EventMapping]] = field(default_factory=dict)
     """By place, command and whether the device is the client there: its events by their names in the row."""
+    debounce: float = 0.0
+    """Seconds for which its values wait for others; 0: not at all."""
+    polled: dict[str, float] = field(default_factory=dict)
+    """Of ``polling``: properties that are read from time to time, and when they were reported."""
     odd: set[str] = field(default_factory=set)
     presses: Presses | None = None
     """Of a remote, once it has sent a command."""

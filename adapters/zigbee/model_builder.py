@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from adapters.zigbee import device_ids
+from adapters.zigbee import device_ids, device_options
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
@@ -30,6 +30,7 @@ from adapters.zigbee.device_model import (
     place,
 )
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.families import poll_control
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value
 from gateway.api.model import (
@@ -52,8 +53,8 @@ def model_of(
 ) -> Model:
     """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``.
 
-    ``constants``: by place what the device said of the attributes that its rows depend on; a row that depends on some
-    which are not known is left out. ``options``: what the administrator set for the device.
+    ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
+    row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
     """
     builder = _Builder(constants or {}, options or {})
     clusters: set[int] = set()
@@ -66,12 +67,14 @@ def model_of(
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
+        polls_often=device.sleepy and _polls_often(device, constants or {}),
         facts=facts_of(device),
         peer=peer_of(device.eui64),
         peer_link_key=peer_of(device.eui64, link_key=True),
         slots=builder.slots,
         places=builder.places,
         clusters=frozenset(clusters),
+        debounce=device_options.debounce(options or {}),
         endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
         notes=notes,
         constants=builder.needed,
@@ -80,6 +83,12 @@ def model_of(
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
+
+
+def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:
+    clusters = {cluster for endpoint in device.endpoints for cluster in endpoint.in_clusters}
+    known = [constants.get(place(endpoint.number, poll_control.CLUSTER)) for endpoint in device.endpoints]
+    return poll_control.polls_often(clusters, next((each for each in known if each), {}))
 
 
 class _Builder:
@@ -99,8 +108,10 @@ class _Builder:
         if not needs:
             return Particulars({}, self._options)
         self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
-        constants = self._constants.get(at)
-        return None if constants is None else Particulars(constants, self._options)
+        answers = self._constants.get(at)
+        if answers is None:
+            return None
+        return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
 
     def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
         if not _is_beside(row.beside, endpoint):
@@ -117,13 +128,21 @@ class _Builder:
         name = row.property.name
         whole = self._whole(name, at) if row.field else None
         if whole is None:
-            if name in self.slots:
-                if self.slots[name].endpoint == endpoint.number:
+            first = self.slots.get(name)
+            if first is not None and self._same(first, endpoint.number, row):
+                row = device_options.adjusted(row, name, self._options)
+                slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
+                first.others = (*first.others, slot)
+                self._enter(at, slot)
+                return
+            if first is not None:
+                if first.endpoint == endpoint.number and first.property.unit == row.property.unit:
                     return  # the same thing, which another cluster of the endpoint has too
                 name = f"{name}_{endpoint.number}"
                 whole = self._whole(name, at) if row.field else None
             if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
                 return
+        row = device_options.adjusted(row, name, self._options)
         if whole is None:
             found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
             entity = self.entity(found.entity, endpoint.number)
@@ -134,6 +153,22 @@ class _Builder:
         else:
             slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
             whole.slots.append(slot)
+        self._enter(at, slot)
+
+    @staticmethod
+    def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
+        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
+        one, other = first.property, row.property
+        return (
+            first.endpoint == endpoint
+            and first.row.cluster != row.cluster
+            and first.whole is None
+            and not row.field
+            and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
+        )
+
+    def _enter(self, at: int, slot: Slot) -> None:
+        row = slot.row
         there = self.places.setdefault(at, {})
         before = there.get(row.attribute)
         if before is None:

@@ -22,7 +22,8 @@ class ReportingMemory:
     """By device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {"0021": "SUCCESS"}}``.
 
     ``"absent": ["0021"]`` are attributes that the device doesn't have, ``"types": {"0021": 33}`` those that it has as
-    another type than the row's, ``"constants": {"0301": 1}`` those that rows depend on, ``"set"`` what setup wrote,
+    another type than the row's, ``"constants": {"0301": 1, "0302": null}`` those that rows depend on (null: it doesn't
+    have it), ``"attempts": {"0505": 1}`` those with a gentler reporting than the row's, ``"set"`` what setup wrote,
     ``"set_up": {"address": "SUCCESS"}`` its answers to requests that are made once. An older file has none of them. A
     manufacturer's own attributes are under ``endpoint/cluster/code``.
     """
@@ -47,8 +48,9 @@ class ReportingMemory:
         for slot in model.slots.values():
             for each in slot.slots:
                 entry, attribute = known.get(name_of(each.place), {}), f"{each.row.attribute:04x}"
-                each.absent = attribute in _absent(entry, attribute if each.row.optional else "")
+                each.absent = _absent(entry, attribute, optional=each.row.optional)
                 each.type = _type(entry, attribute, each.row.type)
+                each.attempt = _attempt(entry, attribute)
 
     def remember(self, model: Model) -> None:
         """Keep which properties a device doesn't have."""
@@ -102,13 +104,18 @@ def state(entry: Entry) -> str:
     return ", ".join(failed + said) or ("configured" if reports else "bound")
 
 
-def _absent(entry: Entry, optional: str) -> list[str]:
-    """The attributes that the device doesn't have; ``optional``, too, before anything is known of that."""
+def _absent(entry: Entry, attribute: str, *, optional: bool) -> bool:
     found = entry.get("absent")
-    return found if isinstance(found, list) else [*refused(entry, UNSUPPORTED), optional]
+    return attribute in found if isinstance(found, list) else optional or attribute in refused(entry, UNSUPPORTED)
 
 
 def _type(entry: Entry, attribute: str, usual: ZclType) -> ZclType:
     types = entry.get("types")
     number = types.get(attribute) if isinstance(types, dict) else None
     return TYPES.get(number, usual) if isinstance(number, int) else usual
+
+
+def _attempt(entry: Entry, attribute: str) -> int:
+    attempts = entry.get("attempts")
+    number = attempts.get(attribute) if isinstance(attempts, dict) else None
+    return number if isinstance(number, int) else 0

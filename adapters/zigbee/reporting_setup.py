@@ -22,14 +22,26 @@ from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
-from adapters.zigbee.reporting_steps import SetupStep, answer_of, content_of, records_of, set_up_steps, wanted_of
+from adapters.zigbee.reporting_steps import (
+    GENTLER,
+    ONE_BY_ONE,
+    SetupStep,
+    answer_of,
+    constants,
+    content_of,
+    reads,
+    records_of,
+    set_up_steps,
+    wanted_of,
+    ways,
+)
 from adapters.zigbee.reports import answered, missing
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Answer, NoReply, Reply
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
-from carriage.zigbee.datatypes import Value
-from carriage.zigbee.foundation import General
+from carriage.zigbee.datatypes import FLOATS, Value, encode
+from carriage.zigbee.foundation import General, Status
 from common.backoff import Backoff
 from gateway.api.errors import PeerError
 from gateway.api.model import Scalar
@@ -41,6 +53,7 @@ AT_ONCE: Final = 8
 scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 _CONSTANTS: Final = "constants"
+_MALFORMED: Final = "malformed answer"
 _SET_UP: Final = "set_up"
 DESCRIBED: Final = 8
 """Requests for a descriptor that a device doesn't give, until the next start."""
@@ -61,11 +74,15 @@ class _Job:
     """When an attribute may be read, or a descriptor asked for, again."""
     tries: dict[SetupStep, int] = field(default_factory=dict)
     """Requests for a descriptor that were not answered."""
+    constants: dict[int, dict[str, Value]] = field(default_factory=dict)
+    """By place what rows depend on, until all of it is answered; None: the device doesn't have it."""
+    unanswered: set[tuple[int, int]] = field(default_factory=set)
+    """Attributes by place of which the answer to a read said nothing."""
 
 
 class ReportingSetup:
     """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer,
-    ``rebuilt`` one of which all is known that its rows depend on.
+    ``rebuilt`` one of which all is known that its rows depend on, ``settled`` one for which nothing is left to do now.
 
     ``radio`` is another one for each link, and ``AWAY`` between them.
     """
@@ -78,6 +95,7 @@ class ReportingSetup:
         tell: Callable[[ZigbeeDevice, Values], None],
         silent: Callable[[ZigbeeDevice], None],
         rebuilt: Callable[[ZigbeeDevice], None],
+        settled: Callable[[ZigbeeDevice], None],
         times: ZigbeeTimes,
     ) -> None:
         self._times = times
@@ -87,6 +105,7 @@ class ReportingSetup:
         self._tell = tell
         self._silent = silent
         self._rebuilt = rebuilt
+        self._settled = settled
         self.jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._active = 0
@@ -111,7 +130,7 @@ class ReportingSetup:
         for at in model.places:
             if wanted := wanted_of(model, at):
                 done = known.get(name_of(at), {}).get("wanted") == wanted
-                steps += [SetupStep("bind", at), SetupStep("check" if done else "configure", at)]
+                steps += [SetupStep("bind", at), *ways(model, at, "check" if done else "configure")]
         self._want(device, steps)
 
     def read(self, device: ZigbeeDevice) -> None:
@@ -173,25 +192,29 @@ class ReportingSetup:
         once = [
             step for step in set_up_steps(model) if step.name not in known.get(name_of(step.at), {}).get(_SET_UP, {})
         ]
-        constants = [
-            SetupStep("constants", at) for at in model.constants if _CONSTANTS not in known.get(name_of(at), {})
+        once += [
+            SetupStep("bind", at)  # a remote's commands go to those that it is bound to
+            for at in dict.fromkeys(at for at, _, by_client in model.events if by_client)
+            if "bind" not in known.get(name_of(at), {})
         ]
-        ways: list[SetupStep] = []
+        answers = self._memory.constants(model.eui64)
+        asked = [step for at in model.constants for step in constants(model, at, answers.get(at, {}))]
+        read: list[SetupStep] = []  # before the rest: what it turns out to have is configured, by the types that it has
+        configured: list[SetupStep] = []
         for at, payload in model.settings.items():
             if not self._memory.is_set(model.eui64, at, payload):
-                ways += [SetupStep("bind", at), *([SetupStep("write", at)] if payload else ())]
-        reads: list[SetupStep] = []
+                configured += [SetupStep("bind", at), *([SetupStep("write", at)] if payload else ())]
         for at in model.places:
             wanted = wanted_of(model, at)
             done = known.get(name_of(at), {}).get("wanted") == wanted
             if wanted and not done:
-                ways += [SetupStep("bind", at), SetupStep("configure", at)]
+                configured += [SetupStep("bind", at), SetupStep("configure", at)]
             if not done or not model.sleepy:
-                reads.append(SetupStep("read", at))
-        return once + constants + ways + reads
+                read += reads(model, at, optional=not done)
+        return once + asked + read + configured
 
     def _reads(self, model: Model) -> list[SetupStep]:
-        return [SetupStep("read", at) for at in model.places]
+        return [step for at in model.places for step in reads(model, at, optional=False)]
 
     # One device after another --------------------------------------------------------------------------------------
 
@@ -226,12 +249,19 @@ class ReportingSetup:
     def _next(self, job: _Job) -> None:
         model = job.model
         if not job.steps:
+            self._settled(job.device)
             del self.jobs[model.eui64]
             self._rest(job)
             return
         now = self._now()
         step = next((step for step in job.steps if job.due.get(step, now) <= now), None)
+        if step is not None and step.kind == "configure" and not step.attributes:
+            at = job.steps.index(step)  # by what the device reported until now
+            job.steps[at : at + 1] = ways(model, step.at)
+            self._next(job)
+            return
         if step is None:
+            self._settled(job.device)
             job.retry_at = min(job.due[step] for step in job.steps)
             self._rest(job)
             return
@@ -305,17 +335,27 @@ class ReportingSetup:
             records, fault = foundation.read_response(reply.payload)
             if fault and not records:
                 raise PeerError(fault)
-        values = {
-            f"{one.attribute:04x}": one.value for one in records if not one.status and isinstance(one.value, Scalar)
-        }
-        self._entry(job.model, step)[_CONSTANTS] = values
-        self._memory.save()
-        if not any(other.kind == "constants" for other in job.steps if other != step):
+        entry = job.constants.setdefault(step.at, {})
+        left_out = _left_out(step, records)
+        for attribute in step.attributes:
+            if attribute not in left_out:
+                entry[f"{attribute:04x}"] = None
+        for one in records:
+            if not one.status and isinstance(one.value, Scalar):
+                entry[f"{one.attribute:04x}"] = one.value
+        self._ask_again(job, step, left_out)
+        others = [other for other in job.steps if other.kind == "constants" and other != step]
+        if not any(other.at == step.at for other in others):
+            self._entry(job.model, step).setdefault(_CONSTANTS, {}).update(entry)
+            self._memory.save()
+        if not others:
             self._rebuilt(job.device)
 
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        if step.at not in job.model.places:  # nothing follows
+            self._memory.save()
         if step.at in job.model.settings:
             self._memory.save()
 
@@ -325,23 +365,47 @@ class ReportingSetup:
         self._memory.save()
 
     def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
+        """What a device refuses is asked for in another way, if that may help; what it can't report is polled."""
         model = job.model
-        rows = records_of(model, step.at)
-        fault = ""
-        if reply.command == General.DEFAULT_RESPONSE:
-            _, status = foundation.default_responded(reply.payload)
-            failed = {row.attribute: status for row in rows}
-        else:
-            failed, fault = foundation.configure_reporting_response(reply.payload)
-        words = {attribute: foundation.status_name(status) for attribute, status in failed.items()}
-        rest = words.get(-1, "malformed answer" if fault else "SUCCESS")
+        failed, fault = _refusals(reply)
+        if failed.get(-1) in ONE_BY_ONE and len(step.attributes) > 1:
+            job.steps += [step.only([attribute]) for attribute in step.attributes]
+            return
         entry = self._entry(model, step)
-        entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
-        if not fault:  # else it is asked again at the next start
-            entry["wanted"] = wanted_of(model, step.at)
-            slots = model.places[step.at].items()
-            entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
+        if not isinstance(entry.get("reports"), dict):
+            entry["reports"] = {}
+        attempts = entry.setdefault("attempts", {})
+        rest = failed.get(-1, 0)
+        gentler, again = [], []
+        for record in records_of(model, step.at, step.attributes):
+            status = failed.get(record.attribute, rest)
+            slot, name = model.places[step.at][record.attribute], f"{record.attribute:04x}"
+            if status == Status.INVALID_VALUE and slot.attempt < len(GENTLER):
+                attempts[name] = slot.attempt + 1
+                for each in slot.chain():
+                    each.attempt = attempts[name]
+                gentler.append(record.attribute)
+            entry["reports"][name] = _MALFORMED if fault and not status else foundation.status_name(status)
+            if status == Status.UNSUPPORTED_ATTRIBUTE and (step.at, record.attribute) in job.unanswered:
+                missing(model, slot)
+            elif not status and slot.absent:
+                again.append(record.attribute)
+        if again:
+            self._later(job, SetupStep("again", step.at, tuple(again)))
+        if gentler:
+            job.steps.append(step.only(gentler))
+        if not any(each.kind == "configure" and each.at == step.at for each in job.steps if each != step):
+            self._all_configured(model, step.at, entry)
         self._memory.save()
+
+    def _all_configured(self, model: Model, at: int, entry: dict[str, Any]) -> None:
+        asked = {f"{record.attribute:04x}" for record in records_of(model, at)}
+        entry["reports"] = {name: word for name, word in entry["reports"].items() if name in asked}
+        if _MALFORMED in entry["reports"].values():
+            return  # it is asked again at the next start
+        entry["wanted"] = wanted_of(model, at)
+        slots = model.places[at].items()
+        entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
 
     def _checked(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
@@ -349,11 +413,13 @@ class ReportingSetup:
         if reply.command == General.READ_REPORTING_RESPONSE:
             found = foundation.read_reporting_response(reply.payload)
         taken = self._entry(model, step).get("reports")
-        for record in records_of(model, step.at):
+        others = []
+        for record in records_of(model, step.at, step.attributes):
             refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
-            if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
-                self._want(job.device, [SetupStep("configure", step.at)])
-                return
+            if not refused and not _as_wanted(record, found.get(record.attribute)):
+                others.append(record.attribute)
+        if others:
+            self._want(job.device, [SetupStep("configure", step.at, tuple(others))])
 
     def _described(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         descriptor = zdo.simple_descriptor_response(reply.payload)
@@ -367,19 +433,32 @@ class ReportingSetup:
         if reply.command == General.READ_RESPONSE:
             records, _ = foundation.read_response(reply.payload)
         values = answered(model, step.at, records)
-        reported = {record.attribute for record in records}
         entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.at), {})
-        for attribute, slot in model.places[step.at].items():
-            if attribute not in reported and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
-                missing(model, slot)
-        if refused(entry, WRONG_TYPE) and entry.get("wanted") != wanted_of(model, step.at):
-            self._want(job.device, [SetupStep("configure", step.at)])  # by the types that it reported now
+        slots = {attribute: model.places[step.at][attribute] for attribute in step.attributes}
+        unanswered = slots.keys() - {record.attribute for record in records}
+        for attribute in unanswered:
+            if f"{attribute:04x}" in refused(entry, UNSUPPORTED):
+                missing(model, slots[attribute])
+            else:
+                job.unanswered.add((step.at, attribute))
         if values:
             self._tell(job.device, values)
+        self._ask_again(job, step, _left_out(step, records))
+        if "wanted" in entry and entry["wanted"] != wanted_of(model, step.at):
+            # by the types that it reported now, and what it turned out to have
+            known = entry["reports"].keys() - set(refused(entry, WRONG_TYPE))
+            others = [one.attribute for one in records_of(model, step.at) if f"{one.attribute:04x}" not in known]
+            self._want(job.device, ways(model, step.at, "configure", others))
         taken = entry.get("reports")
-        absent = [f"{attribute:04x}" for attribute, slot in model.places[step.at].items() if slot.absent]
-        if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
-            self._later(job, SetupStep("again", step.at))
+        absent = [attribute for attribute, slot in slots.items() if slot.absent and not slot.row.optional]
+        again = [each for each in absent if isinstance(taken, dict) and taken.get(f"{each:04x}") == SUCCESS]
+        if step.kind == "read" and again:
+            self._later(job, SetupStep("again", step.at, tuple(again)))
+
+    def _ask_again(self, job: _Job, step: SetupStep, left_out: list[int]) -> None:
+        """What an answer had no room for."""
+        if left_out:
+            job.steps.insert(job.steps.index(step) + 1, step.only(left_out))
 
     def _later(self, job: _Job, step: SetupStep) -> None:
         if step not in job.steps:
@@ -402,6 +481,30 @@ _KINDS: Final = {
     "look": ReportingSetup._described,
     "describe": ReportingSetup._described,
 }
+
+
+def _refusals(reply: Reply) -> tuple[dict[int, int], str]:
+    """By attribute why a device doesn't report it, -1: each that isn't named; and what is wrong with its answer."""
+    if reply.command == General.DEFAULT_RESPONSE:
+        return {-1: foundation.default_responded(reply.payload)[1]}, ""
+    return foundation.configure_reporting_response(reply.payload)
+
+
+def _left_out(step: SetupStep, records: list[foundation.ReadRecord]) -> list[int]:
+    """The attributes for which an answer had no room, if it had any: else the device would be asked for ever."""
+    told = {record.attribute for record in records if record.status != Status.INSUFFICIENT_SPACE}
+    left_out = [attribute for attribute in step.attributes if attribute not in told]
+    return left_out if len(left_out) < len(step.attributes) else []
+
+
+def _as_wanted(record: foundation.ReportingRecord, found: tuple[int, int, Value] | None) -> bool:
+    """Whether the reporting is as it was configured. (A float is compared as the device has it.)"""
+    if found is None or found[:2] != (record.minimum, record.maximum):
+        return False
+    change = found[2]
+    if record.type.id not in FLOATS:
+        return change == record.change
+    return isinstance(change, float) and encode(record.type, change) == encode(record.type, record.change)
 
 
 def _model(device: ZigbeeDevice) -> Model:

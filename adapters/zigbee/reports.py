@@ -9,7 +9,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import Reply
 from adapters.zigbee.device_model import Model, Slot, Values, Whole
 from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import STRUCTS, TYPES, Value
+from carriage.zigbee.datatypes import ODD_WIDTHS, SIGNED, STRUCTS, TYPES, Value
 from carriage.zigbee.foundation import Status
 from gateway.api.model import EventAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
@@ -68,17 +68,23 @@ def _usual(slots: dict[int, Slot], payload: bytes) -> Values | None:
             return None
         attribute, type_id = _RECORD_HEAD.unpack_from(payload, start)
         layout, slot = STRUCTS.get(type_id), slots.get(attribute)
-        if layout is None or body + layout.size > end:
+        width = layout.size if layout is not None else ODD_WIDTHS.get(type_id, 0)
+        following = body + width
+        if not width or following > end:
             return None
         if slot is not None:
             row = slot.row
             if slot.absent or type_id != row.type.id or slot.next is not None or slot.whole is not None:
                 return None
-            value = row.value(layout.unpack_from(payload, body)[0])
+            if layout is not None:
+                raw = layout.unpack_from(payload, body)[0]
+            else:
+                raw = int.from_bytes(payload[body:following], "little", signed=type_id in SIGNED)
+            value = row.value(raw)
             if value is None:
                 return None
             values.append((slot.property.name, value))
-        start = body + layout.size
+        start = following
     return tuple(values)
 
 

@@ -18,6 +18,8 @@ class ZigbeeTimes:
     leave: float = 7.0
     """A device has this time to confirm that it leaves; with the time until it is gone that is less than the gateway
     waits for the command."""
+    by_hand: float = 8.0
+    """A device has this time for what an administrator asks of it; less than the gateway waits for the command."""
     first_retry: float = 15.0
     """Until a step of the setup of a device is tried again the first time."""
     first_describe: float = 60.0
@@ -28,6 +30,8 @@ class ZigbeeTimes:
 
     group: float = 4.0
     """A command about a group or a binding waits for devices; what is not answered by then is done later."""
+    poll: float = 300.0
+    """From one read to the next of what a device that is always on refused to report."""
 
 
 TIMES: Final = ZigbeeTimes()

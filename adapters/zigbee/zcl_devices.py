@@ -7,21 +7,25 @@ given. Only frames that come before the devices are known, while the radio start
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee import cast_groups, command_execution, default_responses, device_model
+from adapters.zigbee import cast_groups, command_execution, default_responses, device_model, polling
 from adapters.zigbee.availability import AvailabilityTable
 from adapters.zigbee.cast_groups import CastGroups
 from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.command_execution import CommandExecution
 from adapters.zigbee.config import PresenceTimes
+from adapters.zigbee.debounce import Debounce
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice, is_event
 from adapters.zigbee.device_model import BASIC, GROUP, Model, Notes, Values, peer_of
+from adapters.zigbee.device_options import AVAILABILITY, DeviceOptions
+from adapters.zigbee.device_options import FILE as OPTIONS
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
     FROM_SERVER,
@@ -35,6 +39,7 @@ from adapters.zigbee.frame_kinds import (
 from adapters.zigbee.leaving import leave
 from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
+from adapters.zigbee.polling import Polling
 from adapters.zigbee.presses import UNICAST
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
@@ -65,6 +70,7 @@ COUNTERS: Final = (
     "reports_dropped",
     *device_model.COUNTERS,
     *default_responses.COUNTERS,
+    *polling.COUNTERS,
     *command_execution.COUNTERS,
     *cast_groups.COUNTERS,
 )
@@ -105,8 +111,11 @@ class ZclDevices:
         )
         self._commands = CommandExecution(context, self._transactions, counters, self._silent, self._tell)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
+        self._options = DeviceOptions(context.state_dir / OPTIONS)
+        self._debounce = Debounce()
+        self._polling = Polling(self._transactions, self._memory, counters, self._read, self._silent, wake, times.poll)
         self._setup = ReportingSetup(
-            self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, times
+            self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, self._polled, times
         )
 
     # The radio -----------------------------------------------------------------------------------------------------
@@ -134,6 +143,7 @@ class ZclDevices:
         self._is_up = False
         self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
+        self._polling.clear()
         self._setup.radio = AWAY
         self._presence.clear()
 
@@ -162,7 +172,7 @@ class ZclDevices:
             self._join(found.eui64, found.sleepy)
             return
         constants = {} if joined else self._memory.constants(found.eui64)
-        model = model_of(found, self._table, self._notes, constants)
+        model = model_of(found, self._table, self._notes, constants, self._options.of(found.eui64))
         if not joined:
             self._memory.recall(model)
         self._join(found.eui64, found.sleepy, model)
@@ -170,6 +180,7 @@ class ZclDevices:
         device.endpoints = {endpoint.number for endpoint in found.endpoints}
         now = self._context.now()
         self._presence.add(device, sleepy=found.sleepy, silent=silent, now=now)
+        self._presence.limit(device, self._options.number(found.eui64, AVAILABILITY), now)
         if joined:
             self._presence.heard(device, now)
         self._setup.add(device, joined=joined, missing=found.missing)
@@ -206,6 +217,9 @@ class ZclDevices:
         device.model = None
         self._records.drop(device)
         self._presence.remove(device)
+        self._options.left(device.eui64)
+        self._debounce.forget(device.eui64)
+        self._polling.forget(device)
         self._setup.left(device.eui64)
         self._transactions.forget(device)
         self._commands.left(device)
@@ -215,6 +229,34 @@ class ZclDevices:
     async def leave(self, eui64: str) -> None:
         """See ``leaving.leave``."""
         await leave(self._transactions, self._records.of(eui64))
+
+    def model(self, eui64: str) -> Model | None:
+        """None: it isn't known, or not interviewed yet."""
+        device = self._records.get(eui64)
+        return None if device is None else device.model
+
+    def configure(self, eui64: str) -> None:
+        """Set a device up as if it had just joined."""
+        found = self._setup.radio.device(eui64)
+        self._setup.add(self._records.of(eui64), joined=True, missing=() if found is None else found.missing)
+        self._wake()
+
+    def steps_left(self, eui64: str) -> int:
+        """The steps of its setup that are not done yet."""
+        return self._setup.left_over(eui64)
+
+    async def ask(self, eui64: str, endpoint: int, cluster: int, content: Content) -> Answer:
+        """The answer of a device to a request, which is taken back if its caller no longer waits."""
+        device = self._records.of(eui64)
+        said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        transaction = self._transactions.ask(
+            device, endpoint, cluster, content, lambda answer: None if said.done() else said.set_result(answer)
+        )
+        try:
+            return await said
+        finally:
+            if transaction is not None:
+                self._transactions.unsent(device, transaction)
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         """A frame of any kind came; called before the frame is handed on."""
@@ -297,15 +339,29 @@ class ZclDevices:
             "online": self._presence.online(device),
             "properties": [{"name": one.name, "unit": one.unit, "writable": one.writable} for one in properties],
             "commands_held": len(device.held),
+            "options": dict(self._options.of(eui64)),
+            "polled": [] if device.model is None else sorted(device.model.polled),
             "reporting": self._setup.states(eui64),
             "setup_steps_left": self._setup.left_over(eui64),
         }
+
+    def options(self, eui64: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Set options of a device (None: as usual again), at once; what they were, are, and may be. PeerError: no."""
+        device = self._records.get(eui64)
+        model = None if device is None else device.model
+        if device is None or model is None:
+            raise PeerError(f"{eui64}: not in the network, or it did not say yet what it is")
+        answer = self._options.asked(eui64, changes, model.properties, model.clusters, self._table.options)
+        if changes:
+            self._debounce.forget(eui64)
+            self._rebuilt(device)
+        return answer
 
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
         due = None
-        for part in (self._transactions, self._presence, self.groups):
+        for part in (self._transactions, self._presence, self.groups, self._debounce, self._polling):
             other = part.next_deadline()
             if due is None or (other is not None and other < due):
                 due = other
@@ -315,6 +371,9 @@ class ZclDevices:
         self._transactions.tick(now)
         self._presence.tick(now)
         self.groups.tick(now)
+        for model, values, link_key in self._debounce.take(now):
+            self._tell(model, values, now, link_key=link_key)
+        self._polling.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
 
@@ -361,7 +420,12 @@ class ZclDevices:
                 self._look(device, frame.endpoint)
             return
         self._counters["reports"] += 1
-        self._tell(model, values, now, link_key=link_key)
+        if model.polled:
+            model.polled.update((name, now) for name, _ in values if name in model.polled)
+        if model.debounce:
+            self._tell_later(model, values, now, link_key=link_key)
+        else:
+            self._tell(model, values, now, link_key=link_key)
 
     def _happened(self, device: ZigbeeDevice, model: Model, frame: IncomingFrame, now: float) -> None:
         """A device sent a cluster command that is an event."""
@@ -408,6 +472,19 @@ class ZclDevices:
         context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
         if model.eui64 in self.groups.of_device:
             self.groups.values(model, values)
+
+    def _tell_later(self, model: Model, values: Values, now: float, *, link_key: bool) -> None:
+        """What can't be set waits for what comes soon; what can be is passed on at once, lest it undo a write."""
+        slots = model.slots
+        if at_once := tuple(each for each in values if slots[each[0]].property.writable):
+            self._tell(model, at_once, now, link_key=link_key)
+        if later := tuple(each for each in values if not slots[each[0]].property.writable):
+            self._debounce.add(model, later, now, link_key=link_key)
+            self._wake()
+
+    def _polled(self, device: ZigbeeDevice) -> None:
+        """A device is set up: what it can't report is polled."""
+        self._polling.plan(device, self._context.now())
 
     def _read(self, device: ZigbeeDevice, values: Values) -> None:
         """Values were read while a device was set up."""

@@ -73,10 +73,14 @@ BOOL: Final = TYPES[0x10]
 MAP8: Final = TYPES[0x18]
 UINT8: Final = TYPES[0x20]
 MAP16: Final = TYPES[0x19]
+MAP32: Final = TYPES[0x1B]
 UINT16: Final = TYPES[0x21]
+UINT24: Final = TYPES[0x22]
 UINT32: Final = TYPES[0x23]
+UINT48: Final = TYPES[0x25]
 INT8: Final = TYPES[0x28]
 INT16: Final = TYPES[0x29]
+INT24: Final = TYPES[0x2A]
 INT32: Final = TYPES[0x2B]
 ENUM8: Final = TYPES[0x30]
 SINGLE: Final = TYPES[0x39]
@@ -105,6 +109,10 @@ STRUCTS: Final[Mapping[int, struct.Struct]] = {
     number: found for number, kind in TYPES.items() if (found := _struct_of(kind)) is not None
 }
 """The types whose values are one number of a fixed width, and their layout."""
+ODD_WIDTHS: Final[Mapping[int, int]] = {
+    number: kind.size for number, kind in TYPES.items() if number in INTEGERS and kind.size and number not in STRUCTS
+}
+"""The whole numbers of other widths: 3, 5, 6 and 7 octets."""
 
 
 def decode(type_id: int, octets: bytes, at: int, depth: int = 0) -> tuple[Value, int]:

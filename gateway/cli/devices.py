@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -21,7 +22,7 @@ from gateway.cli.asking import (
     question_if_it_runs,
 )
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
-from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, removed_lines
+from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, option_lines, removed_lines
 from gateway.cli.joining import watch
 from gateway.cli.screen import clock, screen
 from gateway.runtime.config_source import InvalidConfigError, config_path
@@ -51,6 +52,8 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
       atls-gateway devices remove bedroom
     Let a remote command a lamp without the gateway:
       atls-gateway devices bind remote desk
+    Its calibration and whatever else can be set for one device:
+      atls-gateway devices options bedroom
     """
     context.obj = (config, as_json)
     if context.invoked_subcommand is None:
@@ -150,6 +153,45 @@ def rename(outer: _Outer, config: str | None, as_json: bool, old: str, new: str)
     _print(as_json or outer[1], answer, named_lines(answer, screen(), runs=runs))
 
 
+@devices.command("options", epilog=EPILOG)
+@config_option
+@json_option
+@click.argument("device", metavar="NAME|EUI64")
+@click.argument("settings", metavar="[KEY=VALUE]...", nargs=-1)
+@click.pass_obj
+def set_options(outer: _Outer, config: str | None, as_json: bool, device: str, settings: tuple[str, ...]) -> None:
+    """Set what is particular about one device, or show what there is to set.
+
+    Numbers can be calibrated (KEY_calibration: is added, for power, current and the like so many percent) and rounded
+    (KEY_precision: digits behind the point), covers and contacts inverted, reports collected (debounce), and how long
+    the device may be silent (availability_timeout). It's in force at once, kept over restarts, and goes when the device
+    is removed. KEY= takes an option away.
+
+    \b
+    What can be set, and what is?
+      atls-gateway devices options kitchen
+    The thermometer is half a degree too warm:
+      atls-gateway devices options kitchen temperature_calibration=-0.5
+    As before:
+      atls-gateway devices options kitchen temperature_calibration=
+    """
+    wanted = dict(_setting(each) for each in settings)
+    asked: dict[str, Any] = {"device": device} | ({"options": wanted} if wanted else {})
+    answer = question(config or outer[0], "device-options", asked)
+    _print(as_json or outer[1], answer, option_lines(answer, device, screen(), changed=bool(wanted)))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; the value as JSON has it, else text; None: nothing behind the sign."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise click.BadParameter(f"{text}: expected KEY=VALUE", param_hint="KEY=VALUE")
+    try:
+        return key, json.loads(value) if value else None
+    except ValueError:
+        return key, value
+
+
 @devices.command(epilog=EPILOG)
 @config_option
 @json_option
@@ -180,6 +222,26 @@ def remove(outer: _Outer, config: str | None, as_json: bool, force: bool, device
             fail(UNREACHABLE, error, hint)
         answer = _offline(config, lambda path: naming.forgotten(path, os.environ, device))
     _print(as_json, answer, removed_lines(answer, device))
+
+
+@devices.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.argument("device", metavar="NAME|EUI64")
+@click.pass_obj
+def configure(outer: _Outer, config: str | None, as_json: bool, device: str) -> None:
+    """Set a device up again: its bindings, what it reports and how often, and read its values.
+
+    The gateway does that itself when a device joins or was without power; after a factory reset, or another program's
+    use of the device, it can be asked for. One that sleeps is set up when it is heard.
+
+    \b
+      atls-gateway devices configure bedroom
+    """
+    answer = question(config or outer[0], "configure-device", {"device": device})
+    left = answer["steps_left"]
+    how = f"{left} steps are left until it is heard" if left else "set up"
+    _print(as_json or outer[1], answer, (f"{device}: {how}",))
 
 
 def _changed(
@@ -220,7 +282,8 @@ def _print(as_json: bool, answer: dict[str, Any], lines: Any) -> None:
 @json_option
 @click.option("--seconds", type=click.IntRange(0, 254), help="How long new devices may join; 0 is --close.")
 @click.option("--close", is_flag=True, help="Close the network at once.")
-def permit_join(config: str | None, as_json: bool, seconds: int | None, close: bool) -> None:
+@click.option("--at", metavar="NAME|EUI64", help="Only by way of this device, or of the `coordinator`.")
+def permit_join(config: str | None, as_json: bool, seconds: int | None, close: bool, at: str | None) -> None:
     """Let new devices join the ZigBee network for a while. It's closed otherwise.
 
     On a terminal it counts down, shows who joins and what they are, and closes the network when you press Ctrl-C.
@@ -229,6 +292,8 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
     \b
     Two minutes to switch the new lamp on:
       atls-gateway permit-join --seconds 120
+    By way of one router only, so that the new device becomes its child:
+      atls-gateway permit-join --seconds 120 --at hall-plug
     Close it again:
       atls-gateway permit-join --close
     """
@@ -237,7 +302,7 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
     watches = bool(seconds) and not as_json and sys.stdout.isatty()
     known = question(config, "devices")["devices"] if watches else []
     asked_at = time.time()
-    answer = question(config, "permit-join", {"seconds": seconds or 0})
+    answer = question(config, "permit-join", {"seconds": seconds or 0} | ({"device": at} if at and seconds else {}))
     if as_json:
         print_json(answer)
         return

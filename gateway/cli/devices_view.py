@@ -5,6 +5,7 @@ A device is a mapping that control and its adapter fill; a missing key is just n
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ _PROPERTIES = {
     "writable": "WRITABLE",
 }
 _ENDPOINTS = {"id": "ENDPOINT", "profile": "PROFILE", "device": "DEVICE", "in": "IN", "out": "OUT"}
+_OPTIONS = {"name": "OPTION", "value": "VALUE", "expects": "EXPECTS", "about": "WHAT IT IS"}
 _SHOWN_APART = frozenset(
     {"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity", "interviewing"}
 )
@@ -170,6 +172,28 @@ def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
         yield f"{who} is not in the network; its name is forgotten"
     if answer.get("policy"):
         yield f"The policy file still names it: {answer['policy']}"
+
+
+def option_lines(answer: Mapping[str, Any], asked: str, to: Screen, *, changed: bool) -> Iterator[str]:
+    """The options of a device: those that were changed, else all that there are."""
+    before, now = answer.get("from", {}), answer.get("to", {})
+    if changed:
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                yield f"{shown(asked)}: {name} is {_option(now.get(name))}, and was {_option(before.get(name))}"
+        if before == now:
+            yield f"{shown(asked)}: the options are as they were"
+        return
+    rows = [
+        {"name": name, "value": _option(now[name]) if name in now else None, **about}
+        for name, about in answer.get("possible", {}).items()
+    ]
+    yield from table(rows, _OPTIONS, to)
+
+
+def _option(value: object) -> str:
+    """As it is set, or as it is if it isn't."""
+    return "as usual" if value is None else json.dumps(value)
 
 
 def _model(device: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from demo.credentials import write_psk_file
-from demo.process import Process
+from demo.process import Process, ProcessFailedError
 from demo.stack import Stack, command, running
 from tests.e2e.shared_hub import STATE
 from tests.harness.attackers import until
@@ -208,6 +208,29 @@ async def test_a_sleeper_is_asked_when_it_wakes(house: Stack) -> None:
     await until(lambda: len(states(subscriber, "home/sensor/answer")) == 2, 60)
     assert [each["status"] for each in states(subscriber, "home/sensor/answer")] == ["queued", "delivered"]
     assert states(subscriber, "home/sensor")[-1]["humidity"] == 41.5
+
+
+async def test_one_device_is_calibrated(house: Stack) -> None:
+    """By the command line and over MQTT: its next report is right everywhere."""
+    subscriber = await subscribe(house, "home/sensor", "home/bridge/response/device/options")
+    assert "temperature_calibration" in (await house.ask("devices", "options", "sensor"))["possible"]
+    answer = await house.ask("devices", "options", "sensor", "temperature_calibration=-0.5")
+    assert answer == {"from": {}, "to": {"temperature_calibration": -0.5}}
+    wanted = '{"id": "sensor", "options": {"temperature_precision": 1}, "transaction": 9}'
+    await publish(house, "home/bridge/request/device/options", wanted)
+    await until(lambda: bool(states(subscriber, "home/bridge/response/device/options")), 30)
+    response = states(subscriber, "home/bridge/response/device/options")[-1]
+    both = {"temperature_calibration": -0.5, "temperature_precision": 1}
+    assert response["data"] == {
+        "id": "sensor", "from": {"temperature_calibration": -0.5}, "to": both, "restart_required": False,
+    }  # fmt: skip
+    await ctl(house, "report", "sensor", "temperature", "22.14")
+    await until(lambda: any(state["temperature"] == 21.6 for state in states(subscriber, "home/sensor")), 30)
+    assert await coap(house, "phone", "d/sensor/temperature", "-A", "0") == "21.6"
+    with pytest.raises(ProcessFailedError, match="warmth: no option of this device; it has availability_timeout"):
+        await house.ask("devices", "options", "sensor", "warmth=1")
+    answer = await house.ask("devices", "options", "sensor", "temperature_calibration=", "temperature_precision=")
+    assert answer == {"from": both, "to": {}}
 
 
 async def test_home_assistant_finds_them(house: Stack) -> None:

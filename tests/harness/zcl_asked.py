@@ -15,7 +15,8 @@ from gateway.api.model import (
     Receipt,
     Transmit,
 )
-from simulator.network.foundation import ClusterServer
+from simulator.network.cluster_server import Attribute, ClusterServer, make_cluster
+from simulator.network.datatypes import ZclDataType
 from tests.harness.zcl_device import ZclDevice, settled
 
 EUI64 = 0x000D6F0000000022
@@ -48,14 +49,26 @@ class Asked:
         return {name: value for reading in readings for name, value in reading.values}
 
 
+def server(cluster: int, attributes: dict[int, tuple[ZclDataType, Any]]) -> ClusterServer:
+    """A cluster whose attributes, of these types and values, can all be reported and set."""
+    rows = [Attribute(at, kind, value, reportable=True, writable=True) for at, (kind, value) in attributes.items()]
+    return make_cluster(cluster, rows)
+
+
 async def joined(
-    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = (), **options: Any
+    world: Any,
+    gateway: Any,
+    *clusters: ClusterServer,
+    clients: tuple[int, ...] = (),
+    answer: Any = None,
+    **options: Any,
 ) -> tuple[ZclDevice, Asked]:
     """A device with these clusters in the network of ``world``: interviewed, bound, its values read.
 
     ``options``: see ``ZclDevice.attach``.
     """
     device = ZclDevice(EUI64, *clusters, clients=clients)
+    device.answer = answer or device.answer
     await device.attach(world.socket, **options)
     world.devices.append(device)
     await gateway.join(device)

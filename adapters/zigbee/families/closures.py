@@ -12,6 +12,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
+    DeviceOption,
     EventMapping,
     Happening,
     Particulars,
@@ -32,6 +33,14 @@ COVERING: Final = 0x0102
 
 INVERT_COVER: Final = "invert_cover"
 """Option of a cover that tells and takes its positions the other way round: 100 for open."""
+OPTIONS: Final = (
+    DeviceOption(
+        name=INVERT_COVER,
+        schema=DataSchema(type=DataType.BOOLEAN),
+        about="it reports and takes its positions the other way round",
+        clusters=(COVERING,),
+    ),
+)
 
 _TYPE, _LIFT, _TILT = 0x0000, 0x0008, 0x0009
 _TILTS_ONLY: Final = (6, 7)

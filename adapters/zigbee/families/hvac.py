@@ -12,6 +12,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
+    DeviceOption,
     EventMapping,
     Particulars,
     Reporting,
@@ -29,6 +30,14 @@ USER_INTERFACE: Final = 0x0204
 
 DEMAND_255: Final = "pi_heating_demand_255"
 """Option of a device whose heating demand is 255 when it is full, not 100."""
+OPTIONS: Final = (
+    DeviceOption(
+        name=DEMAND_255,
+        schema=DataSchema(type=DataType.BOOLEAN),
+        about="its heating demand is 255 when it is full, not 100",
+        clusters=(THERMOSTAT,),
+    ),
+)
 
 _CONTROL_SEQUENCE: Final = 0x001B
 _ONLY_COOLS: Final = (0, 1)

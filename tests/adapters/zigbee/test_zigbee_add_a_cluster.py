@@ -121,7 +121,7 @@ async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:
 
 def test_the_page_tells_of_every_field() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
-    assert rows == [field.name for field in sorted(fields(AttributeMapping), key=lambda field: rows.index(field.name))]
+    assert sorted(rows) == sorted(field.name for field in fields(AttributeMapping) if field.init)
 
 
 @pytest.mark.parametrize("spoilt", ["revert=lambda lux: round(10_000 * log10(lux) + 1) if lux >= 1 else 0,", "range="])

@@ -106,7 +106,10 @@ def test_a_value_is_of_its_kind_or_none(row: AttributeMapping, raw: Any) -> None
     assert value is None or isinstance(value, (bool, int, float, str))
 
 
-def device(*endpoints: tuple[int, ...]) -> Model:
+FACTORS = sorted({each for row in ROWS for each in row.needs})
+
+
+def device(*endpoints: tuple[int, ...], constants: Any = None) -> Model:
     return model_of(
         Device(
             eui64="00:0d:6f:00:00:00:00:01",
@@ -126,6 +129,7 @@ def device(*endpoints: tuple[int, ...]) -> Model:
         ),
         TABLE,
         Notes(),
+        constants,
     )
 
 
@@ -176,12 +180,17 @@ def test_any_report_is_values(payload: bytes) -> None:
     [
         (0x10006, "0000 10 01", 3),
         (0x10402, "0000 29 6608", 4),
-        (0x10001, "2000 20 1e  2100 20 c8", 4),
+        (0x10001, "2000 20 1e  2100 20 c8", 5),
+        (0x10B04, "0505 21 fc08  0805 21 6400  0b05 29 e803", 5),
+        (0x10702, "0000 25 402301000000  0004 2a e80300", 4),
     ],
 )
 def test_a_usual_report_costs_at_most_so_many_calls(at: int, payload: str, most: int) -> None:
-    """Python calls: two to begin with, and two at most for each value. It is paid all day long."""
-    model = device((6, 0x0402, 1))
+    """Python calls: two to begin with, and one for each value. It is paid all day long."""
+    constants = {at: dict.fromkeys(FACTORS) for at in (0x10B04, 0x10702)}
+    model = device((6, 0x0402, 1, 0x0B04, 0x0702), constants=constants)
+    for slot in model.slots.values():
+        slot.absent = False  # it reported all
     octets, calls = bytes.fromhex(payload), 0
 
     def seen(frame: FrameType, event: str, argument: object) -> None:

@@ -47,13 +47,14 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         await gateway.join(device)
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == asked(device, READ) == [0x0402, 0x0405, 0x0001]
-        assert readings(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0}
+        values = {"temperature": 20.0, "humidity": 50.0, "battery": 100.0, "voltage": 3000}
+        assert readings(gateway) == values
         reporting = device.clusters[0x0402].reporting[0]
         assert (reporting.minimum, reporting.maximum, reporting.change) == (10, 3600, 10)
         assert len(world.network.station(DEVICE).device.bindings) == 3
         row = await shown(gateway, device)
         assert row["reporting"] == {"1/0001": "configured", "1/0402": "configured", "1/0405": "configured"}
-        assert [one["name"] for one in row["properties"]] == ["temperature", "humidity", "battery"]
+        assert [one["name"] for one in row["properties"]] == [*values]
         assert row["endpoints"][0]["in"] == ["0000", "0402", "0405", "0001"] and row["online"] is True
         device.asked.clear()
         # what the device has to say it says by itself from now on
@@ -61,11 +62,27 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         await gateway.until(lambda: readings(gateway)["temperature"] == 21.0)
     async with world.gateway() as gateway:
         if not sleepy:
-            await gateway.until(lambda: readings(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0})
+            await gateway.until(lambda: readings(gateway) == values)
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == []
         assert asked(device, READ) == ([] if sleepy else [0x0402, 0x0405, 0x0001])
         assert [presence.online for presence in gateway.context.of(Presence)] == [True]
+
+
+async def test_a_remote_is_bound_to_us_once(world: Any) -> None:
+    """What its buttons send goes to those that it is bound to."""
+    async with world.gateway() as gateway:
+        device = ZclDevice(DEVICE, power(IDENTITY), clients=(0x0006, 0x0008, 0x0019))
+        await device.attach(world.socket, sleepy=True)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        bound = world.network.station(DEVICE).device.bindings
+        assert sorted(each.cluster for each in bound) == [0x0001, 0x0006, 0x0008]
+    bound.clear()
+    async with world.gateway() as gateway:
+        await settled(gateway, device)
+        assert not bound  # it is remembered
 
 
 async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
@@ -123,12 +140,12 @@ async def test_tried_again_when_it_is_heard(world: Any) -> None:
         device = await device_of(world, temperature)
         device.answer = lambda cluster, request, own: None
         await gateway.join(device)
-        await gateway.until(lambda: asked(device, CONFIGURE))
+        await gateway.until(lambda: asked(device, READ))
         device.answer = lambda cluster, request, own: own
         # no answer, so a ping; whose answer is heard
         await settled(gateway, device)
         assert readings(gateway) == {"temperature": 20.0}
-        assert asked(device, CONFIGURE) == [0x0402, 0x0402]
+        assert (asked(device, READ), asked(device, CONFIGURE)) == ([0x0402, 0x0402], [0x0402])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])

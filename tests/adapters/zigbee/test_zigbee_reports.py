@@ -40,8 +40,11 @@ def values(gateway: Any) -> list[tuple[tuple[str, Any], ...]]:
 
 async def test_a_join_tells_the_properties(world: Any) -> None:
     async with world.gateway() as gateway:
-        join = await gateway.join(await sensor(world))
+        device = await sensor(world)
+        join = await gateway.join(device)
         assert [each.name for each in join.properties] == ["temperature", "humidity", "battery"]
+        await settled(gateway, device)  # and what it turned out to have
+        assert [each.name for each in gateway.context.of(Join)[-1].properties][3:] == ["voltage"]
         assert not join.sleepy
         assert dict(join.facts) == {"manufacturer": "ACME", "model": "Z1", "power": "always on"}
         join = await gateway.join(await lamp(world))
@@ -79,7 +82,7 @@ async def test_reports_become_readings(world: Any) -> None:
             (("temperature", -5.0),),
             (("humidity", 56.43),),
             (("humidity", None),),
-            (("battery", 99.5),),
+            (("voltage", 3000), ("battery", 99.5)),
             (("battery", None),),
         ]
         await gateway.until(lambda: len(values(gateway)) - before >= len(expected))

@@ -98,6 +98,20 @@ def test_a_device_with_values():
     assert ["1", "0x0104", "0x0000", "0x0402"] in lines
 
 
+def test_the_options_of_a_device_and_what_became_of_them():
+    about = {"about": "is added", "unit": "Cel", "expects": "a number from -1 to 1 (Cel)"}
+    answer = {"from": {"a": 1}, "to": {"a": 1}, "possible": {"a": about, "b": about}}
+    assert list(devices_view.option_lines(answer, "attic", PLAIN, changed=False)) == [
+        "OPTION  VALUE  EXPECTS                      WHAT IT IS",
+        "a       1      a number from -1 to 1 (Cel)  is added",
+        "b       -      a number from -1 to 1 (Cel)  is added",
+    ]
+    changed = list(devices_view.option_lines({"from": {"a": 1}, "to": {"b": True}}, "attic", PLAIN, changed=True))
+    assert changed == ["attic: a is as usual, and was 1", "attic: b is true, and was as usual"]
+    same = list(devices_view.option_lines({"from": {"a": 1}, "to": {"a": 1}}, "attic", PLAIN, changed=True))
+    assert same == ["attic: the options are as they were"]
+
+
 def test_a_switch_is_on_or_off_and_what_only_reports_is_yes_or_no():
     switch = {"name": "state", "value": False, "writable": True, "age": 1.0}
     contact = {"name": "open", "value": True, "writable": False, "age": 1.0}
