@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from adapters.zigbee.cluster_mappings import ActionMapping
-from adapters.zigbee.device_model import Deed, Model, Modifier, Notes, Slot, Values, Whole, place
+from adapters.zigbee.device_model import Deed, Model, Notes, Slot, Values, Whole, place
 from adapters.zigbee.device_view import NETWORK_KEY
 from adapters.zigbee.group_store import DeviceEndpoint, Group
 from carriage.zigbee import groups as zcl_groups
@@ -76,8 +76,11 @@ def _share(model: Model, members: Sequence[Member]) -> None:
         everywhere = all(place(number, write.cluster) in each.clusters for each, number in members)
         if everywhere and write.properties[0] in model.slots:
             model.writes.setdefault(ENDPOINT, []).append(write)
-            for modifier in write.modifiers:
-                model.modifiers[modifier.name] = Modifier(modifier, ENDPOINT, modifier.name)
+            names = {modifier.name for modifier in write.modifiers}
+            for own in least.modifiers.values():
+                if own.endpoint == endpoint and own.base in names:
+                    what = replace(own.property, name=own.base, entity=_first_entity(own.property.entity))
+                    model.modifiers[own.base] = replace(own, property=what, endpoint=ENDPOINT)
     for deed in least.deeds.values():
         if deed.endpoint == endpoint and all(_does(member, deed) for member in members):
             action = replace(deed.action, name=deed.row.action.name, entity=deed.row.action.entity)

@@ -29,7 +29,7 @@ from simulator.network.population import Population
 from simulator.network.station import Station
 
 APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
-ON_OFF, LEVEL, GROUPS, SCENES = 0x0006, 0x0008, 0x0004, 0x0005
+ON_OFF, LEVEL, COLOR, GROUPS, SCENES = 0x0006, 0x0008, 0x0300, 0x0004, 0x0005
 
 
 class Lamps:

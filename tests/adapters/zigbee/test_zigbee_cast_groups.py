@@ -16,7 +16,7 @@ from simulator.network.clusters.general import basic
 from simulator.network.clusters.grouping import groups as group_server
 from simulator.network.clusters.ids import Identity
 from simulator.network.clusters.lighting import on_off
-from tests.adapters.zigbee.group_world import LEVEL, ON_OFF, Grouped, Lamps, claim, on_air
+from tests.adapters.zigbee.group_world import COLOR, LEVEL, ON_OFF, Grouped, Lamps, claim, on_air
 from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice
 
@@ -308,3 +308,20 @@ async def test_a_device_that_answers_nonsense_counts_as_long_as_it_may_be_in(wor
         await groups.do("group-members-add", id=number, eui64=device.eui64)
         await groups.do("group-members-remove", id=number, eui64=device.eui64)
         assert groups.join_of(number).members == ()
+
+
+async def test_a_group_of_coloured_lamps_has_the_colours_of_each(world: Any) -> None:
+    coloured, white = Lamps(world, kind="color-lamp", count=1), Lamps(world, kind="ct-lamp", count=1)
+    async with world.gateway() as gateway:
+        await coloured.join(gateway)
+        await white.join(gateway)
+        groups = Grouped(gateway)
+        number = await groups.made(coloured.names[0])
+        assert (await groups.writes(number, color={"x": 0.5, "y": 0.4}, transition=0.0)).outcome is Outcome.SENT
+        await gateway.until(lambda: coloured.values(COLOR, 3) + coloured.values(COLOR, 4) == [32768, 26214])
+        await groups.do("group-members-add", id=number, eui64=white.names[0])
+        offered = {each.name for each in groups.join_of(number).properties}
+        assert "color_temp" in offered and "color" not in offered
+        assert (await groups.writes(number, state=True, color_temp=300, transition=0.0)).outcome is Outcome.SENT
+        await gateway.until(lambda: coloured.values(COLOR, 7) + white.values(COLOR, 7) == [300, 300])
+        await gateway.until(lambda: dict(groups.readings(claim(number))).get("color_temp") == 300, 2)
