@@ -46,8 +46,10 @@ async def fades(
     seconds: float = SECONDS,
     turns: int = TURNS,
     warm: float = WARM,
+    rate: float = RATE,
 ) -> dict[str, dict[str, float]]:
-    """Of ``one`` lamp and of ``all``: steps, those that were ``lost``, seconds that the median and 99 of 100 took at
+    """Of ``one`` lamp and of ``all``: steps, those that were ``lost`` (a newer one took their place before they went
+    out, or no state came), seconds that the median and 99 of 100 took at
     the most, CPU seconds of the gateway for each. The two are measured in turns; the figures are the turns' medians."""
     site = Site(directory)
     try:
@@ -58,7 +60,7 @@ async def fades(
             found: dict[str, list[dict[str, float]]] = {"one": [], "all": []}
             orders = [(name, number) for _ in range(turns) for name, number in (("one", 1), ("all", lamps))]
             for count, (name, devices) in enumerate(orders, 1):
-                order = LoadSpec(rate=RATE, warm=warm, seconds=seconds, pids=(gateway.pid,), devices=devices)
+                order = LoadSpec(rate=rate, warm=warm, seconds=seconds, pids=(gateway.pid,), devices=devices)
                 load.tell(**order.write())
                 result = await load.expect_event("result", count=count, seconds=PATIENCE)
                 steps = result["messages"]

@@ -30,6 +30,9 @@ how their reports are configured, and what counts as no value.
 
 `make devices-page` writes this page from the tables in `adapters/zigbee/families`;
 [add-a-cluster.md](add-a-cluster.md) says how a row is added.
+
+What an action may do without is in parentheses; the event of a group cast has its `group` beside what the table
+has.
 """
 
 OPTIONS_HEAD = f"""\
@@ -58,6 +61,14 @@ def values(schema: DataSchema) -> str:
     return f"{schema.unit or 'number'}{bounds}{step}"
 
 
+def inputs(schema: DataSchema) -> str:
+    """What an action is given: each field with its values, in parentheses what may be left out."""
+    if schema.type is not DataType.OBJECT:
+        return values(schema)
+    found = ((name in schema.required, f"`{name}`: {values(each)}") for name, each in schema.fields)
+    return "; ".join(text if required else f"({text})" for required, text in found)
+
+
 def place(row: AttributeMapping | ActionMapping | EventMapping, number: int) -> str:
     code = f" of manufacturer 0x{row.manufacturer:04x}" if row.manufacturer else ""
     return f"0x{row.cluster:04x}, 0x{number:0{4 if isinstance(row, AttributeMapping) else 2}x}{code}"
@@ -82,7 +93,9 @@ def doings(head: str, rows: Iterable[tuple[Any, Any, DataSchema | None]]) -> Ite
     yield "|---|---|---|"
     merged: dict[str, tuple[list[str], str]] = {}
     for row, one, schema in rows:
-        merged.setdefault(one.name, ([], values(schema) if schema else ""))[0].append(place(row, row.command))
+        places, what = merged.get(one.name, ([], ""))
+        given = "" if schema is None else inputs(schema) if head == "action" else values(schema)
+        merged[one.name] = [*places, place(row, row.command)], max(what, given, key=len)
     for name, (places, what) in merged.items():
         yield f"| {'; '.join(dict.fromkeys(places))} | `{name}` | {what} |"
 

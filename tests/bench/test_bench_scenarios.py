@@ -121,8 +121,8 @@ async def test_a_client_in_a_long_poll_takes_little_more_than_at_aiohttp_and_nee
 
 @pytest.mark.process
 async def test_no_step_of_a_colour_fade_is_lost(tmp_path: Path) -> None:
-    found = await fades(tmp_path, HERE, lamps=3, seconds=1.0, turns=1, warm=0.2)
-    assert [(each["steps"], each["lost"]) for each in found.values()] == [(10, 0), (30, 0)]
+    found = await fades(tmp_path, HERE, lamps=3, seconds=2.0, turns=1, warm=0.5, rate=2)
+    assert [(each["steps"], each["lost"]) for each in found.values()] == [(4, 0), (12, 0)]
     assert all(0 < each["median"] <= each["p99"] and each["cpu"] > 0 for each in found.values())
 
 
