@@ -184,6 +184,7 @@ MODULES = (
     "adapters/zigbee/device_model.py",
     "adapters/zigbee/equal_waits.py",
     "adapters/zigbee/frame_kinds.py",
+    "adapters/zigbee/model_builder.py",
     "adapters/zigbee/network_hooks.py",
     "adapters/zigbee/network_port.py",
     "adapters/zigbee/radio_port.py",

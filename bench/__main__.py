@@ -16,6 +16,7 @@ from bench import beside, checkout, compiled, machine, report
 from bench.checkout import Checkout, NoSuchCheckoutError
 from bench.compiled import CompileFailedError
 from bench.cpu import memory
+from bench.fades import fades
 from bench.long_polls import long_polls
 from bench.result_files import write
 from bench.scenario import ROOT, Scenario, Site
@@ -26,7 +27,7 @@ from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
 MEMORY_OF = "gateway, report to mqtt"
-PARTS = ("floor", "ip", "http", "house", "zigbee", "micro", "start")
+PARTS = ("floor", "ip", "http", "house", "fades", "zigbee", "micro", "start")
 WITH_GATEWAY = {"ip", "http", "house", "zigbee", "micro", "start"}
 
 
@@ -74,6 +75,9 @@ async def run(
     if "http" in parts:
         sys.stderr.write("\rclients in long poll".ljust(70))
         found["long_polls"] = await long_polls(directory, here)
+    if "fades" in parts:
+        sys.stderr.write("\rcolour fades".ljust(70))
+        found["fades"] = await fades(directory, here)
     async with rows(directory, parts, other, here) as all_rows:
         if "house" in parts:
             row = next(row for row in all_rows if row.name == MEMORY_OF)

@@ -111,6 +111,13 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
             f"{held['idle_cpu'] * 1e3:.2f}, {held['cpu'] * 1e3:.2f} ms of CPU"
         )
         yield ""
+    for name, one in report.get("fades", {}).items():
+        yield (
+            f"colour fade, {name}: {one['steps']:.0f} steps, {one['lost']:.0f} lost, "
+            f"median {one['median'] * 1e3:.1f} ms, 99 of 100 within {one['p99'] * 1e3:.1f} ms, "
+            f"{one['cpu'] * 1e6:.0f} us of CPU a step"
+        )
+        yield ""
     if "start" in report:
         start = {key: each["median"] for key, each in report["start"].items()}
         held = ", ".join(f"{name} {start[key] / 2**20:.1f} MiB" for key, name in (("pss", "PSS"), ("rss", "RSS")))

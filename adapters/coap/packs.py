@@ -8,18 +8,17 @@ sets something may have the property's own unit as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from carriage import senml, strict_json
-from carriage.senml_units import primary, secondary
+from carriage.senml_units import SECONDARY, primary, secondary
 from gateway.api.errors import PeerError
 from gateway.api.model import DataSchema, DataType, DeviceView, PropertyAffordance, Sample, Value
 from gateway.api.schema import MAX_DEPTH
 
 _EUI64: Final = "eui64:"
 _PLAIN: Final = DataSchema(type=DataType.STRING)
-_MAX_ITEMS: Final = 1024
 
 
 def base_name(view: DeviceView) -> str:
@@ -30,15 +29,21 @@ def base_name(view: DeviceView) -> str:
     return f"{view.name}/" if senml.is_name(view.name) else "device/"
 
 
-def records(affordance: PropertyAffordance, sample: Sample | None, now: float) -> Iterator[senml.Record]:
+def records(affordance: PropertyAffordance, sample: Sample | None, now: float) -> Sequence[senml.Record]:
     """None if there is no value: SenML has no record without (RFC 8428, section 4.2)."""
-    if sample is not None and sample.value is not None:
-        age = min(0.0, round(sample.at - now, 1))
-        for name, schema, value in _leaves(affordance.name, affordance, sample.value):
-            unit = schema.unit
-            if unit and isinstance(value, int | float) and not isinstance(value, bool):
-                value, unit = primary(value, unit)
-            yield senml.Record(name=name, value=value, unit=unit, time=age, update_time=affordance.lifetime)
+    if sample is None or sample.value is None:
+        return ()
+    value, age, lifetime = sample.value, min(0.0, round(sample.at - now, 1)), affordance.lifetime
+    if isinstance(value, dict | list):
+        leaves = _leaves(affordance.name, affordance, value)
+        return [_record(name, schema.unit, leaf, age, lifetime) for name, schema, leaf in leaves]
+    return (_record(affordance.name, affordance.unit, value, age, lifetime),)
+
+
+def _record(name: str, unit: str, value: bool | float | str, age: float, lifetime: float) -> senml.Record:
+    if unit in SECONDARY and isinstance(value, int | float):
+        value, unit = primary(value, unit)
+    return senml.Record(name=name, value=value, unit=unit, time=age, update_time=lifetime)
 
 
 def _leaves(name: str, schema: DataSchema, value: Value) -> Iterator[tuple[str, DataSchema, bool | int | float | str]]:

@@ -68,13 +68,17 @@ class ClientAdmission:
                 return refusal("bad-request", detail="the target is no path")
             host = parts.netloc if parts.scheme.lower() in ("http", "https") else ""
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        named = HOST.fullmatch(host.lower())
-        if named is None:
+        if HOST.fullmatch(host.lower()) is None:
             return refusal("bad-request", detail="a request has one Host, the name of this gateway")
-        name = named["host"].rstrip(".")
-        if name in self.names or f"*.{name.partition('.')[2]}" in self.names:
+        if self.is_name(host):
             return target
         return refusal("misdirected", detail="this gateway is not called so: see names in its config")
+
+    def is_name(self, host: str) -> bool:
+        """Whether a Host, with a port or without, is ours."""
+        named = HOST.fullmatch(host.lower())
+        name = "" if named is None else named["host"].rstrip(".")
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
 
     def early(self, method: str, fields: Fields, host: str | None) -> bool | HttpResponse:
         """Whether a proxy at ``host`` took the request as early data, so that it may be a replay; 425 if it may not

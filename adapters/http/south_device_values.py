@@ -65,7 +65,7 @@ def set_values(given: Any, view: DeviceView) -> dict[str, Value]:
     for name, value in given.items():
         wanted = known.get(name)
         if wanted is None or not wanted.writable:
-            raise PeerError(f"{name[:32]}: expected a property that can be set")
+            raise PeerError(f"{str(name)[:32]}: expected a property that can be set")
         try:
             found[name] = set_value(value, wanted)
         except PeerError as mistake:

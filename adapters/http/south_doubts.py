@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from adapters.http.config import LISTEN, HttpTable
 from adapters.http.identity import OF_CERTIFICATES, OF_TOKENS
@@ -36,6 +37,8 @@ def doubts(
         yield "trust_file", f"{listed(proven)} can't come in: certificates count with trust_file only"
     if table.http_listen is not None and not _on_loopback(table.http_listen):
         yield "http_listen", _IN_CLEAR
+    if table.advertise is not None and not admission.is_name(host := urlsplit(table.advertise).netloc):
+        yield "advertise", f"{host} is none of our names: requests are refused (421), unless a proxy changes their Host"
     if tls is not None:
         if (text := _of_its_time(tls, now)) is not None:
             yield "certificate_file", text

@@ -151,7 +151,7 @@ class Requests:
                 return self._descriptions.answer(stranger, wanted, origin_of(message.fields, tls))
             found = wanted if isinstance(wanted, HttpResponse) else self._devices.known(stranger, wanted)
             if found is not None:
-                return found
+                return device_resources.in_format_of(message, found)
         self.counters["too_early"] += 1
         return TOO_EARLY
 
@@ -174,7 +174,7 @@ class Requests:
         found = await self._devices.answer(client, wanted)
         if client.gone and isinstance(found, HttpResponse):  # it was shut out while it waited for the device
             return unauthenticated("invalid_token")
-        return found
+        return device_resources.in_format_of(message, found) if isinstance(found, HttpResponse) else found
 
     def _malformed(self, client: HttpClient, response: HttpResponse) -> HttpResponse:
         if response.status == 400:

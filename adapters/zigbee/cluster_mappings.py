@@ -73,6 +73,7 @@ class AttributeMapping:
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
+    ``beside``: only an endpoint that has one of these clusters too has it.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
     row as it is for one device; None: it doesn't have it.
     """
@@ -103,6 +104,7 @@ class AttributeMapping:
     answered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
+    beside: tuple[int, ...] = ()
     ratio: tuple[int, int] = dataclasses.field(init=False)
     """``scale``: a method of Fraction is a Python function, and this is needed for each value."""
 
@@ -217,16 +219,21 @@ class Plan:
 class ActionMapping:
     """A cluster command as an action. ``payload``: of its input; what can't be done raises UsageError.
 
-    ``reads``: attributes that are read behind it. ``manufacturer`` and ``answered`` as of an ``AttributeMapping``.
+    ``command``, or that which ``payload`` returns in front of the octets. ``reads``: attributes that are read behind
+    it. ``beside``: only an endpoint that has one of these clusters too offers it. ``manufacturer``, ``answered``,
+    ``needs`` and ``adapt`` as of an ``AttributeMapping``.
     """
 
     cluster: int
     command: int
     action: ActionAffordance
-    payload: Callable[[PropertyValue | None], bytes] = lambda given: b""
+    payload: Callable[[PropertyValue | None], bytes | tuple[int, bytes]] = lambda given: b""
     reads: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
     manufacturer: int = 0
     answered: bool = False
+    needs: tuple[int, ...] = ()
+    adapt: Callable[[ActionMapping, Particulars], ActionMapping | None] | None = None
 
 
 Happening = tuple[str, PropertyValue | None]

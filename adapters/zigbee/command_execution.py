@@ -23,7 +23,7 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_model import Model, Values
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.radio_port import SendOutcome as Sent
-from adapters.zigbee.reports import answered
+from adapters.zigbee.reports import answered, became
 from adapters.zigbee.transaction import Answer, NoReply, Reply, Transaction
 from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_transactions import ZclTransactions
@@ -282,7 +282,7 @@ class CommandExecution:
             )
         # What a command sets beside its own property (a level above 0 switches on) is so only if it was carried out.
         if not all(wrong.values()) and (done := tuple(each for each in frame.result if not wrong.get(each[0], 0))):
-            self._tell(execution, done)
+            self._tell(execution, became(execution.model, done))
 
     def _tell(self, execution: _Execution, values: Values) -> None:
         self._report(execution.model, values, self._context.now(), link_key=execution.link_key)

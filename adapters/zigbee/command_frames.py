@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
@@ -15,12 +16,16 @@ from gateway.api.model import Scalar, Value
 from gateway.api.schema import types_of
 from layer.errors import UsageError
 
+_SWITCH: Final = "state"
+"""The property that says whether a device is on, by its name in the row."""
+
 
 @dataclass(slots=True, eq=False)
 class CommandFrame:
     """One frame of an interaction. ``names``: its properties. ``result``: their values once it is carried out.
 
-    ``last``: it only reads what the frame before it changed; the outcome is that of the others.
+    ``last``: it only reads what the frame before it changed; the outcome is that of the others. ``order``: of several
+    frames, the lowest goes first.
     """
 
     endpoint: int
@@ -30,6 +35,7 @@ class CommandFrame:
     slots: tuple[Slot, ...] = ()
     result: Values = ()
     last: bool = False
+    order: int = 0
 
     @property
     def place(self) -> int:
@@ -66,7 +72,8 @@ def asking(slots: tuple[Slot, ...]) -> CommandFrame:
 def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFrame], list[str]]:
     """The frames that set properties, and the names that none of them sets. UsageError: no such value.
 
-    What a command sets together goes first, then what has its own command, then attributes, by cluster.
+    What switches a device on goes first, and what switches it off last, since many take nothing while they are off.
+    Between these: what a command sets together, then what has its own command, then attributes, by cluster.
     """
     left = dict(values)
     used: set[str] = set()
@@ -87,8 +94,9 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             if command is None:
                 raise UsageError("no command for this value")
             content = command_of(command, b"", row.answered, row.manufacturer)
+            order = _order(value) if row.property.name == _SWITCH else 0
             result: Values = () if row.words or row.part else ((name, value),)
-            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result))
+            frames.append(CommandFrame(slot.endpoint, row.cluster, content, (name,), result=result, order=order))
         else:
             written.setdefault(slot.place, []).append(slot)
     for slots in written.values():
@@ -100,7 +108,13 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
         result = tuple({each.property.name: each.row.value(number) for each, number in told}.items())
         names, of = tuple(slot.property.name for slot in slots), tuple(each for each, _ in told)
         frames.append(CommandFrame(first.endpoint, first.row.cluster, content, names, of, result))
+    if len(frames) > 1:
+        frames.sort(key=lambda frame: frame.order)
     return frames, [name for name in left if name not in used]
+
+
+def _order(state: Value | None) -> int:
+    return -1 if state is True else 1 if state is False else 0
 
 
 def _of_attribute(model: Model, slot: Slot) -> list[Slot]:
@@ -141,13 +155,16 @@ def _together(
     result = tuple((of[base], value) for base, value in planned.became.items() if base in of)
     command = mapping.command if planned.command is None else planned.command
     content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer)
-    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), result=result)
+    order = _order(planned.became.get(_SWITCH))
+    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), (), result, order=order)
 
 
 def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame]:
     """The frame that has a device do something, and one that reads what may be another value then."""
     row = deed.row
-    content = command_of(row.command, row.payload(given), row.answered, row.manufacturer)
+    made = row.payload(given)
+    command, payload = made if isinstance(made, tuple) else (row.command, made)
+    content = command_of(command, payload, row.answered, row.manufacturer)
     frames = [CommandFrame(deed.endpoint, row.cluster, content, ())]
     slots = model.places.get(place(deed.endpoint, row.cluster), {})
     read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]

@@ -37,9 +37,11 @@ _NONE: Final[frozenset[int]] = frozenset()
 
 def described(known: PropertyAffordance, profile: int, device_id: int, clusters: Collection[int]) -> PropertyAffordance:
     """A switch of an endpoint with this device id and these clusters, as what it switches says."""
-    if known.entity != SWITCH or known.type is not DataType.BOOLEAN:
+    if known.entity != SWITCH:
         return known
     entity = entity_of(SWITCH, profile, device_id, clusters)
+    if known.type is not DataType.BOOLEAN:
+        return replace(known, entity=entity)
     if device_id in OUTLETS.get(profile, _NONE):
         return replace(known, device_class=OUTLET, entity=entity)
     return known if entity == SWITCH else replace(known, resource_type=LIGHT_CONTROL, entity=entity)

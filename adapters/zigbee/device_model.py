@@ -7,38 +7,44 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
-from adapters.zigbee import device_ids, device_options
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
     EventMapping,
-    Particulars,
-    SettingMapping,
     SetupMapping,
     WriteMapping,
 )
-from adapters.zigbee.clusters import ClusterTable
-from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
-from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import Value, ZclType
-from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device
+from adapters.zigbee.presses import Presses
+from carriage.zigbee.datatypes import ZclType
+from gateway.api.model import (
+    ActionAffordance,
+    EventAffordance,
+    Peer,
+    PropertyAffordance,
+)
 from gateway.api.model import Value as PropertyValue
 
 _LOG = logging.getLogger(__name__)
 
 BASIC: Final = 0x0000
 MAX_PROPERTIES: Final = 64
-"""Of one device; what its further endpoints offer is left out."""
+"""Of one device, and as many actions; what its further endpoints offer is left out."""
+MAX_EVENTS: Final = 512
+"""Commands of one device that are events."""
 RECENT: Final = 8
 """Frames of a device that are remembered to know their copies."""
 RECENT_SECONDS: Final = 5.0
 """A copy comes within the APS retries of its sender (3 of 1.6 s); later the counters may have gone round."""
 COUNTERS: Final = ("values_out_of_range", "values_of_another_type", "values_of_a_wrong_type")
 """Values that count as none; values taken although their type is another; values of a type that can't carry them."""
+
+GROUP: Final = "group"
+"""The field of an event's data that has the group to which a remote cast it."""
 
 Values = tuple[tuple[str, PropertyValue | None], ...]
 
@@ -169,6 +175,8 @@ class Model:
     polled: dict[str, float] = field(default_factory=dict)
     """Of ``polling``: properties that are read from time to time, and when they were reported."""
     odd: set[str] = field(default_factory=set)
+    presses: Presses | None = None
+    """Of a remote, once it has sent a command."""
     recent: dict[int, float] = field(default_factory=dict)
     """When the last frames came, by their hashes: with the frames themselves a house would not fit into the cache of
     the processor. Of one device two different frames with the same 64 bits do not come within seconds."""
@@ -200,6 +208,12 @@ class Model:
         recent[frame] = now
         return False
 
+    def pressed(self, endpoint: int, number: int, content: int, way: int, now: float) -> bool:
+        """Whether this command of a remote is a copy; see ``Presses.repeated``."""
+        if self.presses is None:
+            self.presses = Presses()
+        return self.presses.repeated(endpoint, number, content, way, now)
+
 
 def peer_of(eui64: str, *, link_key: bool = False) -> Peer:
     return Peer(scheme="zigbee", claims=(f"eui64:{eui64}",), link=LINK_KEY if link_key else NETWORK_KEY)
@@ -211,190 +225,3 @@ def facts_of(device: Device) -> tuple[tuple[str, str], ...]:
         ("model", device.model),
         ("power", "sleepy" if device.sleepy else "always on"),
     )
-
-
-def model_of(
-    device: Device,
-    table: ClusterTable,
-    notes: Notes,
-    constants: Mapping[int, Mapping[int, Value]] | None = None,
-    options: Mapping[str, Scalar] | None = None,
-) -> Model:
-    """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``.
-
-    ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
-    row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
-    """
-    builder = _Builder(constants or {}, options or {})
-    clusters: set[int] = set()
-    for endpoint in device.endpoints:
-        clusters.update(place(endpoint.number, cluster) for cluster in endpoint.in_clusters + endpoint.out_clusters)
-        for cluster in endpoint.in_clusters:
-            for row in table.of.get(cluster, ()):
-                builder.add(endpoint, row)
-            builder.set_up(endpoint, cluster, table.settings.get(cluster, ()))
-    model = Model(
-        eui64=device.eui64,
-        sleepy=device.sleepy,
-        facts=facts_of(device),
-        peer=peer_of(device.eui64),
-        peer_link_key=peer_of(device.eui64, link_key=True),
-        slots=builder.slots,
-        places=builder.places,
-        clusters=frozenset(clusters),
-        debounce=device_options.debounce(options or {}),
-        endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
-        notes=notes,
-        constants=builder.needed,
-        settings=builder.settings,
-    )
-    for endpoint in device.endpoints:
-        _commands(model, builder, endpoint, table)
-    return model
-
-
-class _Builder:
-    """The slots of a device while they are made."""
-
-    def __init__(self, constants: Mapping[int, Mapping[int, Value]], options: Mapping[str, Scalar]) -> None:
-        self.slots: dict[str, Slot] = {}
-        self.places: dict[int, dict[int, Slot]] = {}
-        self.needed: dict[int, tuple[int, ...]] = {}
-        self.settings: dict[int, bytes] = {}
-        self._constants = constants
-        self._options = options
-        self._entities: dict[str, int] = {}
-
-    def known(self, at: int, needs: tuple[int, ...]) -> Particulars | None:
-        """What the row of a cluster at ``at`` is adapted to; None: the device has to be asked first."""
-        if not needs:
-            return Particulars({}, self._options)
-        self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
-        answers = self._constants.get(at)
-        if answers is None:
-            return None
-        return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
-
-    def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
-        at = place(endpoint.number, row.cluster, row.manufacturer)
-        known = self.known(at, row.needs)
-        if known is None:
-            return
-        if row.adapt is not None:
-            adapted = row.adapt(row, known)
-            if adapted is None:
-                return
-            row = adapted
-        name = row.property.name
-        whole = self._whole(name, at) if row.field else None
-        if whole is None:
-            first = self.slots.get(name)
-            if first is not None and self._same(first, endpoint.number, row):
-                row = device_options.adjusted(row, name, self._options)
-                slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
-                first.others = (*first.others, slot)
-                self._enter(at, slot)
-                return
-            if first is not None:
-                if first.endpoint == endpoint.number and first.property.unit == row.property.unit:
-                    return  # the same thing, which another cluster of the endpoint has too
-                name = f"{name}_{endpoint.number}"
-                whole = self._whole(name, at) if row.field else None
-            if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
-                return
-        row = device_options.adjusted(row, name, self._options)
-        if whole is None:
-            found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
-            entity = self.entity(found.entity, endpoint.number)
-            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type, row.optional)
-            if row.field:
-                slot.whole = Whole([slot], {})
-            self.slots[name] = slot
-        else:
-            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
-            whole.slots.append(slot)
-        self._enter(at, slot)
-
-    @staticmethod
-    def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
-        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
-        one, other = first.property, row.property
-        return (
-            first.endpoint == endpoint
-            and first.row.cluster != row.cluster
-            and first.whole is None
-            and not row.field
-            and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
-        )
-
-    def _enter(self, at: int, slot: Slot) -> None:
-        row = slot.row
-        there = self.places.setdefault(at, {})
-        before = there.get(row.attribute)
-        if before is None:
-            there[row.attribute] = slot
-        else:
-            before.chain()[-1].next = slot
-
-    def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
-        """What the gateway writes to a cluster of its own accord, as soon as it is known what."""
-        at = place(endpoint.number, cluster)
-        for row in rows:
-            known = self.known(at, row.needs)
-            if known is None:
-                return
-            value = row.value(known)
-            written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
-            self.settings[at] = self.settings.get(at, b"") + written
-
-    def _whole(self, name: str, at: int) -> Whole | None:
-        slot = self.slots.get(name)
-        return slot.whole if slot is not None and slot.place == at else None
-
-    def entity(self, name: str, endpoint: int) -> str:
-        """An entity's name on an endpoint: with its number if another endpoint has it already."""
-        if not name or self._entities.setdefault(name, endpoint) == endpoint:
-            return name
-        return f"{name}_{endpoint}"
-
-
-def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: ClusterTable) -> None:
-    """What an endpoint can do beside telling attributes and having them set."""
-    number = endpoint.number
-    there = {slot.row.property.name for slot in model.slots.values() if slot.endpoint == number}
-    for cluster in endpoint.in_clusters:
-        if cluster in table.setups:
-            model.setups[place(number, cluster)] = {each.name: each for each in table.setups[cluster]}
-        for write in table.writes.get(cluster, ()):
-            known = builder.known(place(number, cluster, write.manufacturer), write.needs)
-            adapted = write if known is None or write.adapt is None else write.adapt(write, known)
-            if known is None or adapted is None or adapted.properties[0] not in there:
-                continue
-            model.writes.setdefault(number, []).append(adapted)
-            for modifier in adapted.modifiers:
-                if any(each.base == modifier.name and each.endpoint == number for each in model.modifiers.values()):
-                    continue
-                name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
-                entity = builder.entity(modifier.entity, number)
-                model.modifiers[name] = Modifier(
-                    replace(modifier, name=name, entity=entity), number, modifier.name, modifier.name in adapted.secrets
-                )
-        for row in table.actions.get(cluster, ()):
-            name = _free_name(row.action.name, number, model.deeds)
-            what = device_ids.entity_of(row.action.entity, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
-            entity = builder.entity(what, number)
-            model.deeds[name] = Deed(replace(row.action, name=name, entity=entity), number, row)
-    taken = {each.name for each in model.offered_events}
-    for by_client, clusters in ((True, endpoint.out_clusters), (False, endpoint.in_clusters)):
-        for cluster in clusters:
-            for mapping in table.events.get(cluster, ()):
-                if mapping.by_client is not by_client:
-                    continue
-                named = {
-                    event.name: replace(event, name=_free_name(event.name, number, taken)) for event in mapping.events
-                }
-                model.events[place(number, cluster, mapping.manufacturer), mapping.command, by_client] = named, mapping
-
-
-def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
-    return f"{name}_{endpoint}" if name in taken else name

@@ -24,10 +24,11 @@ _LOG = logging.getLogger(__name__)
 
 _INCOMING: Final = 0x0045  # incomingMessageHandler (UG100, 3.8)
 _UNICAST: Final = int(ezsp_types.EmberIncomingMessageType.INCOMING_UNICAST)
+_MULTICAST: Final = int(ezsp_types.EmberIncomingMessageType.INCOMING_MULTICAST)
 _KINDS: Final = frozenset(
     (
         _UNICAST,
-        int(ezsp_types.EmberIncomingMessageType.INCOMING_MULTICAST),
+        _MULTICAST,
         int(ezsp_types.EmberIncomingMessageType.INCOMING_BROADCAST),
     )
 )
@@ -113,6 +114,7 @@ class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):
                 bool(options & _ENCRYPTION),
                 fields["lqi"] if "lqi" in fields else fields["lastHopLqi"],
                 fields["rssi"] if "rssi" in fields else fields["lastHopRssi"],
+                aps.groupId if kind == _MULTICAST and not options & _FRAGMENT else 0,
             )
         )
         if for_zigpy is not None:

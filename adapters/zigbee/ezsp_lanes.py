@@ -274,6 +274,7 @@ def message_of(fields: dict[str, Any]) -> ezsp.Message:
         ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION in aps.options,
         fields["lqi"] if "lqi" in fields else fields["lastHopLqi"],
         fields["rssi"] if "rssi" in fields else fields["lastHopRssi"],
+        0,
     )
 
 

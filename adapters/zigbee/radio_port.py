@@ -64,6 +64,8 @@ class IncomingFrame(NamedTuple):
     """It came under the link key of its sender."""
     lqi: int
     rssi: int
+    group: int = 0
+    """Of a groupcast, to which it went."""
 
     @property
     def at(self) -> int:

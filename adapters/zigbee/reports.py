@@ -128,7 +128,8 @@ def _enter(model: Model, slot: Slot, type_id: int, raw: Value, found: dict[str, 
         if unusual is None:
             return False
         (value,) = unusual
-    found[slot.property.name] = value if slot.whole is None else _joined(slot.whole, row.field, value)
+    if slot.property.readable:
+        found[slot.property.name] = value if slot.whole is None else _joined(slot.whole, row.field, value)
     return True
 
 
@@ -139,6 +140,18 @@ def _joined(whole: Whole, field: str, value: Scalar | None) -> PropertyValue | N
     else:
         whole.values[field] = value
     return dict(whole.values) or None
+
+
+def became(model: Model, values: Values) -> Values:
+    """The values that a command set; of an object it may be some of the fields."""
+    found: list[tuple[str, PropertyValue | None]] = []
+    for name, value in values:
+        whole = model.slots[name].whole
+        if whole is not None and isinstance(value, dict):
+            whole.values.update(value)
+            value = dict(whole.values)
+        found.append((name, value))
+    return tuple(found)
 
 
 def _unusual(model: Model, slot: Slot, type_id: int, raw: Value) -> tuple[Scalar | None] | None:

@@ -22,7 +22,7 @@ from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.debounce import Debounce
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice, is_event
-from adapters.zigbee.device_model import BASIC, Model, Notes, Values, model_of, peer_of
+from adapters.zigbee.device_model import BASIC, GROUP, Model, Notes, Values, peer_of
 from adapters.zigbee.device_options import AVAILABILITY, DeviceOptions
 from adapters.zigbee.device_options import FILE as OPTIONS
 from adapters.zigbee.device_view import Device
@@ -36,8 +36,10 @@ from adapters.zigbee.frame_kinds import (
     start_of,
 )
 from adapters.zigbee.leaving import leave
+from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
 from adapters.zigbee.polling import Polling
+from adapters.zigbee.presses import UNICAST
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
@@ -62,6 +64,7 @@ COUNTERS: Final = (
     "reports_malformed",
     "events",
     "events_malformed",
+    "events_repeated",
     "reports_unknown",
     "reports_dropped",
     *device_model.COUNTERS,
@@ -398,10 +401,10 @@ class ZclDevices:
     def _happened(self, device: ZigbeeDevice, model: Model, frame: IncomingFrame, now: float) -> None:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
-        start = start_of(payload)
+        start, by_client = start_of(payload), not payload[0] & FROM_SERVER
         reply = None
         try:
-            found = happened(model, frame.place, payload[start - 1], not payload[0] & FROM_SERVER, payload[start:])
+            found = happened(model, frame.place, payload[start - 1], by_client, payload[start:])
             if found is not None and found[3] is not None:
                 reply = found[3](payload[start:], bool(device.held or device.transactions.open))
         except PeerError:
@@ -413,12 +416,19 @@ class ZclDevices:
             self._responses.answer(device, frame.at, payload, frame.link_key, status)
         if found is None:
             return
+        way = UNICAST if frame.unicast else frame.group
+        content = hash((frame.place, frame.link_key, payload[start - 1 :]))
+        if by_client and model.pressed(frame.endpoint, payload[start - 2], content, way, now):
+            self._counters["events_repeated"] += 1
+            return
         event, data, values, _ = found
         self._counters["events"] += 1
         context, source = self._context, model.peer_link_key if frame.link_key else model.peer
         if values:
             self._tell(model, values, now, link_key=frame.link_key)
         if event is not None:
+            if frame.group:
+                data = {**data, GROUP: frame.group} if isinstance(data, dict) else {GROUP: frame.group}
             context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
 
     def _look(self, device: ZigbeeDevice, endpoint: int) -> None:

@@ -38,11 +38,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 def local_address(peer: Address) -> str:
     """The address from which datagrams to a peer go out now; that of no interface if none leads there."""
-    host, port = cast("tuple[Any, ...]", peer)[:2]
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    there = cast("tuple[Any, ...]", peer)
+    family = socket.AF_INET6 if ":" in there[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect((host, port))  # sends nothing
+            sock.connect(there)  # sends nothing
         except OSError:
             pass
         found = str(sock.getsockname()[0]).partition("%")[0]

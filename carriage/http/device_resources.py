@@ -5,7 +5,7 @@ Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device reports, 
 a GET with ``Accept: text/event-stream`` reports what happens from then on. ``GET /d/{name}/{property}/command`` has the
 outcome of the last PUT or POST that had to wait; ``GET /d/{name}/{property}/value`` and ``.../{event}/value`` have the
 value alone. ``GET /td/{name}`` and ``GET /.well-known/wot`` have Thing Descriptions, of a device and of the gateway.
-They mirror those of CoAP; all bodies are JSON.
+They mirror those of CoAP. Bodies are JSON, or CBOR for those who ask for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from carriage import strict_json
+import cbor2
+
+from carriage import strict_cbor, strict_json
 from carriage.http.atls import HttpRequest, HttpResponse, RefusedError, accepted, refusal
 from carriage.http.atls_format import EVENT_STREAM, JSON, field_values, media_type, no_store
 from layer.errors import PeerError
@@ -26,6 +28,7 @@ VALUE: Final = "value"
 DESCRIPTIONS: Final = "td"
 WELL_KNOWN: Final = "/.well-known/wot"
 TD_JSON: Final = "application/td+json"
+CBOR: Final = "application/cbor"
 KEY: Final = "idempotency-key"
 """The header field with the sender's word for a command (draft-ietf-httpapi-idempotency-key-header)."""
 
@@ -90,6 +93,19 @@ def concerns(target: str) -> bool:
     return path in (f"/{ROOT}", WELL_KNOWN) or path.startswith((f"/{ROOT}/", f"/{DESCRIPTIONS}/"))
 
 
+def in_format_of(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """An answer in JSON as the client takes it: in CBOR, if it takes no JSON."""
+    if ("content-type", JSON) not in response.fields:
+        return response
+    try:
+        if accepted(request, (JSON, EVENT_STREAM, CBOR)) != CBOR:
+            return response
+    except RefusedError:  # of a command: it is carried out, and an answer that it may not like is better than none
+        return response
+    fields = tuple((name, CBOR if name == "content-type" else value) for name, value in response.fields)
+    return HttpResponse(response.status, fields, cbor2.dumps(json.loads(response.body)))
+
+
 def parse(request: HttpRequest) -> Operation | HttpResponse:
     """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
@@ -117,7 +133,7 @@ def _parse(request: HttpRequest) -> Operation:
         _method(request, "GET, HEAD")
         if names[2] == VALUE:
             return Read(names[0], names[1], _watches(request), alone=True)
-        accepted(request, (JSON,))
+        accepted(request, (JSON, CBOR))
         return Read(names[0], names[1], command=True)
     if not names:
         _method(request, "GET, HEAD")
@@ -147,7 +163,7 @@ def _describe(request: HttpRequest, path: str) -> Describe:
 
 
 def _watches(request: HttpRequest) -> bool:
-    return accepted(request, (JSON, EVENT_STREAM)) == EVENT_STREAM and request.method == "GET"
+    return accepted(request, (JSON, EVENT_STREAM, CBOR)) == EVENT_STREAM and request.method == "GET"
 
 
 def _name(segment: str) -> str:
@@ -169,8 +185,11 @@ def _method(request: HttpRequest, allowed: str) -> None:
 def _value(request: HttpRequest) -> Any:
     if field_values(request.fields, "content-encoding"):
         raise RefusedError("content", "a value has no Content-Encoding")
-    if media_type(request.fields) != JSON:
-        raise RefusedError("content", f"expected {JSON}")
+    sent = media_type(request.fields)
+    if sent == CBOR:
+        return strict_cbor.read(request.body)
+    if sent != JSON:
+        raise RefusedError("content", f"expected {JSON} or {CBOR}")
     return strict_json.read(request.body)
 
 

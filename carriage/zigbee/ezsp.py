@@ -14,8 +14,9 @@ INCOMING_MESSAGE: Final = 0x0045
 SEND_UNICAST: Final = 0x0034
 MESSAGE_SENT: Final = 0x003F
 
-Message = tuple[int, int, int, int, int, int, bytes, bool, bool, int, int]
-"""Sender, profile, cluster, its endpoint, ours, APS counter, payload, unicast, under the link key, LQI, RSSI."""
+Message = tuple[int, int, int, int, int, int, bytes, bool, bool, int, int, int]
+"""Sender, profile, cluster, its endpoint, ours, APS counter, payload, unicast, under the link key, LQI, RSSI, and the
+group, which only a groupcast has."""
 
 _APS: Final = "HHBBHHB"
 """Profile, cluster, source and destination endpoint, options, group, APS counter."""
@@ -107,7 +108,7 @@ class Until13(EzspLayout):
         if kind != _UNICAST or options & _FRAGMENT or len(octets) != at + size:
             return None
         link_key = options & _ENCRYPTION != 0
-        return nwk, profile, cluster, endpoint, own, counter, octets[at:], True, link_key, lqi, rssi
+        return nwk, profile, cluster, endpoint, own, counter, octets[at:], True, link_key, lqi, rssi, 0
 
     def sent(self, octets: bytes) -> tuple[int, int, int] | None:
         at = self._at + self._sent_struct.size
@@ -133,7 +134,7 @@ class From14(EzspLayout):
         if kind != _UNICAST or options & _FRAGMENT or len(octets) != at + size:
             return None
         link_key = options & _ENCRYPTION != 0
-        return nwk, profile, cluster, endpoint, own, counter, octets[at:], True, link_key, lqi, rssi
+        return nwk, profile, cluster, endpoint, own, counter, octets[at:], True, link_key, lqi, rssi, 0
 
     def sent(self, octets: bytes) -> tuple[int, int, int] | None:
         at = self._at + self._sent_struct.size

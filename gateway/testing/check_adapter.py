@@ -23,8 +23,10 @@ from gateway.api.model import (
     Address,
     Change,
     ContentKind,
+    DeviceView,
     EnvelopeId,
     Exchange,
+    Forms,
     Interaction,
     Join,
     LinkRequirement,
@@ -38,7 +40,7 @@ from gateway.api.model import (
     Unit,
     Update,
 )
-from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
+from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin, FormingAdapter
 from gateway.api.vocabulary import Vocabulary
 from gateway.runtime import plugins, vocabularies
 from gateway.testing.recording_context import RecordingContext
@@ -160,6 +162,7 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
         return [f"run() ended by itself: {run.exception()!r}" if not run.cancelled() else "run() cancelled itself"]
     wrong += await _transmits(adapter, context, to, patience)
     wrong += await _commands(adapter)
+    wrong += _forms(adapter)
     try:
         if SECRET.decode() in json.dumps(dict(adapter.status())):
             wrong.append("status() shows a payload")
@@ -176,6 +179,22 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     if left:
         wrong.append(f"tasks go on after run(): {', '.join(left)}")
     return wrong
+
+
+def _forms(adapter: object) -> list[str]:
+    """Those of a device that the adapter never heard of."""
+    if not isinstance(adapter, FormingAdapter):
+        return []
+    may = frozenset(("read", "observe", "write", "invoke"))
+    nobody = DeviceView(
+        name="a b/c", address=Address(scheme="nowhere", claim="user:nobody"), may=may, online=None, sleepy=True,
+        facts=(), properties=(), samples={},
+    )  # fmt: skip
+    try:
+        found: object = adapter.forms(nobody)
+    except Exception as error:
+        return [f"forms() raises {error!r}"]
+    return [] if found is None or isinstance(found, Forms) else [f"forms() gives a {type(found).__name__}"]
 
 
 async def _transmits(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:

@@ -16,6 +16,7 @@ from bench import __main__ as command
 from bench import report
 from bench.checkout import HERE, Checkout
 from bench.cpu import memory, usage
+from bench.fades import fades
 from bench.load import LoadSpec, measure
 from bench.long_polls import long_polls
 from bench.messages import record
@@ -116,6 +117,13 @@ async def test_a_client_in_a_long_poll_takes_little_more_than_at_aiohttp_and_nee
     ours, theirs = found["gateway"], found["aiohttp"]
     assert theirs["octets"] > 0 and ours["octets"] - theirs["octets"] < 60 * 1024
     assert ours["sleeps"] - ours["idle_sleeps"] < 5  # the daemon's own rounds; a timer for each poll would be 100
+
+
+@pytest.mark.process
+async def test_no_step_of_a_colour_fade_is_lost(tmp_path: Path) -> None:
+    found = await fades(tmp_path, HERE, lamps=3, seconds=1.0, turns=1, warm=0.2)
+    assert [(each["steps"], each["lost"]) for each in found.values()] == [(10, 0), (30, 0)]
+    assert all(0 < each["median"] <= each["p99"] and each["cpu"] > 0 for each in found.values())
 
 
 @pytest.mark.process

@@ -8,6 +8,8 @@ import json
 from io import StringIO
 from typing import Any
 
+import pytest
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from adapters.coap import things as coap_things
@@ -55,6 +57,20 @@ def test_the_config_is_taken() -> None:
     assert CoapTable(psk_file="x", **adapters["coap"]).advertise == "coaps://gateway.example"
     assert HttpTable(http_listen="127.0.0.1", tokens_file="x", **adapters["http"]).advertise
     assert DevicesConfig(**adapters["mqtt"]["devices"]).advertise == "mqtts://broker.example"
+
+
+@pytest.mark.parametrize(
+    "advertise", ["gateway.example", "coap://gateway.example", "ftp://x", "https://a/b", "mqtt://a b"]
+)
+def test_an_address_without_its_scheme_or_with_more_is_refused(advertise: str) -> None:
+    tables: dict[type[BaseModel], dict[str, str]] = {
+        CoapTable: {"psk_file": "x"},
+        HttpTable: {"http_listen": "127.0.0.1", "tokens_file": "x"},
+        DevicesConfig: {},
+    }
+    for table, others in tables.items():
+        with pytest.raises(ValidationError, match="expected"):
+            table(advertise=advertise, **others)
 
 
 def test_what_each_carriage_has_forms_for() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.device_model import Model, Notes, model_of, place
+from adapters.zigbee.device_model import Model, Notes, place
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.model_builder import model_of
 from carriage.zigbee.datatypes import Value
 from gateway.api.model import Scalar
 

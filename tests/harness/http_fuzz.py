@@ -22,6 +22,10 @@ TARGETS = (
     "/d/lamp",
     "/d/lamp/on",
     "/d/lamp/on/command",
+    "/d/lamp/on/value",
+    "/d/lamp/toggle?key=1",
+    "/td/lamp",
+    "/.well-known/wot",
     "*",
     "/atls/../d",
     "/d/%2e%2e/%ff",
@@ -30,11 +34,33 @@ TARGETS = (
 FIELDS = (
     (
         "content-type",
-        ("application/atls", "application/adtls; x=y", "application/json", "text/plain", "", ";", "\udcff"),
+        (
+            "application/atls",
+            "application/adtls; x=y",
+            "application/json",
+            "application/cbor",
+            "text/plain",
+            "",
+            ";",
+            "\udcff",
+        ),
     ),
     ("atls-seq", ("0", "1", "00", "-1", "18446744073709551615", "18446744073709551616", "1" * 30, "٣", "")),
     ("prefer", ("wait=5", "wait", 'wait="7"', "wait=" + "9" * 40, "respond-async, wait=1", ",,;=", "wait=-1")),
-    ("accept", ("text/event-stream", "application/json", "*/*", "text/*;q=0", "", ",", "application/*")),
+    (
+        "accept",
+        (
+            "text/event-stream",
+            "application/json",
+            "application/cbor",
+            "application/td+json",
+            "*/*",
+            "text/*;q=0",
+            "",
+            ",",
+            "application/*",
+        ),
+    ),
     ("last-event-id", ("0", "-1", "x", "9" * 30)),
     ("cookie", (f"__Host-atls-lamp={SESSION}", "__Host-atls-lamp=x", "a=b; ;=;", f"a=b;__Host-atls-lamp={SESSION}")),
     ("if-none-match", ('"x"', "*", 'W/"x", "y"', ",", "," * 100)),
@@ -54,6 +80,9 @@ BODIES = (
     b'{"reason": "order", "expected": 1e999}',
     b"[" * 3000,
     b"\xff\xfe",
+    b"\xa1\x62on\xf5",
+    b"\x9f" * 3000,
+    b"\xa1\x81\x01\xf9\x7e\x00",
     b'{"a":1,"a":2}',
     b'"\\ud800"',
     b"9" * 5000,
@@ -93,6 +122,7 @@ def one(random: Random) -> None:
         if isinstance(found, HttpResponse):
             assert found.status in atls_format.REASON_STATUS.values()
             assert all("\n" not in value and "\r" not in value for _, value in found.fields), found
+    device_resources.in_format_of(request, device_resources.content({"value": 1e-9}))
     found = atls.parse(request, SESSION)
     if isinstance(found, atls.SendUnit):
         assert found.payload and (found.n is None or 0 <= found.n < 2**64)

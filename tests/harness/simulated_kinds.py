@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.device_model import Notes, model_of, place
+from adapters.zigbee.device_model import Notes, place
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.model_builder import model_of
 from carriage.zigbee.datatypes import Value
 from gateway.api.model import Address, DeviceView
 from simulator.network.device_kinds import HA_PROFILE, KINDS, make_clusters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import Final
 
 from adapters.zigbee.cluster_mappings import (
@@ -16,28 +17,81 @@ from adapters.zigbee.cluster_mappings import (
     plain,
 )
 from adapters.zigbee.families.ipso import ipso
-from adapters.zigbee.families.payloads import INSTANT, TENTHS, first, transition, word
-from carriage.zigbee.datatypes import BOOL, UINT8
+from adapters.zigbee.families.payloads import (
+    BYTE,
+    LONGEST,
+    SECONDS,
+    TENTHS,
+    amount,
+    fields_of,
+    first,
+    record,
+    signed,
+    told_transition,
+    transition,
+    word,
+    words,
+)
+from carriage.zigbee.datatypes import BOOL, ENUM8, UINT8, UINT16
 from gateway.api.errors import PeerError
 from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, PropertyAffordance
 from gateway.api.model import Value as PropertyValue
 
-_BYTE: Final = DataSchema(type=DataType.INTEGER, minimum=0, maximum=255)
-_SECONDS: Final = DataSchema(type=DataType.NUMBER, unit="s")
 _UP_DOWN: Final = ("up", "down")
+_OFF, _ON_WITH_TIMED_OFF = 0x00, 0x42
+_FASTEST: Final = 254
+"""A rate and a step; 255 as a rate is the device's own."""
+_AFTER_POWER: Final = {0x00: "off", 0x01: "on", 0x02: "toggle", 0xFF: "previous"}
+"""StartUpOnOff (ZCL8, 3.8.2.2.4)."""
 
-TRANSITION: Final = PropertyAffordance(
-    name="transition",
-    type=DataType.NUMBER,
-    unit="s",
-    writable=True,
-    readable=False,
-    minimum=0,
-    maximum=6553,
-    multiple_of=0.1,
-    entity="light",
-)
+
+def _modifier(name: str, entity: str, resource_type: str = "") -> PropertyAffordance:
+    return PropertyAffordance(
+        name=name,
+        type=DataType.NUMBER,
+        unit="s",
+        resource_type=resource_type,
+        writable=True,
+        readable=False,
+        minimum=0,
+        maximum=LONGEST,
+        multiple_of=0.1,
+        entity=entity,
+    )
+
+
+TRANSITION: Final = _modifier("transition", "light")
 """How long a change takes."""
+
+
+def _on_for_a_time(values: Mapping[str, PropertyValue]) -> Plan | None:
+    """On with Timed Off (ZCL8, 3.8.2.3.6), whether the device is on or off before. What switches off has no times."""
+    state, times = values.get("state"), [values.get("on_time"), values.get("off_wait_time")]
+    if not isinstance(state, bool) or times == [None, None]:
+        return None
+    if not state:
+        return Plan(b"", {"state": False}, _OFF)
+    tenths = [round(each * TENTHS) if isinstance(each, int | float) else 0 for each in times]
+    return Plan(b"\x00" + words(*tenths), {"state": True})
+
+
+_OF_LIGHTING: Final = (0x0004, 0x0005)
+"""Only lamps and plugs that know groups and scenes have the attributes from 0x4000 (ZCL8, 3.8.2.2)."""
+
+
+def _timer(attribute: int, name: str) -> AttributeMapping:
+    """How long a device is on, and how long it then can't be switched on by such a command. It counts down."""
+    return AttributeMapping(
+        cluster=0x0006,
+        attribute=attribute,
+        type=UINT16,
+        range=(0, 0xFFFE),
+        scale=Fraction(1, TENTHS),
+        invalid=0xFFFF,
+        property=_modifier(name, "switch", ipso(3306)),
+        optional=True,
+        beside=_OF_LIGHTING,
+    )
 
 
 def _to_level(values: Mapping[str, PropertyValue]) -> Plan | None:
@@ -53,10 +107,59 @@ def _to_level(values: Mapping[str, PropertyValue]) -> Plan | None:
     return Plan(bytes((level,)) + transition(values.get("transition")), became)
 
 
+def _stepping(command: int) -> Callable[[PropertyValue | None], tuple[int, bytes]]:
+    """Step (ZCL8, 3.10.2.4.3)."""
+
+    def payload(given: PropertyValue | None) -> tuple[int, bytes]:
+        step = amount(given, "step", _FASTEST)
+        return command, bytes((step < 0, abs(step))) + transition(fields_of(given).get("transition"))
+
+    return payload
+
+
+def _moving(command: int) -> Callable[[PropertyValue | None], tuple[int, bytes]]:
+    """Move (ZCL8, 3.10.2.4.2), and Stop, two ids further."""
+
+    def payload(given: PropertyValue | None) -> tuple[int, bytes]:
+        rate = amount(given, "rate", _FASTEST)
+        return (command, bytes((rate < 0, abs(rate)))) if rate else (command + 2, b"")
+
+    return payload
+
+
+_STEP: Final = record(("step", signed(_FASTEST)), ("transition", SECONDS), required=("step",))
+_RATE: Final = record(("rate", signed(_FASTEST)), required=("rate",))
+
+
+def _level_actions() -> Iterator[ActionMapping]:
+    """Steps and moves; those with On/Off have ids that are higher by 4, and switch the device too."""
+    for suffix, higher in (("", 0), ("_onoff", 4)):
+        for name, command, made, schema in (
+            ("brightness_step", 0x02, _stepping, _STEP),
+            ("brightness_move", 0x01, _moving, _RATE),
+        ):
+            yield ActionMapping(
+                cluster=0x0008,
+                command=command + higher,
+                action=ActionAffordance(name=name + suffix, input=schema, entity="light"),
+                payload=made(command + higher),
+                reads=(0x0000,),
+            )
+
+
+# What remotes send ---------------------------------------------------------------------------------------------------
+
+
 def _direction(payload: bytes) -> str:
     if payload[0] >= len(_UP_DOWN):
         raise PeerError("a direction that is neither up nor down")
     return _UP_DOWN[payload[0]]
+
+
+def _move_to(payload: bytes) -> Happening:
+    """Move to Level (ZCL8, 3.10.2.4.1)."""
+    payload = first(payload, 3)
+    return "brightness_move_to_level", {"level": payload[0], **told_transition(word(payload, 1))}
 
 
 def _move(payload: bytes) -> Happening:
@@ -69,21 +172,36 @@ def _move(payload: bytes) -> Happening:
 def _step(payload: bytes) -> Happening:
     """Step (ZCL8, 3.10.2.4.3): direction, size, transition time in tenths of a second."""
     payload = first(payload, 4)
-    tenths = word(payload, 2)
-    time: dict[str, PropertyValue] = {} if tenths == INSTANT else {"transition_time": tenths / TENTHS}
-    return f"brightness_step_{_direction(payload)}", {"step_size": payload[1], **time}
+    return f"brightness_step_{_direction(payload)}", {"step_size": payload[1], **told_transition(word(payload, 2))}
 
 
-def _both(
-    name: str, *fields: tuple[str, DataSchema], required: frozenset[str] = frozenset()
-) -> tuple[EventAffordance, ...]:
-    data = DataSchema(type=DataType.OBJECT, fields=fields, required=required)
+def _timed(payload: bytes) -> Happening:
+    """On with Timed Off (ZCL8, 3.8.2.3.6)."""
+    payload = first(payload, 5)
+    return "on", {"on_time": word(payload, 1) / TENTHS, "off_wait_time": word(payload, 3) / TENTHS}
+
+
+def _both(name: str, data: DataSchema) -> tuple[EventAffordance, ...]:
     return tuple(EventAffordance(name=f"{name}_{way}", data=data) for way in _UP_DOWN)
 
 
-_MOVES: Final = _both("brightness_move", ("rate", _BYTE))
-_STEPS: Final = _both(
-    "brightness_step", ("step_size", _BYTE), ("transition_time", _SECONDS), required=frozenset({"step_size"})
+_LEVEL_EVENTS: Final = (
+    (
+        0x00,
+        _move_to,
+        (
+            EventAffordance(
+                name="brightness_move_to_level",
+                data=record(("level", BYTE), ("transition_time", SECONDS), required=("level",)),
+            ),
+        ),
+    ),
+    (0x01, _move, _both("brightness_move", record(("rate", BYTE)))),
+    (
+        0x02,
+        _step,
+        _both("brightness_step", record(("step_size", BYTE), ("transition_time", SECONDS), required=("step_size",))),
+    ),
 )
 
 ROWS: Final = (
@@ -103,6 +221,24 @@ ROWS: Final = (
         reporting=Reporting(0, 3600),
         commands={False: 0x00, True: 0x01},
     ),
+    AttributeMapping(
+        cluster=0x0006,  # what it does when its power comes back
+        attribute=0x4003,
+        type=ENUM8,
+        words=_AFTER_POWER,
+        property=PropertyAffordance(
+            name="power_on_behavior",
+            type=DataType.STRING,
+            enum=tuple(_AFTER_POWER.values()),
+            resource_type=ipso(3306),
+            writable=True,
+            category="config",
+        ),
+        optional=True,
+        beside=_OF_LIGHTING,
+    ),
+    _timer(0x4001, "on_time"),
+    _timer(0x4002, "off_wait_time"),
     AttributeMapping(
         cluster=0x0008,
         attribute=0x0000,
@@ -124,6 +260,12 @@ ROWS: Final = (
 )
 WRITES: Final = (
     WriteMapping(
+        cluster=0x0006,
+        command=_ON_WITH_TIMED_OFF,
+        properties=("state", "on_time", "off_wait_time"),
+        plan=_on_for_a_time,
+    ),
+    WriteMapping(
         cluster=0x0008, command=0x04, properties=("brightness", "state"), modifiers=(TRANSITION,), plan=_to_level
     ),
 )
@@ -131,15 +273,25 @@ ACTIONS: Final = (
     ActionMapping(
         cluster=0x0006, command=0x02, action=ActionAffordance(name="toggle", entity="switch"), reads=(0x0000,)
     ),
+    *_level_actions(),
 )
 EVENTS: Final = (
     plain(0x0006, 0x00, "off"),
     plain(0x0006, 0x01, "on"),
     plain(0x0006, 0x02, "toggle"),
+    plain(0x0006, 0x40, "off"),  # with an effect
+    plain(0x0006, 0x41, "on"),  # with the scene as it was before
+    EventMapping(
+        cluster=0x0006,
+        command=_ON_WITH_TIMED_OFF,
+        by_client=True,
+        events=(EventAffordance(name="on", data=record(("on_time", SECONDS), ("off_wait_time", SECONDS))),),
+        read=_timed,
+    ),
     *(
-        EventMapping(cluster=0x0008, command=command, by_client=True, events=events, read=read)
-        for events, read, commands in ((_MOVES, _move, (0x01, 0x05)), (_STEPS, _step, (0x02, 0x06)))
-        for command in commands
+        EventMapping(cluster=0x0008, command=command + higher, by_client=True, events=events, read=read)
+        for command, read, events in _LEVEL_EVENTS
+        for higher in (0, 4)  # those with On/Off
     ),
     *(plain(0x0008, command, "brightness_stop") for command in (0x03, 0x07)),
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from carriage.coap.link_format import read_links
-from gateway.api.model import Outcome, Reason
+from gateway.api.model import DataSchema, DataType, Outcome, PropertyAffordance, Reason
 from tests.harness.coap_devices import POLICY, Device
 from tests.harness.coap_gateway import PSKS, Home
 from tests.harness.gateway_in_loop import until
@@ -91,6 +91,33 @@ async def test_it_sets(home: Home, lamp: Device, build: str) -> None:
     lamp.settle(command, Outcome.DROPPED, Reason.REJECTED, "INVALID_VALUE")
     assert b"5.02 rejected: INVALID_VALUE" in await setting.end()
     assert b"4.00" in await run(home, build, "d/lamp/level", "-m", "put", "-e", "much", "-t", "0")
+
+
+@builds
+async def test_it_fetches_a_description_in_blocks(home: Home, lamp: Device, build: str) -> None:
+    described = json.loads(await run(home, build, "td/lamp", "-A", "432", "-b", "64"))
+    assert described["title"] == "lamp" and described["properties"].keys() == {"on", "level", "label", "temperature"}
+    (link,) = json.loads(await run(home, build, ".well-known/wot"))["links"]
+    assert link["href"] == f"coaps://127.0.0.1:{home.port}/td/lamp"
+
+
+@builds
+async def test_it_reads_and_sets_an_object_by_its_fields(home: Home, lamp: Device, build: str) -> None:
+    number = DataSchema(type=DataType.NUMBER)
+    lamp.change(
+        PropertyAffordance(name="color", type=DataType.OBJECT, writable=True, fields=(("x", number), ("y", number)))
+    )
+    pack = '[{"bn":"color/","n":"x","v":0.1},{"n":"y","v":0.2}]'
+    setting = await client(home, build, "d/lamp/color", "-m", "put", "-e", pack, "-t", "110")
+    command = await lamp.command()
+    assert wanted_of(command) == ("color", {"x": 0.1, "y": 0.2})
+    lamp.settle(command, Outcome.DELIVERED)
+    assert b"4." not in await setting.end()
+    lamp.tell(color={"x": 0.1, "y": 0.2})  # type: ignore[arg-type]
+    found = json.loads(await run(home, build, "d/lamp/color"))
+    assert [(each["n"], each["v"]) for each in found] == [("color/x", 0.1), ("color/y", 0.2)]
+    assert json.loads(await run(home, build, "d/lamp/color/value")) == {"x": 0.1, "y": 0.2}
+    assert b"\xa2ax\xfb" in await run(home, build, "d/lamp/color/value", "-A", "60")
 
 
 @builds

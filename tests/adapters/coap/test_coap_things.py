@@ -13,6 +13,7 @@ from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
+from carriage.coap.udp import local_address
 from gateway.api.model import DataType, PropertyAffordance
 from tests.harness.coap_devices import POLICY, Device, get
 from tests.harness.coap_gateway import Home
@@ -80,6 +81,19 @@ async def test_forms_name_the_host_that_the_client_named(home: Home, host: str, 
     Device(home.far)
     made = await asked(await home.client("phone"), "td/lamp", host=host)
     assert made["properties"]["on"]["forms"][0]["href"] == f"coaps://{origin}:{home.port}/d/lamp/on/value"
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        (("127.0.0.1", 5), "127.0.0.1"),
+        (("::1", 5, 0, 0), "::1"),
+        (("::ffff:127.0.0.1", 5, 0, 0), "127.0.0.1"),
+        (("255.255.255.255", 5), "0.0.0.0"),
+    ],
+)
+def test_a_client_that_names_no_host_is_given_the_address_that_it_reached(peer: tuple[Any, ...], local: str) -> None:
+    assert local_address(peer) == local
 
 
 async def test_the_config_may_say_where_all_clients_come_in(start: Callable[..., Any]) -> None:

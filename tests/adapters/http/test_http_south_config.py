@@ -171,6 +171,15 @@ def test_a_name_that_the_certificate_does_not_have_is_doubted(folder: Path) -> N
     assert not list(both.doubts(PHONE)), "they may be for http"
 
 
+def test_an_address_in_descriptions_that_is_not_ours_is_doubted(folder: Path) -> None:
+    table = HTTPS | {"names": ["gateway.example", "*.home.example"]}
+    for advertised in ("https://gateway.example", "https://a.home.example:8443"):
+        assert "advertise" not in dict(configure(folder, table | {"advertise": advertised}).doubts(PHONE))
+    found = dict(configure(folder, table | {"advertise": "https://other.example:8443"}).doubts(PHONE))
+    words = "other.example:8443 is none of our names: requests are refused (421), unless a proxy changes their Host"
+    assert found["advertise"] == words
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7", ":8080"])
 def test_tokens_in_clear_on_the_network_are_doubted(folder: Path, listen: str) -> None:
     found = list(configure(folder, HTTP | {"http_listen": listen, "names": ["gateway.example"]}).doubts(PHONE))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import cbor2
 import pytest
 from yarl import URL
 
@@ -307,6 +308,31 @@ async def test_the_key_of_an_action_may_be_in_the_query(home: Home, lamp: Device
         assert (await phone.ask("POST", f"/d/lamp/toggle?{query}")).status == 400
     assert (await phone.ask("POST", "/d/lamp/toggle?key=1", Idempotency_Key="1")).status == 400
     assert len(lamp.commands) == 1
+
+
+async def test_bodies_may_be_cbor(home: Home, lamp: Device) -> None:
+    phone, cbor = home.client("phone"), "application/cbor"
+    lamp.tell(on=True, level=7)
+    for path in ("/d", "/d/lamp", "/d/lamp/level", "/d/lamp/level/value"):
+        plain = (await phone.ask("GET", path)).json
+        answer = await phone.ask("GET", path, Accept=cbor)
+        assert answer.headers["Content-Type"] == cbor
+        assert cbor2.loads(answer.body).keys() == plain.keys() if isinstance(plain, dict) else plain == 7
+    setting = asking(phone.ask("PUT", "/d/lamp", cbor2.dumps({"on": False}), Content_Type=cbor))
+    command = await lamp.command()
+    assert wanted_of(command) == ("on", False)
+    lamp.settle(command, Outcome.DELIVERED)
+    assert (await setting).status == 204
+    doing = asking(phone.ask("POST", "/d/lamp/dim", cbor2.dumps({"to": 5}), Content_Type=cbor, Accept=cbor))
+    home.far.gateway.settle(Receipt((await lamp.command(2)).id, Outcome.DELIVERED, result={"was": 3}))
+    assert cbor2.loads((await doing).body) == {"output": {"was": 3}}
+    for body in (b"\xff", cbor2.dumps({1: True}), cbor2.dumps({"on": b"x"}), cbor2.dumps({"level": float("nan")})):
+        assert (await phone.ask("PUT", "/d/lamp", body, Content_Type=cbor)).status == 400
+    setting = asking(phone.ask("PUT", "/d/lamp/on", b"true", Content_Type="application/json", Accept="text/html"))
+    lamp.settle(await lamp.command(3), Outcome.HELD)
+    assert (await setting).json == {"status": "queued"}  # it is done, whatever its sender takes
+    refused = await phone.ask("GET", "/d/nothing", Accept=cbor)
+    assert refused.headers["Content-Type"] == "application/problem+json"
 
 
 async def test_a_value_alone_and_its_changes(home: Home, lamp: Device) -> None:

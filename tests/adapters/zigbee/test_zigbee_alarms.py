@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.device_model import Notes, model_of, place
+from adapters.zigbee.device_model import Notes, place
 from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.families import security
+from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.reports import reported
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError

@@ -8,8 +8,9 @@ import pytest
 
 from adapters.zigbee import device_ids
 from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.device_model import Notes, model_of
+from adapters.zigbee.device_model import Notes
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.model_builder import model_of
 from gateway.api.model import PropertyAffordance
 from simulator.network.device_kinds import KINDS
 

@@ -152,6 +152,7 @@ PRESSES: list[tuple[int, int, str, str, Any]] = [
     (LEVEL, 0x06, "01 20 0500", "brightness_step_down", {"step_size": 32, "transition_time": 0.5}),
     (LEVEL, 0x02, "00 20 ffff", "brightness_step_up", {"step_size": 32}),
     (LEVEL, 0x07, "", "brightness_stop", None),
+    (LEVEL, 0x04, "80 0a00", "brightness_move_to_level", {"level": 128, "transition_time": 1.0}),
 ]
 
 

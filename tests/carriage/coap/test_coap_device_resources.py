@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carriage.coap import atls, codes, device_resources
 from carriage.coap import options as opt
-from carriage.coap.device_resources import InvokeRequest, ListDevices, Read, Write
+from carriage.coap.device_resources import Describe, InvokeRequest, ListDevices, Read, Write
 from carriage.coap.exchange import Request, Response
 from carriage.coap.message import CON, Message
 
@@ -40,6 +40,9 @@ def asked(path: str, code: int = GET, payload: bytes = b"", query: str = "", **o
         (asked("d/lamp/toggle", codes.POST), InvokeRequest("lamp", "toggle", b"")),
         (asked("d/lamp/dim", codes.POST, b"5", format=50), InvokeRequest("lamp", "dim", b"5")),
         (asked("d/lamp/dim", codes.POST, b"\5", format=60), InvokeRequest("lamp", "dim", b"\5", 60, 60)),
+        (asked("td/lamp"), Describe("lamp")),
+        (asked("td/l%C3%A4mp", accept=432), Describe("l%C3%A4mp")),
+        (asked(".well-known/wot", accept=50), Describe()),
         (asked("d/lamp/dim", codes.POST, accept=60), InvokeRequest("lamp", "dim", b"", 50, 60)),
         (asked("d/lamp/on/value", observe=0), Read("lamp", "on", 50, observe=True, alone=True)),
         (asked("d/lamp/on", accept=60), Read("lamp", "on", 60, named=True)),
@@ -69,6 +72,13 @@ def test_each_request_is_parsed_to_its_operation(request_: Request, operation: o
         (asked("d/lamp/on", accept=40), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on/command", accept=110), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on/value", accept=110), codes.NOT_ACCEPTABLE),
+        (asked("td"), codes.NOT_FOUND),
+        (asked("td/"), codes.NOT_FOUND),
+        (asked("td/lamp/x"), codes.NOT_FOUND),
+        (asked(".well-known/wot/x"), codes.NOT_FOUND),
+        (asked("td/lamp", PUT), codes.METHOD_NOT_ALLOWED),
+        (asked("td/lamp", accept=110), codes.NOT_ACCEPTABLE),
+        (asked("td/lamp", query="a=b"), codes.BAD_REQUEST),
         (asked("d/lamp/on/value", PUT), codes.METHOD_NOT_ALLOWED),
         (asked("d/lamp/on", PUT, format=40), codes.UNSUPPORTED_CONTENT_FORMAT),
         (asked("d/lamp/on", PUT, query="a=b"), codes.BAD_REQUEST),
@@ -87,7 +97,8 @@ def test_what_is_refused(request_: Request, code: int) -> None:
     st.binary(max_size=8),
 )
 def test_any_request_is_understood_or_refused(code: int, options: list[tuple[int, bytes]], payload: bytes) -> None:
-    device_resources.parse(Request(code, ((opt.URI_PATH, b"d"), *options), payload))
+    for first in (b"d", b"td", b".well-known"):
+        device_resources.parse(Request(code, ((opt.URI_HOST, payload), (opt.URI_PATH, first), *options), payload))
 
 
 def test_answers() -> None:

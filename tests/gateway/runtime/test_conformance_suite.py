@@ -207,3 +207,13 @@ class Lax(BaseModel):
 async def test_a_bad_plugin_is_caught(left, place, monkeypatch, name, value, finding):
     monkeypatch.setattr(left, name, value)
     assert finding in await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2)
+
+
+async def test_forms_that_raise_or_are_none_are_found(left, place, monkeypatch):
+    def raises(self, device):
+        raise KeyError(device.name)
+
+    for part, what in ((raises, "forms() raises KeyError('a b/c')"), (lambda self, device: [], "forms() gives a list")):
+        kind = type(left.configure(left.config_model(**TABLE), Path()))
+        monkeypatch.setattr(kind, "forms", part, raising=False)
+        assert what in await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2)

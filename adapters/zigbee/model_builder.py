@@ -1,0 +1,268 @@
+"""The making of a device's model from its interview, by the rows of ``clusters``. No radio, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from adapters.zigbee import device_ids, device_options
+from adapters.zigbee.cluster_mappings import (
+    ActionMapping,
+    AttributeMapping,
+    Particulars,
+    SettingMapping,
+)
+from adapters.zigbee.clusters import ClusterTable
+from adapters.zigbee.device_model import (
+    BASIC,
+    GROUP,
+    MAX_EVENTS,
+    MAX_PROPERTIES,
+    Deed,
+    Model,
+    Modifier,
+    Notes,
+    Slot,
+    Whole,
+    facts_of,
+    peer_of,
+    place,
+)
+from adapters.zigbee.device_view import Device, Endpoint
+from carriage.zigbee import foundation
+from carriage.zigbee.datatypes import Value
+from gateway.api.model import (
+    DataSchema,
+    DataType,
+    Scalar,
+)
+
+_CAST: Final = DataSchema(
+    type=DataType.OBJECT, fields=((GROUP, DataSchema(type=DataType.INTEGER, minimum=0, maximum=0xFFFF)),)
+)
+
+
+def model_of(
+    device: Device,
+    table: ClusterTable,
+    notes: Notes,
+    constants: Mapping[int, Mapping[int, Value]] | None = None,
+    options: Mapping[str, Scalar] | None = None,
+) -> Model:
+    """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``.
+
+    ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
+    row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
+    """
+    builder = _Builder(constants or {}, options or {})
+    clusters: set[int] = set()
+    for endpoint in device.endpoints:
+        clusters.update(place(endpoint.number, cluster) for cluster in endpoint.in_clusters + endpoint.out_clusters)
+        for cluster in endpoint.in_clusters:
+            for row in table.of.get(cluster, ()):
+                builder.add(endpoint, row)
+            builder.set_up(endpoint, cluster, table.settings.get(cluster, ()))
+    model = Model(
+        eui64=device.eui64,
+        sleepy=device.sleepy,
+        facts=facts_of(device),
+        peer=peer_of(device.eui64),
+        peer_link_key=peer_of(device.eui64, link_key=True),
+        slots=builder.slots,
+        places=builder.places,
+        clusters=frozenset(clusters),
+        debounce=device_options.debounce(options or {}),
+        endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
+        notes=notes,
+        constants=builder.needed,
+        settings=builder.settings,
+    )
+    for endpoint in device.endpoints:
+        _commands(model, builder, endpoint, table)
+    return model
+
+
+class _Builder:
+    """The slots of a device while they are made."""
+
+    def __init__(self, constants: Mapping[int, Mapping[int, Value]], options: Mapping[str, Scalar]) -> None:
+        self.slots: dict[str, Slot] = {}
+        self.places: dict[int, dict[int, Slot]] = {}
+        self.needed: dict[int, tuple[int, ...]] = {}
+        self.settings: dict[int, bytes] = {}
+        self._constants = constants
+        self._options = options
+        self._entities: dict[str, int] = {}
+
+    def known(self, at: int, needs: tuple[int, ...]) -> Particulars | None:
+        """What the row of a cluster at ``at`` is adapted to; None: the device has to be asked first."""
+        if not needs:
+            return Particulars({}, self._options)
+        self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
+        answers = self._constants.get(at)
+        if answers is None:
+            return None
+        return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
+
+    def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
+        if not _is_beside(row.beside, endpoint):
+            return
+        at = place(endpoint.number, row.cluster, row.manufacturer)
+        known = self.known(at, row.needs)
+        if known is None:
+            return
+        if row.adapt is not None:
+            adapted = row.adapt(row, known)
+            if adapted is None:
+                return
+            row = adapted
+        name = row.property.name
+        whole = self._whole(name, at) if row.field else None
+        if whole is None:
+            first = self.slots.get(name)
+            if first is not None and _is_same(first, endpoint.number, row):
+                row = device_options.adjusted(row, name, self._options)
+                slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
+                first.others = (*first.others, slot)
+                self._enter(at, slot)
+                return
+            if first is not None:
+                if first.endpoint == endpoint.number and first.property.unit == row.property.unit:
+                    return  # the same thing, which another cluster of the endpoint has too
+                name = f"{name}_{endpoint.number}"
+                whole = self._whole(name, at) if row.field else None
+            if whole is None and (name in self.slots or len(self.slots) >= MAX_PROPERTIES):
+                return
+        row = device_options.adjusted(row, name, self._options)
+        if whole is None:
+            found = device_ids.described(row.property, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
+            entity = self.entity(found.entity, endpoint.number)
+            slot = Slot(replace(found, name=name, entity=entity), endpoint.number, row, row.type, row.optional)
+            if row.field:
+                slot.whole = Whole([slot], {})
+            self.slots[name] = slot
+        else:
+            slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
+            whole.slots.append(slot)
+        self._enter(at, slot)
+
+    def _enter(self, at: int, slot: Slot) -> None:
+        row = slot.row
+        there = self.places.setdefault(at, {})
+        before = there.get(row.attribute)
+        if before is None:
+            there[row.attribute] = slot
+        else:
+            before.chain()[-1].next = slot
+
+    def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
+        """What the gateway writes to a cluster of its own accord, as soon as it is known what."""
+        at = place(endpoint.number, cluster)
+        for row in rows:
+            known = self.known(at, row.needs)
+            if known is None:
+                return
+            value = row.value(known)
+            written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
+            self.settings[at] = self.settings.get(at, b"") + written
+
+    def _whole(self, name: str, at: int) -> Whole | None:
+        slot = self.slots.get(name)
+        return slot.whole if slot is not None and slot.place == at else None
+
+    def entity(self, name: str, endpoint: int) -> str:
+        """An entity's name on an endpoint: with its number if another endpoint has it already."""
+        if not name or self._entities.setdefault(name, endpoint) == endpoint:
+            return name
+        return f"{name}_{endpoint}"
+
+
+def _is_same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
+    """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
+    one, other = first.property, row.property
+    return (
+        first.endpoint == endpoint
+        and first.row.cluster != row.cluster
+        and first.whole is None
+        and not row.field
+        and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
+    )
+
+
+def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: ClusterTable) -> None:
+    """What an endpoint can do beside telling attributes and having them set."""
+    number = endpoint.number
+    there = {slot.row.property.name for slot in model.slots.values() if slot.endpoint == number}
+    for cluster in endpoint.in_clusters:
+        if cluster in table.setups:
+            model.setups[place(number, cluster)] = {each.name: each for each in table.setups[cluster]}
+        for write in table.writes.get(cluster, ()):
+            known = builder.known(place(number, cluster, write.manufacturer), write.needs)
+            adapted = write if known is None or write.adapt is None else write.adapt(write, known)
+            if known is None or adapted is None or adapted.properties[0] not in there:
+                continue
+            model.writes.setdefault(number, []).append(adapted)
+            for modifier in adapted.modifiers:
+                if len(model.slots) + len(model.modifiers) >= MAX_PROPERTIES or any(
+                    each.base == modifier.name and each.endpoint == number for each in model.modifiers.values()
+                ):
+                    continue
+                name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
+                entity = builder.entity(modifier.entity, number)
+                model.modifiers[name] = Modifier(
+                    replace(modifier, name=name, entity=entity), number, modifier.name, modifier.name in adapted.secrets
+                )
+        for action in table.actions.get(cluster, ()):
+            row = _of_the_endpoint(action, builder, endpoint)
+            if row is None or len(model.deeds) >= MAX_PROPERTIES:
+                continue
+            name = _free_name(row.action.name, number, model.deeds)
+            what = device_ids.entity_of(row.action.entity, endpoint.profile, endpoint.device_id, endpoint.in_clusters)
+            entity = builder.entity(what, number)
+            model.deeds[name] = Deed(replace(row.action, name=name, entity=entity), number, row)
+    if number in model.writes:
+        model.writes[number].sort(key=lambda write: write.cluster)
+    taken = {each.name for each in model.offered_events}
+    for by_client, clusters in ((True, endpoint.out_clusters), (False, endpoint.in_clusters)):
+        for cluster in clusters:
+            for mapping in table.events.get(cluster, ()):
+                if mapping.by_client is not by_client or len(model.events) >= MAX_EVENTS:
+                    continue
+                named = {
+                    event.name: replace(
+                        event,
+                        name=_free_name(event.name, number, taken),
+                        data=_with_group(event.data) if by_client else event.data,
+                    )
+                    for event in mapping.events
+                }
+                model.events[place(number, cluster, mapping.manufacturer), mapping.command, by_client] = named, mapping
+
+
+def _of_the_endpoint(action: ActionMapping, builder: _Builder, endpoint: Endpoint) -> ActionMapping | None:
+    """The row of an action as it is for one endpoint; None: it doesn't have it, or the device has to be asked first."""
+    if not _is_beside(action.beside, endpoint):
+        return None
+    known = builder.known(place(endpoint.number, action.cluster, action.manufacturer), action.needs)
+    if known is None or action.adapt is None:
+        return None if known is None else action
+    return action.adapt(action, known)
+
+
+def _with_group(data: DataSchema | None) -> DataSchema:
+    """What comes with an event of a remote: the group too if it was cast to one."""
+    if data is None:
+        return _CAST
+    if data.type is not DataType.OBJECT or any(name == GROUP for name, _ in data.fields):
+        return data
+    return replace(data, fields=(*data.fields, *_CAST.fields))
+
+
+def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
+    return f"{name}_{endpoint}" if name in taken else name
+
+
+def _is_beside(clusters: tuple[int, ...], endpoint: Endpoint) -> bool:
+    """Whether an endpoint has one of the clusters that a row needs beside its own, if it needs any."""
+    return not clusters or any(cluster in endpoint.in_clusters for cluster in clusters)
