@@ -30,7 +30,7 @@ class News:
         self._client = client
         self._room = room
         self._events: deque[_Event] = deque()
-        self._standing: dict[str, bytes] = {}
+        self._standing: dict[str, tuple[bytes, int | None]] = {}
         self.lost = 0
         self.waiting = False
         """Whether ``flush`` has anything to do."""
@@ -45,16 +45,18 @@ class News:
         self._events.append((topic, payload, correlation, asyncio.get_running_loop().time() + EXPIRY))
         self.flush()
 
-    def stand(self, topic: str, payload: bytes) -> None:
-        """A state, retained."""
-        self._standing[topic] = payload
+    def stand(self, topic: str, payload: bytes, expiry: int | None = None) -> None:
+        """A state, retained. ``expiry``: seconds for which it counts; None: until the next one."""
+        self._standing[topic] = payload, expiry
         self.flush()
 
     def flush(self) -> None:
         """Hand over what the client takes. To be called when it has more room."""
         self.waiting = True
-        for topic, payload in list(self._standing.items()):
-            if not self._publish(topic, payload, None, retain=True, expiry=None):
+        for topic, (payload, expiry) in list(self._standing.items()):
+            if expiry is not None and self._client.outstanding >= self._room:
+                continue  # one of many: waiting here, it gives way to a newer one of its topic
+            if not self._publish(topic, payload, None, retain=True, expiry=expiry):
                 return
             del self._standing[topic]
         while self._events and self._client.outstanding < self._room:
@@ -65,7 +67,7 @@ class News:
             elif not self._publish(topic, payload, correlation, retain=False, expiry=max(1, round(left))):
                 return
             self._events.popleft()
-        self.waiting = bool(self._events)
+        self.waiting = bool(self._events or self._standing)
 
     def _publish(
         self, topic: str, payload: bytes, correlation: bytes | None, *, retain: bool, expiry: int | None

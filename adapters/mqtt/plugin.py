@@ -72,6 +72,11 @@ class DevicesConfig(BaseModel):
         description="Publish what happens at a device also as the key `action` beside its state, in a message that is "
         "not retained, as zigbee2mqtt does.",
     )
+    logging: Literal["off", "error", "warning", "info"] = Field(
+        default="off",
+        description="From which level on lines of the log are published on BASE/bridge/logging, while the policy lets "
+        "the broker administer.",
+    )
 
 
 class MqttConfig(BaseModel):
@@ -207,6 +212,7 @@ class MqttPlugin:
             discovery_prefix=table.discovery_prefix if table.home_assistant else None,
             retain=table.retain,
             actions_in_state=table.actions_in_state,
+            logging=table.logging,
             claim=f"broker:{options.host}",
             times=self._times,
             advertise=table.advertise or "",

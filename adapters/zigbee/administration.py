@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.device_view import Device, timestamp
+from adapters.zigbee.reporting_commands import configure, configure_reporting, read_reporting
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.errors import PeerError, TransportError
@@ -19,6 +20,8 @@ MAX_PERMIT: Final = 254
 """Seconds; 255 would mean for ever."""
 
 
+COORDINATOR: Final = "coordinator"
+"""In the place of a router: the dongle itself."""
 LEAVE_GRACE: Final = 2.0
 """Seconds that it has to be gone then."""
 _ASLEEP: Final = "it sleeps, and was not heard meanwhile (wake it, by its button say, and try again)"
@@ -28,10 +31,18 @@ async def _permit_join(
     radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
 ) -> Mapping[str, Any]:
     seconds = arguments.get("seconds", 60)
-    if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
+    at = arguments.get("eui64", "")
+    if set(arguments) - {"seconds", "eui64"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
         raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
+    if at and at != COORDINATOR:
+        router = radio.device(at)
+        if router is None or router.sleepy:
+            raise PeerError(f"{at}: expected a device that is always on and in the network, or {COORDINATOR}")
     try:
-        await radio.permit(seconds)
+        if at and seconds:
+            await radio.permit_at(seconds, "" if at == COORDINATOR else at)
+        else:
+            await radio.permit(seconds)
     except TransportError as failure:
         raise PeerError(str(failure)) from failure
     _LOG.info("joining is %s", f"open for {seconds} s" if seconds else "closed")
@@ -116,4 +127,7 @@ COMMANDS: Final[
     "devices": _devices,
     "device-options": _options,
     "remove": _remove,
+    "configure": configure,
+    "configure-reporting": configure_reporting,
+    "read-reporting": read_reporting,
 }

@@ -8,7 +8,8 @@ States of an interaction, and who moves it:
   and supersedes older ones. It stores what is reported as held, so a write with a secret is not: that one waits for as
   long as a command to a device that is always on.
 - *sending*: a transaction of its first frame is open. ``_answered`` sends the next one, or ends it with its receipt. A
-  frame that was never on the air puts a sleeping device's interaction back to *held* (``radio_lost``, or BUSY).
+  frame that was never on the air puts a sleeping device's interaction back to *held* (``radio_lost``, or BUSY). So does
+  a first frame that wasn't delivered to a device that sleeps and polls often, if to do it twice is as good as once.
 - *withdrawn*: the engine gave up on it while its frame was on the air; the answer ends it without a receipt.
 """
 
@@ -77,6 +78,8 @@ class _Execution:
     transaction: Transaction | None = None
     withdrawn: bool = False
     secret: bool = False
+    early: bool = False
+    """It was sent though its device, which polls often, was not heard; and may be sent again when it is."""
 
 
 class CommandExecution:
@@ -130,9 +133,11 @@ class CommandExecution:
                 results[name] = PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE)
             execution = _Execution(wanted.id, device, model, names, frames, link_key, wanted.expires_at, results)
             execution.secret = any(name in names for name, each in model.modifiers.items() if each.secret)
-            if model.sleepy:
+            if model.sleepy and not model.polls_often:
                 self._hold(execution)
             else:
+                deed = model.deeds[wanted.name].action if isinstance(wanted, InvokeAction) else None
+                execution.early = model.polls_often and (deed is None or deed.idempotent)
                 self._executions[execution.id] = execution
                 self._send(execution)
 
@@ -143,10 +148,13 @@ class CommandExecution:
             return
         held[execution.id] = None
         self._executions[execution.id] = execution
+        execution.transaction = None
         if not execution.secret:
             self._counters["commands_held"] += 1
             self._context.settle(Receipt(execution.id, Outcome.HELD))
-        if self._transactions.sender.listens(execution.device):
+        if execution.early:
+            execution.early = False
+        elif self._transactions.sender.listens(execution.device):
             self.heard(execution.device)
 
     def heard(self, device: ZigbeeDevice) -> None:
@@ -215,6 +223,9 @@ class CommandExecution:
                 self._executions[execution.id] = execution
                 execution.transaction = None
                 return
+            if execution.early and answer.outcome is Sent.FAILED and not execution.withdrawn:
+                self._hold(execution)
+                return
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
                 self._unreachable(execution.device)
@@ -222,7 +233,7 @@ class CommandExecution:
                 _note(execution, frame, reason, detail)
             execution.frames.clear()
         else:
-            frame = execution.frames.pop(0)
+            frame, execution.early = execution.frames.pop(0), False
             try:
                 self._read_answer(execution, frame, answer)
             except PeerError:

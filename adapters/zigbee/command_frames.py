@@ -12,7 +12,7 @@ from adapters.zigbee.portions import portions, read_size
 from adapters.zigbee.transaction import Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
-from gateway.api.model import Scalar, Value
+from gateway.api.model import DataType, Scalar, Value
 from gateway.api.schema import types_of
 from layer.errors import UsageError
 
@@ -101,7 +101,7 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
             written.setdefault(slot.place, []).append(slot)
     for slots in written.values():
         first = slots[0]
-        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
+        raw = _attributes(slots, values)
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE, manufacturer=first.row.manufacturer)
         told = [(each, number) for slot, number in raw for each in _of_attribute(model, slot)]
@@ -115,6 +115,16 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFram
 
 def _order(state: Value | None) -> int:
     return -1 if state is True else 1 if state is False else 0
+
+
+def _attributes(slots: list[Slot], values: Mapping[str, Value]) -> list[tuple[Slot, int | float | str]]:
+    """What is written, each attribute once: a fan that is switched on, and set to a mode, gets the mode."""
+    found: dict[int, tuple[Slot, int | float | str]] = {}
+    for slot in slots:
+        raw = _raw(slot, values[slot.property.name])
+        if slot.row.attribute not in found or slot.property.type is not DataType.BOOLEAN:
+            found[slot.row.attribute] = slot, raw
+    return list(found.values())
 
 
 def _of_attribute(model: Model, slot: Slot) -> list[Slot]:

@@ -34,8 +34,9 @@ from adapters.zigbee.radio_port import (
     SendOutcome,
     Slot,
 )
+from carriage.zigbee import zdo
 from carriage.zigbee.zdo import SimpleDescriptor
-from gateway.api.errors import ConfigError, TransportError
+from gateway.api.errors import ConfigError, PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
@@ -211,6 +212,12 @@ class Coordinator:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError while the dongle is away."""
         await self._radio.permit(seconds)
 
+    async def permit_at(self, seconds: int, eui64: str) -> None:
+        """The same by way of one router only; empty: of the dongle. TransportError also if the router doesn't answer,
+        PeerError if it refuses."""
+        if status := await self._radio.permit_at(seconds, table.device_named(self._app, eui64) if eui64 else None):
+            raise PeerError(f"{eui64}: the device refuses: {zdo.status_name(status)}")
+
     async def transmit(self, device: ZigbeeDevice, frame: Frame) -> SendOutcome:
         """Send one frame to a device's endpoint, once."""
         node = self._hooks.node_of(self._app, device)
@@ -218,7 +225,7 @@ class Coordinator:
             return SendOutcome.FAILED if self._radio.lost.done() else SendOutcome.NO_DEVICE
         if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):
             return SendOutcome.TOO_LONG
-        return await self._radio.unicast(node, frame, sleepy=device.sleepy)
+        return await self._radio.unicast(node, frame, sleepy=device.sleepy, polls_often=device.polls_often)
 
     async def cast(self, group: int, frame: Frame) -> SendOutcome:
         """Send one frame to all members of a group, once."""

@@ -83,6 +83,11 @@ class ZigbeeDevice:
     lane: Lane | None = None
     listens_until: float = float("-inf")
 
+    @property
+    def polls_often(self) -> bool:
+        """It sleeps, and can be sent to all the same."""
+        return self.model is not None and self.model.polls_often
+
 
 class DeviceRecords:
     """The records of one adapter, by EUI64: those of the network's devices, and of those that have a tunnel."""

@@ -158,6 +158,8 @@ class Model:
     endpoint: int
     """One with the Basic cluster, as every device has it."""
     notes: Notes
+    polls_often: bool = False
+    """It sleeps, and can be sent to all the same: what waits at its parent is soon fetched."""
     constants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By place the attributes that its rows depend on."""
     setups: dict[int, dict[str, SetupMapping]] = field(default_factory=dict)

@@ -212,6 +212,17 @@ class Application(bellows.zigbee.application.ControllerApplication):
         )
         await zigpy.application.ControllerApplication.permit(self, 0, node)
 
+    async def permit_at(self, seconds: int, node: Any) -> int:
+        """Let devices join by way of one router only, or of the coordinator (None); the status of its answer. (zigpy
+        only logs that a router doesn't answer.)"""
+        await self.permit(0)
+        if node is None:
+            await self.permit(seconds, self.state.node_info.ieee)
+            return 0
+        self.create_task(self._ezsp.pre_permit(seconds), "pre_permit")
+        status, *_ = await node.zdo.Mgmt_Permit_Joining_req(seconds, 0)
+        return int(status)
+
 
 def application_config(settings: RadioSettings, database: Path | None, *, watchdog: bool) -> dict[str, Any]:
     """zigpy's; ``database``: None: nothing is read or stored."""

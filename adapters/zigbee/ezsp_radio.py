@@ -96,17 +96,23 @@ class EzspRadio:
         except LINK_FAULTS as exc:
             raise TransportError(describe(exc, self._settings.path), transient=True) from exc
 
+    async def permit_at(self, seconds: int, node: Any) -> int:
+        try:
+            return int(await self.app.permit_at(seconds, node))
+        except LINK_FAULTS as exc:
+            raise TransportError(describe(exc, self._settings.path), transient=True) from exc
+
     def send_through(self, slot: Slot) -> None:
         self.app.slot = slot
 
-    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool) -> SendOutcome:
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool = False) -> SendOutcome:
         app, nwk = self.app, node.nwk
         if app.lost.done():
             return SendOutcome.FAILED
         tag, sent = 0, self._reports.expect()
         try:
-            if sleepy:  # it is sent to only while it listens: no reason for the dongle to wait for long
-                await app._ezsp.set_extended_timeout(nwk=nwk, ieee=node.ieee, extended_timeout=False)
+            if sleepy:  # one that is sent to only while it listens is no reason for the dongle to wait for long
+                await app._ezsp.set_extended_timeout(nwk=nwk, ieee=node.ieee, extended_timeout=polls_often)
             tag = app.get_sequence()
             while (nwk, tag) in app._pending_requests:
                 tag = app.get_sequence()

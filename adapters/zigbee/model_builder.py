@@ -30,6 +30,7 @@ from adapters.zigbee.device_model import (
     place,
 )
 from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.families import poll_control
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import Value
 from gateway.api.model import (
@@ -66,6 +67,7 @@ def model_of(
     model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
+        polls_often=device.sleepy and _polls_often(device, constants or {}),
         facts=facts_of(device),
         peer=peer_of(device.eui64),
         peer_link_key=peer_of(device.eui64, link_key=True),
@@ -81,6 +83,12 @@ def model_of(
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
+
+
+def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:
+    clusters = {cluster for endpoint in device.endpoints for cluster in endpoint.in_clusters}
+    known = [constants.get(place(endpoint.number, poll_control.CLUSTER)) for endpoint in device.endpoints]
+    return poll_control.polls_often(clusters, next((each for each in known if each), {}))
 
 
 class _Builder:
@@ -121,7 +129,7 @@ class _Builder:
         whole = self._whole(name, at) if row.field else None
         if whole is None:
             first = self.slots.get(name)
-            if first is not None and _is_same(first, endpoint.number, row):
+            if first is not None and self._same(first, endpoint.number, row):
                 row = device_options.adjusted(row, name, self._options)
                 slot = Slot(first.property, endpoint.number, row, row.type, row.optional)
                 first.others = (*first.others, slot)
@@ -146,6 +154,18 @@ class _Builder:
             slot = Slot(self.slots[name].property, endpoint.number, row, row.type, row.optional, whole=whole)
             whole.slots.append(slot)
         self._enter(at, slot)
+
+    @staticmethod
+    def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
+        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
+        one, other = first.property, row.property
+        return (
+            first.endpoint == endpoint
+            and first.row.cluster != row.cluster
+            and first.whole is None
+            and not row.field
+            and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
+        )
 
     def _enter(self, at: int, slot: Slot) -> None:
         row = slot.row
@@ -176,18 +196,6 @@ class _Builder:
         if not name or self._entities.setdefault(name, endpoint) == endpoint:
             return name
         return f"{name}_{endpoint}"
-
-
-def _is_same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
-    """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
-    one, other = first.property, row.property
-    return (
-        first.endpoint == endpoint
-        and first.row.cluster != row.cluster
-        and first.whole is None
-        and not row.field
-        and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
-    )
 
 
 def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: ClusterTable) -> None:

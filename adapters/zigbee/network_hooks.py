@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.zigbee import device_table as table
+from adapters.zigbee.address_claims import CLAIMS, claim_of, is_believed
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.frame_kinds import NO_DEFAULT_RESPONSE
 from adapters.zigbee.interviews import Interviews
@@ -63,7 +64,7 @@ class NetworkHooks:
         self._announced: dict[str, list[float]] = {}
         self._conflict = False
         self._counters = dict.fromkeys(
-            ("announcements_ignored", "received", "unknown_sender", "not_unicast", "malformed"), 0
+            ("announcements_ignored", "received", "unknown_sender", "not_unicast", "malformed", "addresses_refused"), 0
         )
 
     @property
@@ -123,6 +124,13 @@ class NetworkHooks:
             self._note(device, frame, now)
             self._events.tunnel_frame(device, frame)
             return None
+        if (
+            frame.cluster in CLAIMS
+            and not (frame.endpoint and frame.own_endpoint)  # zigpy reads ZDO if either is 0
+            and not self._believed(app, frame)
+        ):
+            self._counters["addresses_refused"] += 1
+            return None
         if device is None:
             # ZDO comes in any case: an announcement makes the sender known
             return frame.payload if frame.own_endpoint == 0 or self.strangers.may_ask(frame.nwk, now) else None
@@ -135,6 +143,14 @@ class NetworkHooks:
         elif frame.endpoint:
             return frame.payload
         return self._for_zigpy(frame)
+
+    def _believed(self, app: Any, frame: IncomingFrame) -> bool:
+        claim = claim_of(frame.cluster, frame.payload)
+        if claim is None:
+            return True
+        holder = self._at(app, claim[1])
+        known = self._records.get(claim[0]) is not None
+        return is_believed(frame.cluster, frame.nwk, claim, None if holder is None else holder.eui64, known=known)
 
     def _for_zigpy(self, frame: IncomingFrame) -> bytes | None:
         """The part of a known device's frame that zigpy may have: one without a whole header makes it raise."""

@@ -189,8 +189,10 @@ class RunningRadio(Protocol):
     def send_through(self, slot: Slot) -> None:
         """From now on each frame of zigpy's own is sent while it holds a slot. Ours get theirs from the queue."""
 
-    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool) -> SendOutcome:
-        """Send one frame with APS acknowledgement, once: no library tries again. Never raises."""
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool, polls_often: bool = False) -> SendOutcome:
+        """Send one frame with APS acknowledgement, once: no library tries again. Never raises.
+
+        ``polls_often``: the device sleeps, and fetches what waits for it within 7.68 s."""
 
     async def cast(self, group: int, frame: Frame) -> SendOutcome:
         """Send one frame to all members of a group: ``DELIVERED`` means that it is on the air. Never raises."""
@@ -200,6 +202,10 @@ class RunningRadio(Protocol):
 
     async def permit(self, seconds: int) -> None:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError where the dongle doesn't do it."""
+
+    async def permit_at(self, seconds: int, node: Any) -> int:
+        """Let devices join by way of this router only (None: the dongle); the ZDP status of its answer, 0: it does.
+        TransportError: neither it nor the dongle answers."""
 
     async def children(self) -> dict[str, int]:
         """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""

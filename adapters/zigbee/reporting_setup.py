@@ -202,6 +202,11 @@ class ReportingSetup:
         once = [
             step for step in set_up_steps(model) if step.name not in known.get(name_of(step.at), {}).get(_SET_UP, {})
         ]
+        once += [
+            SetupStep("bind", at)  # a remote's commands go to those that it is bound to
+            for at in dict.fromkeys(at for at, _, by_client in model.events if by_client)
+            if "bind" not in known.get(name_of(at), {})
+        ]
         answers = self._memory.constants(model.eui64)
         asked = [step for at in model.constants for step in constants(model, at, answers.get(at, {}))]
         read: list[SetupStep] = []  # before the rest: what it turns out to have is configured, by the types that it has
@@ -362,6 +367,8 @@ class ReportingSetup:
     def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        if step.at not in job.model.places:  # nothing follows
+            self._memory.save()
         if step.at in job.model.settings:
             self._memory.save()
 

@@ -5,7 +5,8 @@ up; so frames wait here, in order for each device, and a refused one is offered 
 Each refusal lowers the number of frames in flight to what the dongle took; success raises it again.
 
 A frame for a device whose receiver is off while it idles would lie in the dongle until the device polls. So it stays in
-its lane here, and goes out in the short time after the device was heard, when it listens.
+its lane here, and goes out in the short time after the device was heard, when it listens. One that polls every few
+seconds (``polls_often``) is sent to at any time.
 
 States of a frame, and who moves it:
 
@@ -182,7 +183,7 @@ class SendScheduler:
 
     def listens(self, device: ZigbeeDevice) -> bool:
         """Whether a frame for this device would go out now: false while it sleeps."""
-        return not self._asleep(device) or device.listens_until > self._now()
+        return not self._asleep(device) or device.listens_until > self._now() or device.polls_often
 
     def heard(self, device: ZigbeeDevice) -> None:
         """A frame of a sleeping device came: for a short while it listens."""
@@ -230,7 +231,7 @@ class SendScheduler:
                 worker.add_done_callback(self._ended)
 
     def _may_go(self, device: ZigbeeDevice, lane: Lane) -> bool:
-        return not lane.sleepy or device.listens_until > self._now()
+        return not lane.sleepy or device.listens_until > self._now() or device.polls_often
 
     def _forget_idle(self, device: ZigbeeDevice, lane: Lane) -> None:
         if not lane.active and not lane.frames:

@@ -18,6 +18,8 @@ class ZigbeeTimes:
     leave: float = 7.0
     """A device has this time to confirm that it leaves; with the time until it is gone that is less than the gateway
     waits for the command."""
+    by_hand: float = 8.0
+    """A device has this time for what an administrator asks of it; less than the gateway waits for the command."""
     first_retry: float = 15.0
     """Until a step of the setup of a device is tried again the first time."""
     first_describe: float = 60.0

@@ -7,6 +7,7 @@ given. Only frames that come before the devices are known, while the radio start
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -228,6 +229,34 @@ class ZclDevices:
     async def leave(self, eui64: str) -> None:
         """See ``leaving.leave``."""
         await leave(self._transactions, self._records.of(eui64))
+
+    def model(self, eui64: str) -> Model | None:
+        """None: it isn't known, or not interviewed yet."""
+        device = self._records.get(eui64)
+        return None if device is None else device.model
+
+    def configure(self, eui64: str) -> None:
+        """Set a device up as if it had just joined."""
+        found = self._setup.radio.device(eui64)
+        self._setup.add(self._records.of(eui64), joined=True, missing=() if found is None else found.missing)
+        self._wake()
+
+    def steps_left(self, eui64: str) -> int:
+        """The steps of its setup that are not done yet."""
+        return self._setup.left_over(eui64)
+
+    async def ask(self, eui64: str, endpoint: int, cluster: int, content: Content) -> Answer:
+        """The answer of a device to a request, which is taken back if its caller no longer waits."""
+        device = self._records.of(eui64)
+        said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        transaction = self._transactions.ask(
+            device, endpoint, cluster, content, lambda answer: None if said.done() else said.set_result(answer)
+        )
+        try:
+            return await said
+        finally:
+            if transaction is not None:
+                self._transactions.unsent(device, transaction)
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         """A frame of any kind came; called before the frame is handed on."""

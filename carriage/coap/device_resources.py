@@ -129,11 +129,11 @@ def concerns(request: Request) -> bool:
 def parse(request: Request) -> Operation | Response:
     """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
-        first, *rest = opt.strings(request.options, opt.URI_PATH)
-        path = tuple(rest)
+        whole = opt.strings(request.options, opt.URI_PATH)
+        path = whole[1:]
         query = opt.strings(request.options, opt.URI_QUERY)
-        if first != ROOT:
-            return _describe(request, first, path, query)
+        if whole[:1] != (ROOT,):
+            return _describe(request, whole, query)
     except PeerError:
         return refusal("bad-request")
     if path[-1:] == ("",):
@@ -154,9 +154,9 @@ def parse(request: Request) -> Operation | Response:
     return _read(request, path[0], path[1] if len(path) > 1 else "", part)
 
 
-def _describe(request: Request, first: str, path: tuple[str, ...], query: tuple[str, ...]) -> Operation | Response:
-    gateway = (first, *path) == WELL_KNOWN
-    if not gateway and (first != DESCRIPTIONS or len(path) != 1 or not path[0]):
+def _describe(request: Request, path: tuple[str, ...], query: tuple[str, ...]) -> Operation | Response:
+    gateway = path == WELL_KNOWN
+    if not gateway and (len(path) != 2 or path[0] != DESCRIPTIONS or not path[1]):
         return refusal("unknown")
     if request.code != codes.GET:
         return refusal("method")
@@ -165,7 +165,7 @@ def _describe(request: Request, first: str, path: tuple[str, ...], query: tuple[
     if opt.first_uint(request.options, opt.ACCEPT) not in (None, TD_JSON, JSON):
         return refusal("not-acceptable")
     host = "".join(opt.strings(request.options, opt.URI_HOST)[:1])
-    return Describe("" if gateway else path[0], host, opt.first_uint(request.options, opt.URI_PORT) or 0)
+    return Describe("" if gateway else path[1], host, opt.first_uint(request.options, opt.URI_PORT) or 0)
 
 
 def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:

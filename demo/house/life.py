@@ -28,12 +28,14 @@ def _press(_chance: random.Random) -> Order:
 def _any_button(kind: str) -> _Make:
     def make(chance: random.Random) -> Order:
         button = chance.choice(list(BUTTONS[kind]))
-        return {"do": "press", "button": button, "how": chance.choice(list(BUTTONS[kind][button]))}
+        how = chance.choice(list(BUTTONS[kind][button]))
+        return {"do": "press", "button": button, "how": how, "group": GROUP}  # as many remotes that are new
 
     return make
 
 
 _ZONE: Final = (_act("trip"), _act("clear"), _act("tamper"), _act("mend"))
+GROUP: Final = 901
 _CLIMATE: Final = (_value("temperature", -10, 40, 1), _value("humidity", 5, 95))
 #: by kind, what may happen
 HAPPENS: Final[Mapping[str, Sequence[_Make]]] = {

@@ -89,6 +89,8 @@ TRUTHS: Final[Mapping[str, _Truth]] = {
     "fan_mode": _word("fan_mode", _FAN_MODES),
     "position": lambda _kind, values: 100 - values["lift"],
     "tilt": lambda _kind, values: 100 - values["tilt"],
+    "fan_state": lambda _kind, values: "ON" if values["fan_mode"] else "OFF",
+    "door_state": _word("door_state", {0: "open", 1: "closed"}),
     "lock_state": _word("lock_state", _LOCKS),
     **{
         name: _plain(name)

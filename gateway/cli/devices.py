@@ -221,6 +221,26 @@ def remove(outer: _Outer, config: str | None, as_json: bool, force: bool, device
     _print(as_json, answer, removed_lines(answer, device))
 
 
+@devices.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.argument("device", metavar="NAME|EUI64")
+@click.pass_obj
+def configure(outer: _Outer, config: str | None, as_json: bool, device: str) -> None:
+    """Set a device up again: its bindings, what it reports and how often, and read its values.
+
+    The gateway does that itself when a device joins or was without power; after a factory reset, or another program's
+    use of the device, it can be asked for. One that sleeps is set up when it is heard.
+
+    \b
+      atls-gateway devices configure bedroom
+    """
+    answer = question(config or outer[0], "configure-device", {"device": device})
+    left = answer["steps_left"]
+    how = f"{left} steps are left until it is heard" if left else "set up"
+    _print(as_json or outer[1], answer, (f"{device}: {how}",))
+
+
 def _changed(
     config: str | None, command: str, arguments: dict[str, Any], change: Change, name: str, **more: Any
 ) -> tuple[dict[str, Any], bool]:
@@ -259,7 +279,8 @@ def _print(as_json: bool, answer: dict[str, Any], lines: Any) -> None:
 @json_option
 @click.option("--seconds", type=click.IntRange(0, 254), help="How long new devices may join; 0 is --close.")
 @click.option("--close", is_flag=True, help="Close the network at once.")
-def permit_join(config: str | None, as_json: bool, seconds: int | None, close: bool) -> None:
+@click.option("--at", metavar="NAME|EUI64", help="Only by way of this device, or of the `coordinator`.")
+def permit_join(config: str | None, as_json: bool, seconds: int | None, close: bool, at: str | None) -> None:
     """Let new devices join the ZigBee network for a while. It's closed otherwise.
 
     On a terminal it counts down, shows who joins and what they are, and closes the network when you press Ctrl-C.
@@ -268,6 +289,8 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
     \b
     Two minutes to switch the new lamp on:
       atls-gateway permit-join --seconds 120
+    By way of one router only, so that the new device becomes its child:
+      atls-gateway permit-join --seconds 120 --at hall-plug
     Close it again:
       atls-gateway permit-join --close
     """
@@ -276,7 +299,7 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
     watches = bool(seconds) and not as_json and sys.stdout.isatty()
     known = question(config, "devices")["devices"] if watches else []
     asked_at = time.time()
-    answer = question(config, "permit-join", {"seconds": seconds or 0})
+    answer = question(config, "permit-join", {"seconds": seconds or 0} | ({"device": at} if at and seconds else {}))
     if as_json:
         print_json(answer)
         return

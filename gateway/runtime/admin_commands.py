@@ -102,7 +102,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         seconds = arguments.get("seconds")
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
-        if (device := arguments.get("device")) is not None:
+        if seconds and (device := arguments.get("device")) is not None:
             return await permit_at(seconds, device)
         answers = await _ask_adapters(hub, "permit-join", {"seconds": seconds})
         hub.joining(seconds, answers)
@@ -116,8 +116,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
-    async def ask_network(command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of the adapter whose network the devices are in."""
+    async def ask_network(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
         state = hub.states.get(scheme)
         if state is None or state.adapter is None:

@@ -35,6 +35,7 @@ _HOME: Final = (
     "topic read {base}/+/availability",
     "topic read {base}/+/answer/#",
     "topic read {base}/+/event/+",
+    "topic read {base}/+/value/+",
     "topic read {base}/bridge/state",
     "topic read {base}/bridge/info",
     "topic read {base}/bridge/devices",
@@ -102,7 +103,7 @@ def home_logins(text: str) -> list[str]:
     for line in text.splitlines():
         if line.startswith("user "):
             user = line.removeprefix("user ")
-        elif line.startswith("topic write ") and line.endswith("/+/set"):
+        elif line.startswith("topic write ") and line.endswith("/+/set") and user not in found:
             found.append(user)
     return found
 

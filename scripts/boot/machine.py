@@ -116,6 +116,11 @@ class Root:
             if name in os.environ:
                 self._environ[name] = os.environ[name]
 
+    def keep(self, name: str, inside: str) -> None:
+        """A folder that stays for the next root."""
+        (self.cache / name).mkdir(exist_ok=True)
+        self._shared[self.cache / name] = inside
+
     def path(self, inside: str) -> Path:
         return self.folder / inside.lstrip("/")
 

@@ -34,7 +34,8 @@ def commands(group: click.Group, *before: str) -> dict[str, click.Command]:
 
 
 def test_every_command_has_its_row(page: Any) -> None:
-    asking = {"status", "sessions", "devices", "devices show", "devices options", "permit-join", "reload"} | {"restart"}
+    asking = {"status", "sessions", "devices", "devices show", "devices configure", "devices options", "permit-join"}
+    asking |= {"reload", "restart"}
     rows = {row[0].strip("`"): row[2] for row in page.rows("command")}
     assert set(rows) == set(commands(main))
     assert {name for name, needs in rows.items() if needs == "yes"} == asking

@@ -77,7 +77,7 @@ def listed(values: Any) -> str:
 #: page, words that its prose must hold as the code has the numbers
 NUMBERS: list[tuple[str, str]] = [
     ("mqtt.md", f"at most {TIMES.early_for:.0f} s until its device"),
-    ("mqtt.md", f"for {TIMES.forget_after:.0f} s is gone"),
+    ("home-assistant.md", f"for {TIMES.forget_after:.0f} s is gone"),
     ("mqtt.md", f"({MAX_AT_ONCE} at most)"),
     ("mqtt.md", f"at most {MAX_TRANSACTION} characters"),
     ("mqtt.md", f"above {MAX_DEVICE} octets"),

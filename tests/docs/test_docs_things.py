@@ -83,11 +83,10 @@ def test_what_each_carriage_has_forms_for() -> None:
     offers = {
         "CoAP": coap_things.forms(device, "coaps://gateway.example", True),
         "HTTP": south_things.forms(device, "https://gateway.example", True),
-        "MQTT": mqtt_things.forms(device, HomeSpace("home"), "mqtts://broker.example", options),
+        "MQTT": mqtt_things.forms(device, HomeSpace("home"), "mqtts://broker.example", options, True),
     }
     rows = {
         "read and observe a property": "observeproperty",
-        "read and observe all of them": "observeallproperties",
         "set a property": "writeproperty",
         "set several at once": "writemultipleproperties",
         "invoke an action": "invokeaction",

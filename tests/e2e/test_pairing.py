@@ -176,6 +176,12 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     (sensor,) = (each for each in listed if each["friendly_name"] == "larder")
     assert sensor["state"]["temperature"] == seen.last("home/larder")["temperature"]
     assert (sensor["properties"]["temperature"]["unit"], sensor["may"]) == ("Cel", ["observe", "read", "write"])
+    answer = await request(home, "device/configure", id="larder")
+    assert (answer["status"], answer["data"]["id"]) == ("ok", "larder"), answer
+    reporting = await request(home, "device/reporting/read", id="larder", attribute="nothing")
+    assert reporting["error"].startswith("attribute: expected a number of an attribute that the gateway reads")
+    assert (await request(home, "permit_join", time=100, device="coordinator"))["status"] == "ok"
+    assert (await request(home, "permit_join", time=100, device="larder"))["error"].endswith("or coordinator")
     assert (await request(home, "status"))["data"]["joining"] > 0
     assert (await request(home, "sessions"))["data"] == {"sessions": []}
     for wrong, error in (

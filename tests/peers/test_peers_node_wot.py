@@ -45,6 +45,7 @@ from tests.harness.mqtt_watcher import USER
 HERE: Final = Path(__file__).parent / "node-wot"
 EUI64: Final = "00:0d:6f:00:0e:00:00:01"
 TOKEN: Final = "token-of-the-dashboard"
+CARRIAGES: Final = ("coaps", "http", "mqtt")
 NETWORK: Final = f'devices:\n  - {{eui64: "{EUI64}", kind: lamp, name: lamp}}\n'
 POLICY: Final = f"""\
 layer: 1
@@ -187,24 +188,23 @@ async def test_one_description_is_used_over_every_carriage(
         assert lamp["securityDefinitions"].keys() == {"coap", "http", "mqtt"}
         assert await wot.ask("proxy", port=proxied, url=f"https://127.0.0.1:{port}") is True
         for carriage, name in (("coaps", "coap"), ("http", "http"), ("mqtt", "mqtt")):
-            assert "state" in await wot.ask("consume", carriage=carriage, td=secured_by(lamp, name))
-        watched = {carriage: wot.begin("observe", carriage=carriage, name="state") for carriage in ("coaps", "http")}
-        for carriage, on in (("coaps", True), ("http", False), ("mqtt", True)):
-            assert await wot.ask("write", carriage=carriage, name="state", value=on) is True
-            for by, observation in watched.items():
+            for use in (carriage, f"{carriage} watch"):  # over MQTT it can't read what it observes
+                description = secured_by(lamp, name)
+                assert "state" in await wot.ask("consume", thing=use, carriage=carriage, td=description)
+        watched = {each: wot.begin("observe", thing=f"{each} watch", name="state") for each in CARRIAGES}
+        for by, on in zip(CARRIAGES, (True, False, True), strict=True):
+            assert await wot.ask("write", thing=by, name="state", value=on) is True
+            for other, observation in watched.items():
                 await until(lambda o=observation, on=on: wot.answers(o)[-1:] == [on], 20)  # type: ignore[misc]
-                assert await wot.ask("read", carriage=by, name="state") is on
-        for carriage, on in (("coaps", False), ("http", True)):
-            options = {"uriVariables": {"key": carriage}}
-            assert await wot.ask("invoke", carriage=carriage, name="toggle", options=options) is True
+                assert await wot.ask("read", thing=other, name="state") is on
+        for by, on in zip(CARRIAGES, (False, True, False), strict=True):
+            options = {"uriVariables": {"key": by}}
+            assert await wot.ask("invoke", thing=by, name="toggle", options=options) is True
             await until(lambda on=on: wot.answers(watched["coaps"])[-1] is on, 20)  # type: ignore[misc]
-        own = json.loads(
-            json.dumps(secured_by(lamp, "http")).replace(f"http://127.0.0.1:{proxied}", f"https://127.0.0.1:{port}")
-        )
-        assert await wot.ask("script", value=read("things.md").block("js", "things-node-wot"), td=own) == [
-            "state",
-            True,
-        ]
+        text = json.dumps(secured_by(lamp, "http"))
+        own = json.loads(text.replace(f"http://127.0.0.1:{proxied}", f"https://127.0.0.1:{port}"))
+        script = read("things.md").block("js", "things-node-wot")
+        assert await wot.ask("script", value=script, td=own) == ["state", True]
 
 
 COLOR: Final = PropertyAffordance(
@@ -227,9 +227,9 @@ async def test_events_and_objects_over_coap(tmp_path: Path, modules: Path) -> No
         gateway.submit(Reading(id=gateway.next_id(), source=lamp.peer, received_at=gateway.now(), values=values))
         wot = await consumer(exits, modules, psk={"identity": "phone", "key": PSKS["phone"].decode()})
         made = await wot.ask("fetch", url=f"coaps://127.0.0.1:{home.port}/td/lamp") | {"id": "urn:x:lamp"}
-        await wot.ask("consume", carriage="coaps", td=made)
-        assert await wot.ask("read", carriage="coaps", name="color") == {"x": 0.3, "y": 0.6}
-        pressed = wot.begin("subscribe", carriage="coaps", name="press")
+        await wot.ask("consume", thing="lamp", carriage="coaps", td=made)
+        assert await wot.ask("read", thing="lamp", name="color") == {"x": 0.3, "y": 0.6}
+        pressed = wot.begin("subscribe", thing="lamp", name="press")
         await until(lambda: home.adapter.status()["device_observers"] == 1)
         for data in ("short", "long"):
             gateway.submit(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Mapping
 from operator import is_
 from typing import Any, Final
 
-from adapters.mqtt.devices.exposes import listed
+from adapters.mqtt.devices.exposes import is_known, listed
 from adapters.mqtt.devices.state_publisher import Shown
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.news import News
@@ -85,7 +85,7 @@ class BridgeTopics:
                 self._event("device_leave", name, claim)
         for claim, shown in there.items():
             view, before = shown.view, self._known.get(claim)
-            done = bool(view.properties)
+            done = is_known(view)
             self._known[claim] = view.name, done
             is_new = before is None and view.name not in expected and shown.who.object_id not in expected
             if is_new:

@@ -20,6 +20,7 @@ from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Command
 from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.early_commands import EarlyCommands
+from adapters.mqtt.devices.log_topic import LEVELS, LogTopic
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
@@ -29,6 +30,7 @@ from adapters.mqtt.devices.state_publisher import COUNTERS as PUBLISHER_COUNTERS
 from adapters.mqtt.devices.state_publisher import Part, Shown, StatePublisher
 from adapters.mqtt.devices.things import forms
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
+from adapters.mqtt.devices.value_topics import ValueTopics
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, before, link_of, of_client
 from adapters.mqtt.news import News
@@ -68,6 +70,7 @@ class ConfiguredDevices:
     discovery_prefix: str | None
     retain: bool
     actions_in_state: bool
+    logging: str
     claim: str
     times: MqttTimes
     advertise: str = ""
@@ -96,6 +99,8 @@ class DeviceTopics:
         self._advertise = config.advertise
         self._retain = config.retain
         self._actions_in_state = config.actions_in_state
+        level = LEVELS.get(config.logging)
+        self._log = None if level is None else LogTopic(level, self._tell_log, self._may_administer)
         self._context = context
         self._health = health
         will = Will(topic=topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
@@ -106,6 +111,9 @@ class DeviceTopics:
         self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
+        self._values = (
+            ValueTopics(topics, client, self._news, self._view, retain=config.retain) if config.advertise else None
+        )
         gateway = context.gateway()
         discovery = None if self._prefix is None else Discovery(topics, self._prefix, gateway)
         self._publisher = StatePublisher(topics, client, context.now, discovery, retain=config.retain)
@@ -144,14 +152,18 @@ class DeviceTopics:
         await within(asyncio.TaskGroup(), self._serve)
 
     async def _serve(self, tasks: asyncio.TaskGroup) -> None:
-        client = self._client
+        client, log = self._client, self._log
         client.start(tasks)
+        if log is not None:
+            logging.getLogger().addHandler(log)
         cancelled: BaseException | None = None
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError as error:
             cancelled = error
         # After the handler, in which nothing may be awaited: see docs/decisions, "Hot values".
+        if log is not None:
+            logging.getLogger().removeHandler(log)
         self._watch.due = False
         self._publisher.close()
         if self._migration is not None:
@@ -184,8 +196,12 @@ class DeviceTopics:
             watch.compare_soon()
         elif change is Change.VALUES:
             self._publisher.values(shown, update.samples, update.at)
+            if self._values is not None:
+                self._values.values(shown, dict(update.samples), self._context.now())
         elif change is Change.STALE:
             self._publisher.stale(shown, update)
+            if self._values is not None:
+                self._values.values(shown, dict(update.samples), self._context.now())
         elif change is Change.EVENT:
             self._tell_event(shown, update)
         elif change is Change.PRESENCE:
@@ -195,7 +211,10 @@ class DeviceTopics:
 
     def forms(self, device: DeviceView) -> Forms | None:
         shown = self._publisher.shown.get(device.name)
-        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options)
+        return None if shown is None else forms(shown.view, self._topics, self._advertise, self._options, self._retain)
+
+    def _view(self, name: str) -> DeviceView | None:
+        return self._context.device(self._peer, name)
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
@@ -211,6 +230,8 @@ class DeviceTopics:
         expected = frozenset(self._roster.all_missing)
         self._watch.compare()
         self._bridge_topics.compared(expected)
+        if self._values is not None:
+            self._values.compared(self._publisher.shown, self._context.now())
         if self._client.is_connected:
             self._bridge_topics.changed()
             self._bridge.tell(self._peer)
@@ -247,6 +268,9 @@ class DeviceTopics:
         if self._migration is not None:
             self._migration.connected()
         self._publisher.open()
+        if self._values is not None:
+            self._values.connected()
+            self._watch.compare_soon()
         if self._watch.connected():
             self._compare()
 
@@ -393,6 +417,13 @@ class DeviceTopics:
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
 
+    def _tell_log(self, line: bytes) -> None:
+        if self._client.is_connected:  # of what happened before, the log itself is the place
+            self._news.tell(self._topics.bridge("logging"), line)
+
+    def _may_administer(self) -> bool:
+        return self._context.may_administer(self._peer)
+
     def _tell_event(self, shown: Shown, update: Update) -> None:
         """Publish an event, never retained: a client that subscribes later must not take it for new."""
         self._counters["events"] += 1
@@ -401,6 +432,8 @@ class DeviceTopics:
             body["data"] = update.data
         topic = self._topics.event(update.device, update.event)
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
+        if self._values is not None:
+            self._values.event(shown, update.event, update.data)
         if self._actions_in_state:
             self._publisher.happened(shown, update.event, update.data)
 

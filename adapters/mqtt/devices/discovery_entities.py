@@ -28,6 +28,8 @@ _LOCKED: Final = {"locked": "LOCKED", "unlocked": "UNLOCKED", "not_fully_locked"
 _COVER_CLASSES: Final = frozenset({
     "awning", "blind", "curtain", "damper", "door", "garage", "gate", "shade", "shutter", "window",
 })  # fmt: skip
+_SPELLED: Final = {"ac": "AC", "co": "CO", "co2": "CO2", "pi": "PI", "pm1": "PM1", "pm10": "PM10", "pm25": "PM2.5",
+                   "sos": "SOS", "voc": "VOC"}  # fmt: skip
 _MIN_STEP: Final = 0.1
 _USUAL_STEP: Final = 0.5
 """Of a setpoint whose own steps are finer than anyone wants to click."""
@@ -51,7 +53,10 @@ class Component:
 
 
 def label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    """A name as people read it."""
+    words = name.split("_")
+    first = _SPELLED.get(words[0], words[0].capitalize())
+    return " ".join((first, *(_SPELLED.get(each, each) for each in words[1:])))
 
 
 def value(name: str) -> str:
@@ -210,7 +215,7 @@ def _mireds(parts: Parts) -> tuple[int, int]:
 
 def _effects(parts: Parts) -> list[str]:
     action = parts.actions.get("effect")
-    if action is None or action.input is None:
+    if action is None or action.input is None or "invoke" not in parts.view.may:
         return []
     found = action.input
     if found.type is DataType.OBJECT:
@@ -311,6 +316,14 @@ def lock(parts: Parts) -> Component | None:
     if parts.settable("state") is None:
         return None
     config: dict[str, Any] = {"cmd_t": parts.command("state"), "pl_lock": "LOCK", "pl_unlk": "UNLOCK"}
+    code = parts.settable("code")
+    if code is not None:  # the lock asks for one; a set of both
+        both = f"{{'{parts.properties['state'].name}': value, '{code.name}': code}}"
+        config |= {
+            "cmd_t": f"{parts.state_topic}/set",
+            "cod_form": "^\\d{1,32}$",
+            "cmd_tpl": shown(f"{both} | to_json"),
+        }
     said = words({"LOCK": "LOCKED", "UNLOCK": "UNLOCKED"}, parts.value("state"))
     if "lock_state" in parts.properties:
         exact = parts.value("lock_state")
@@ -412,7 +425,7 @@ KINDS: Final = {
     "switch": EntityKind(frozenset({"state"}), switch),
     "cover": EntityKind(frozenset({"state", "position", "tilt"}), cover),
     "climate": EntityKind(_CLIMATE, climate),
-    "lock": EntityKind(frozenset({"state", "lock_state"}), lock),
+    "lock": EntityKind(frozenset({"state", "lock_state", "code"}), lock),
     "fan": EntityKind(frozenset({"state", "fan_state", "fan_mode"}), fan),
     "siren": EntityKind(frozenset({"alarm", "state"}), siren),
 }

@@ -30,12 +30,12 @@ def listed(view: DeviceView) -> dict[str, Any]:
     facts = dict(view.facts)
     model = facts.get("model") or None
     eui64 = identity.eui64(view.address)
-    done = bool(view.properties or view.actions or view.events)
+    done, supported = is_known(view), bool(view.properties or view.actions or view.events)
     return {
         "ieee_address": "0x" + eui64.replace(":", "") if eui64 else view.address.claim,
         "type": "EndDevice" if view.sleepy else "Router",
         "network_address": None,
-        "supported": done,
+        "supported": supported,
         "friendly_name": view.name,
         "disabled": False,
         "description": None,
@@ -48,7 +48,7 @@ def listed(view: DeviceView) -> dict[str, Any]:
             "supports_ota": False,
             "source": "native",
         }
-        if done
+        if supported
         else None,
         "power_source": "Battery" if view.sleepy else "Mains (single phase)",
         "software_build_id": facts.get("version") or facts.get("sw_version") or None,
@@ -60,6 +60,11 @@ def listed(view: DeviceView) -> dict[str, Any]:
         "manufacturer": facts.get("manufacturer") or None,
         "endpoints": {},
     }
+
+
+def is_known(view: DeviceView) -> bool:
+    """Whether a device has said what it is."""
+    return bool(view.facts or view.properties or view.actions or view.events)
 
 
 def exposes(view: DeviceView) -> list[dict[str, Any]]:

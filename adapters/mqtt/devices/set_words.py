@@ -31,6 +31,8 @@ _TEMPERATURES: Final = {"warm": 454, "neutral": 370, "cool": 250}
 """Words for colour temperatures between the lamp's limits, in mired."""
 _SCALED: Final = {"brightness_percent": "brightness", "color_temp_percent": "color_temp"}
 
+_PLAIN: Final = {"ON": True, "OFF": False, "on": True, "off": False}
+
 Properties = Mapping[str, PropertyAffordance]
 Actions = Mapping[str, ActionAffordance]
 
@@ -75,13 +77,22 @@ def understood(values: Mapping[str, Any], properties: Properties, actions: Actio
     asked: dict[str, Any] = {}
     for key, value in values.items():
         name = key or _bare(value, properties, actions, endpoint)
-        known = properties.get(name) if not endpoint else None
-        if known is not None and known.type is DataType.BOOLEAN and (value is True or value is False):
-            found.sets[name] = value  # the usual case, if it can be set
-            if known.writable:
+        known = properties.get(name)
+        if known is not None and known.writable and known.readable and not endpoint:
+            # What nearly all sets are, without a call.
+            kind = known.type
+            plain: Value | None = None
+            if kind is DataType.BOOLEAN:
+                plain = value if value is True or value is False else _PLAIN.get(value) if type(value) is str else None
+            elif type(value) is int and kind in _NUMBERS and known.multiple_of is None:
+                low, high = known.minimum, known.maximum
+                plain = value if low is not None and high is not None and low <= value <= high else None
+            if plain is not None:
+                found.sets[name] = plain
                 continue
-            del found.sets[name]
         asked[name] = value
+    if not asked:
+        return found
     taken: set[str] = set()
     for key, value in asked.items():
         _take(key, value, asked, properties, actions, endpoint, found, taken)
@@ -145,6 +156,7 @@ def _set(
         if (
             level is not None
             and light is not None
+            and dimmed not in found.sets
             and not any(named(each, endpoint, properties) == dimmed for each in (*asked, *map(_unscaled, asked)))
         ):
             found.sets[dimmed] = fit(_of_percent(level, light), light)
@@ -196,11 +208,12 @@ def _bare(value: Any, properties: Properties, actions: Actions, endpoint: str) -
     """The key that a bare value stands for."""
     if endpoint:
         return "state"
-    writable = [name for name, each in properties.items() if each.writable and each.readable]
-    if "state" in writable:
+    state = properties.get("state")
+    if state is not None and state.writable and state.readable:
         return "state"
     if isinstance(value, str) and value.lower() in actions:
         return value.lower()
+    writable = [name for name, each in properties.items() if each.writable and each.readable]
     if len(writable) == 1:
         return writable[0]
     raise PeerError("a bare value for a device with several properties")

@@ -1,8 +1,5 @@
-"""How clients reach a device by the broker's topics: forms of its Thing Description.
-
-A topic has the state of the whole device, so no form reads or observes one property; that of the device does all. What
-has no form here (an event, whose message has more than its data; an action with an input or a transaction) is only in
-docs/mqtt.md.
+"""How clients reach a device by the broker's topics: forms of its Thing Description. Values that are read or observed
+are those of ``value_topics``.
 """
 
 from __future__ import annotations
@@ -13,19 +10,24 @@ from urllib.parse import quote
 from adapters.mqtt.devices.topics import HomeSpace
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import MqttOptions
-from gateway.api.model import DeviceView, Form, Forms
+from gateway.api.model import ActionAffordance, DeviceView, Form, Forms
 from gateway.kit.thing_description import NEEDS
 
 NAME: Final = "mqtt"
 _PREFIXES: Final = {"mqv": "http://www.example.org/mqtt-binding#"}
 """As the W3C's MQTT binding template has it (WoT Binding Templates, MQTT, 2023)."""
 _PUBLISH: Final = {"mqv:controlPacket": "publish", "mqv:qos": "1"}
-_ALL: Final = ("readallproperties", "observeallproperties", "unobserveallproperties")
+_READ: Final = ("readproperty",)
+_OBSERVE: Final = ("observeproperty", "unobserveproperty")
+_ONCE: Final = {"mqv:controlPacket": "publish", "mqv:qos": "0"}
+"""Of an action that is not idempotent: a message of QoS 1 may come twice."""
+_SUBSCRIBE: Final = {"mqv:controlPacket": "subscribe"}
 
 
-def forms(shown: DeviceView, topics: HomeSpace, origin: str, options: MqttOptions) -> Forms | None:
+def forms(shown: DeviceView, topics: HomeSpace, origin: str, options: MqttOptions, retain: bool) -> Forms | None:
     """``shown``: as the broker's clients may use it. ``origin``: the broker's address for them, such as
-    ``mqtts://broker.example``; empty: the config has none. They are taken to log in as the gateway does."""
+    ``mqtts://broker.example``; empty: the config has none. They are taken to log in as the gateway does.
+    ``retain``: the broker keeps values, so that they can be read."""
     if not origin:
         return None
     may = shown.may
@@ -40,14 +42,26 @@ def forms(shown: DeviceView, topics: HomeSpace, origin: str, options: MqttOption
         security={"scheme": "basic" if options.username is not None else "auto"},
         prefixes=_PREFIXES,
         properties={
-            each.name: form(topics.command(shown.name, each.name), "writeproperty", **_PUBLISH)
+            each.name: (
+                *form(topics.value(shown.name, each.name), *(_READ if retain else ()), *_OBSERVE, **_SUBSCRIBE),
+                *(form(topics.command(shown.name, each.name), "writeproperty", **_PUBLISH) if each.writable else ()),
+            )
             for each in shown.properties
-            if each.writable and each.readable
+            if each.readable
+        },
+        events={
+            each.name: form(topics.value(shown.name, each.name), "subscribeevent", "unsubscribeevent", **_SUBSCRIBE)
+            for each in shown.events
+            if all(other.name != each.name for other in shown.properties)
         },
         actions={
-            each.name: form(topics.action(shown.name, each.name), "invokeaction", **_PUBLISH)
+            each.name: form(_topic(each, shown, topics), "invokeaction", **(_PUBLISH if each.idempotent else _ONCE))
             for each in shown.actions
-            if each.idempotent and each.input is None
         },
-        thing=form(topics.state(shown.name), *_ALL, **{"mqv:controlPacket": "subscribe"}),
     )
+
+
+def _topic(action: ActionAffordance, shown: DeviceView, topics: HomeSpace) -> str:
+    """The one whose message is the input and nothing else."""
+    takes = topics.action if action.input is None else topics.command
+    return takes(shown.name, action.name)

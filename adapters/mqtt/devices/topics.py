@@ -9,6 +9,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/{endpoint}/set, .../get  the same of a further endpoint: 2, or l2
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
+    {base}/{name}/value/{property}       gateway: a value alone, JSON, retained; an event's data; see ``value_topics``
     {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
@@ -100,6 +101,9 @@ class HomeSpace:
 
     def action(self, device: str, name: str) -> str:
         return f"{self._start}{device}/action/{name}"
+
+    def value(self, device: str, name: str) -> str:
+        return f"{self._start}{device}/value/{name}"
 
     def event(self, device: str, name: str) -> str:
         return f"{self._start}{device}/event/{name}"

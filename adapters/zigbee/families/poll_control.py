@@ -4,6 +4,7 @@ is known to be there; it polls fast for a while if something waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from adapters.zigbee.cluster_mappings import (
@@ -14,7 +15,7 @@ from adapters.zigbee.cluster_mappings import (
     SettingMapping,
     WriteMapping,
 )
-from carriage.zigbee.datatypes import UINT32
+from carriage.zigbee.datatypes import UINT32, Value
 
 CLUSTER: Final = 0x0020
 _INTERVAL, _LONG_POLL, _LEAST = 0x0000, 0x0001, 0x0004
@@ -32,6 +33,20 @@ def _interval(known: Particulars) -> int | None:
     least = max(given.get(_LEAST, 0), given.get(_LONG_POLL, 0))
     now, wanted = given.get(_INTERVAL), max(HOUR, least)
     return None if now is None or 0 < now <= wanted else wanted
+
+
+_OFTEN: Final = 30
+"""The longest of long polls with which a device gets what waits for it: its parent keeps it for 7.68 s (IEEE 802.15.4,
+5.1.1.6.3)."""
+_TAKES_ORDERS: Final = frozenset({0x0101, 0x0102, 0x0201})
+"""Locks, covers, thermostats: without ears they would be of no use, so they poll every few seconds."""
+
+
+def polls_often(clusters: Collection[int], constants: Mapping[int, Value]) -> bool:
+    """Whether a sleeping device polls so often that it can be sent to at any time: by what its Poll Control cluster
+    says, else by what it is."""
+    said = constants.get(_LONG_POLL)
+    return 0 < said <= _OFTEN if isinstance(said, int) else not _TAKES_ORDERS.isdisjoint(clusters)
 
 
 ROWS: Final[tuple[AttributeMapping, ...]] = ()

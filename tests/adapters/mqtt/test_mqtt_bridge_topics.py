@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapters.mqtt.devices.exposes import exposes, listed
+from adapters.mqtt.devices.exposes import SPECIFIC, exposes, listed
+from common.log_rate import LINES
 from gateway.api.model import (
     DataSchema,
     DataType,
@@ -16,10 +19,12 @@ from gateway.api.model import (
     EventAffordance,
     Join,
 )
+from gateway.runtime import policy_file
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
-from tests.adapters.mqtt.semantic_home import ACL, CONTACT, POLICY, STATE, TEMPERATURE, House, bodies, last
+from tests.adapters.mqtt.semantic_home import ACL, CONTACT, POLICY, STATE, TEMPERATURE, House, bodies, last, settled
 from tests.harness.gateway_in_loop import until
 from tests.harness.listed_lamp import LAMP
+from tests.harness.simulated_kinds import HOSTED, view_of_kind
 
 
 def test_what_a_lamp_exposes() -> None:
@@ -167,3 +172,42 @@ async def test_an_event_is_an_action_beside_the_state(start: Start, wanted: bool
     late = await home.user("other", "home/lamp", subscribe=False)
     await until(lambda: late.messages)
     assert "action" not in json.loads(late.messages[0].payload)
+
+
+async def test_lines_of_the_log_go_to_administrators_at_a_bounded_rate(start: Start) -> None:
+    rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin}\n"
+    home = await start(policy=POLICY + rule, acl=ACL, devices={"logging": "warning"}, broker_acl=False)
+    app = await home.user("app", "home/bridge/logging", "home/bridge/info", subscribe=False)
+    await until(lambda: last(app, "home/bridge/info") != "nothing")
+    log = logging.getLogger("gateway.engine")
+    log.info("below the level")
+    logging.getLogger("adapters.mqtt.devices").warning("of the MQTT side")
+    await asyncio.to_thread(log.warning, "from %s thread\x1b", "another")
+    for n in range(50):
+        log.error("line %d", n)
+    await until(lambda: len(bodies(app, "home/bridge/logging")) == LINES)
+    first, second, *_ = bodies(app, "home/bridge/logging")
+    assert first == {"level": "warning", "message": "from another thread?", "namespace": "gateway.engine"}
+    assert second == {"level": "error", "message": "line 0", "namespace": "gateway.engine"}
+    path = home.write("policy.yaml", POLICY.encode())
+    home.hub.engine.replace_policy(policy_file.load(path, ("mqtt", "far")), now=home.hub.now())
+    log.error("not for everybody")
+    await settled(home)
+    assert len(bodies(app, "home/bridge/logging")) == LINES
+
+
+@pytest.mark.parametrize("kind", HOSTED)
+def test_each_kind_exposes_what_it_has(kind: str) -> None:
+    view = view_of_kind(kind, frozenset({"read", "observe", "write", "invoke"}))
+    found = json.loads(json.dumps(listed(view)))
+    assert found["interview_state"] == "SUCCESSFUL"
+    definition = found["definition"] or {"exposes": [], "options": []}
+    features = [
+        feature
+        for each in definition["exposes"] + definition["options"]
+        for feature in (each["features"] if each["type"] in SPECIFIC else [each])
+    ]
+    shown = {each["property"] for each in features}
+    assert {each.name for each in view.properties} <= shown
+    assert all(each["access"] in range(1, 8) and each["label"] for each in features)
+    assert len(json.dumps(found)) < 6000, "docs/mqtt-words.md says how long it is"

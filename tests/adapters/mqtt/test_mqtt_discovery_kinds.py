@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -124,6 +125,8 @@ def test_a_coloured_lamp() -> None:
     found = one(*lamp(COLOR, COLOR_TEMP, COLOR_MODE, EFFECT))
     assert found["supported_color_modes"] == ["xy", "hs", "color_temp"]
     assert (found["min_mireds"], found["max_mireds"], found["effect_list"]) == (158, 454, ["blink", "breathe"])
+    sets = frozenset({"read", "observe", "write"})  # and invokes nothing
+    assert "effect_list" not in components(*lamp(EFFECT), may=sets)["state"]
     only_hue = replace(COLOR, fields=COLOR.fields[2:])
     assert one(*lamp(only_hue, COLOR_MODE))["supported_color_modes"] == ["hs"]
     assert one(*lamp(COLOR_TEMP))["supported_color_modes"] == ["color_temp"]
@@ -265,6 +268,15 @@ def test_a_lock() -> None:
         assert fits(offered, found["command_topic"], found[f"payload_{word}"]) == word.upper()
 
 
+def test_a_lock_that_asks_for_a_code() -> None:
+    code = PropertyAffordance(name="code", type=DataType.STRING, writable=True, readable=False, entity="lock")
+    offered = (enum("state", "LOCK", "UNLOCK", writable=True, entity="lock"), code)
+    found = one(*offered)
+    assert re.fullmatch(found["code_format"], "40961357") and not re.fullmatch(found["code_format"], "")
+    sent = render(found["command_template"], value="UNLOCK", code="0961")
+    assert fits(offered, found["command_topic"], sent) == {"state": "UNLOCK", "code": "0961"}
+
+
 FAN_MODE = enum("fan_mode", "off", "low", "medium", "high", "auto", writable=True, entity="fan")
 
 
@@ -371,6 +383,14 @@ def test_a_property_by_itself(offered: PropertyAffordance, platform: str, keys: 
     assert found["platform"] == platform and found["unique_id"] == f"{OWN}_{offered.name}"
     assert {key: found.get(key) for key in keys} == keys
     assert render(found["value_template"], value_json={offered.name: None}) == "None"
+
+
+def test_names_are_spelled_as_people_read_them() -> None:
+    names = ("co2", "pm25", "pi_heating_demand", "water_leak", "temperature_2")
+    found = components(*(number(name) for name in names))
+    assert [found[name]["name"] for name in names] == [
+        "CO2", "PM2.5", "PI heating demand", "Water leak", "Temperature 2",
+    ]  # fmt: skip
 
 
 def test_a_key_that_is_a_method_of_a_dict_is_read_as_a_key() -> None:

@@ -514,7 +514,7 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
 
 
 async def test_retained_messages_at_the_broker_can_be_taken_away(home: MqttHome) -> None:
-    """The commands of docs/mqtt.md, word for word, once the gateway no longer has devices on topics."""
+    """The commands of docs/home-assistant.md, word for word, once the gateway no longer has devices on topics."""
     house = House(home.far)
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)
@@ -523,7 +523,7 @@ async def test_retained_messages_at_the_broker_can_be_taken_away(home: MqttHome)
     await put(app, "homeassistant/device/of_another_program/config", b'{"x":1}', retain=True)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
-    page = (Path(__file__).parents[3] / "docs" / "mqtt.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text()
     script = page.split("```sh mqtt-cleanup\n")[1].split("```")[0]
     arguments = f"-h localhost -p {home.broker.port} --cafile {home.folder / 'ca.pem'} -u gateway -P gateway-secret"
     script = script.replace("-h localhost -u gateway -P PASSWORD", arguments)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from gateway.api.model import ActionAffordance, DataSchema, DataType, EventAffordance, Join
+import asyncio
+
+from gateway.api.model import ActionAffordance, DataSchema, DataType, Event, EventAffordance, InvokeAction, Join
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
-from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, settled
+from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, House, bodies, settled
 from tests.harness.gateway_in_loop import until
 
 ACTIONS = (
     ActionAffordance(name="identify", idempotent=True),
-    ActionAffordance(name="toggle"),  # needs a transaction
+    ActionAffordance(name="toggle"),
     ActionAffordance(name="dim", input=DataSchema(type=DataType.INTEGER), idempotent=True),
 )
+
+PRESS = EventAffordance(name="press", data=DataSchema(type=DataType.STRING))
 
 
 async def offering(start: Start, policy: str, **devices: str) -> MqttHome:
@@ -21,7 +25,7 @@ async def offering(start: Start, policy: str, **devices: str) -> MqttHome:
         context.submit(
             Join(
                 id=context.next_id(), source=home.far.peer(name), received_at=context.now(),
-                properties=(LEVEL, TEMPERATURE), actions=ACTIONS, events=(EventAffordance(name="press"),),
+                properties=(LEVEL, TEMPERATURE), actions=ACTIONS, events=(PRESS,),
             )
         )  # fmt: skip
     await until(lambda: "lamp" in home.devices._publisher.shown)
@@ -36,7 +40,7 @@ async def test_forms_name_topics_at_the_broker_as_clients_reach_it(start: Start)
     hidden, lamp = home.hub.engine.all_devices(now=home.hub.now())
     (found,) = context.forms(lamp)
     assert (found.name, dict(found.security)) == ("mqtt", {"scheme": "basic"})
-    (form,) = found.properties["brightness"]
+    reading, form = found.properties["brightness"]
     assert form == {
         "href": "mqtts://broker.example/home/lamp/set/brightness",
         "contentType": "application/json",
@@ -44,13 +48,34 @@ async def test_forms_name_topics_at_the_broker_as_clients_reach_it(start: Start)
         "mqv:controlPacket": "publish",
         "mqv:qos": "1",
     }
-    (everything,) = found.thing
-    assert everything["href"] == "mqtts://broker.example/home/lamp"
-    assert everything["op"] == ["readallproperties", "observeallproperties", "unobserveallproperties"]
-    assert found.properties.keys() == {"brightness"} and not found.events
-    assert [each["href"] for each in found.actions["identify"]] == ["mqtts://broker.example/home/lamp/action/identify"]
-    assert found.actions.keys() == {"identify"}
+    assert reading["href"] == "mqtts://broker.example/home/lamp/value/brightness"
+    assert reading["op"] == ["readproperty", "observeproperty", "unobserveproperty"]
+    assert found.properties.keys() == {"brightness", "temperature"}
+    assert found.events["press"][0]["href"] == "mqtts://broker.example/home/lamp/value/press"
+    assert {name: (each["href"], each["mqv:qos"]) for name, forms in found.actions.items() for each in forms} == {
+        "identify": ("mqtts://broker.example/home/lamp/action/identify", "1"),
+        "toggle": ("mqtts://broker.example/home/lamp/action/toggle", "0"),
+        "dim": ("mqtts://broker.example/home/lamp/set/dim", "1"),
+    }
     assert not context.forms(hidden)  # the broker's clients may not see it
+
+
+async def test_what_the_forms_of_actions_say_is_done(start: Start) -> None:
+    policy = POLICY.replace("observe, write]", "observe, write, invoke]")
+    home = await offering(start, policy, advertise="mqtt://broker.example")
+    _, lamp = home.hub.engine.all_devices(now=home.hub.now())
+    (found,) = home.far.gateway.forms(lamp)
+    app = await home.user("app", "home/lamp/answer", subscribe=False)
+    inputs = {"identify": b"", "toggle": b"", "dim": b"5"}
+    for name, forms in found.actions.items():
+        topic = str(forms[0]["href"]).removeprefix("mqtt://broker.example/")
+        app.client.publish(topic, inputs[name], qos=int(str(forms[0]["mqv:qos"])))
+
+    def done() -> dict[str, object]:
+        envelopes = (order.envelope for order in home.far.orders)
+        return {each.name: each.input for each in envelopes if isinstance(each, InvokeAction)}
+
+    await until(lambda: done() == {"identify": None, "toggle": None, "dim": 5})
 
 
 async def test_forms_are_what_the_clients_of_the_broker_may_do(start: Start) -> None:
@@ -58,14 +83,49 @@ async def test_forms_are_what_the_clients_of_the_broker_may_do(start: Start) -> 
         start, POLICY.replace("read, observe, write]", "read, observe]"), advertise="mqtt://broker.example:1884"
     )
     _, lamp = home.hub.engine.all_devices(now=home.hub.now())
-    found = home.far.gateway.forms(lamp)
-    assert [(each["op"], each["href"]) for offer in found for each in offer.thing] == [
-        (
-            ["readallproperties", "observeallproperties", "unobserveallproperties"],
-            "mqtt://broker.example:1884/home/lamp",
-        )
-    ]
-    assert not any(forms for offer in found for forms in (*offer.properties.values(), *offer.actions.values()))
+    (found,) = home.far.gateway.forms(lamp)
+    for forms in found.properties.values():
+        assert [each["op"] for each in forms] == [["readproperty", "observeproperty", "unobserveproperty"]]
+    assert not any(found.actions.values()) and not found.thing
+
+
+async def test_values_and_events_have_topics_of_which_the_broker_forgets_what_is_stale(start: Start) -> None:
+    home = await offering(start, POLICY, advertise="mqtt://broker.example")
+    house = House(home.far)
+    app = await home.user("app", "home/+/value/+", subscribe=False)
+    heard = lambda name: bodies(app, f"home/lamp/value/{name}")  # noqa: E731
+    house.tell("lamp", brightness=7, temperature=20.5)
+    await until(lambda: heard("brightness") == [7] and heard("temperature") == [20.5])
+    house.tell("lamp", brightness=None)
+    context = home.far.gateway
+    context.submit(
+        Event(id=context.next_id(), source=house.peer("lamp"), name="press", data="long", received_at=context.now())
+    )
+    await until(lambda: heard("press") == ["long"] and app.messages[-1].payload == b'"long"')
+    assert app.messages[-2].payload == b"null"  # it has none now
+    await until(lambda: heard("temperature")[-1] is None)  # its lifetime is a second
+    late = await home.user("other", "home/+/value/+", subscribe=False)
+    await until(lambda: late.messages)
+    assert [each.topic for each in late.messages] == ["home/lamp/value/brightness"]
+    house.leave("lamp")
+    await until(lambda: bodies(late, "home/lamp/value/brightness")[-1] is None and late.messages[-1].payload == b"")
+    assert not [each for each in late.messages if "hidden" in each.topic]
+
+
+async def test_values_that_the_broker_missed_do_not_pile_up_and_the_newest_is_there_afterwards(start: Start) -> None:
+    home = await offering(start, POLICY, advertise="mqtt://broker.example")
+    house = House(home.far)
+    home.broker.stop()
+    await until(lambda: not home.devices._client.is_connected)
+    before = home.devices._client.outstanding
+    for level in range(50):
+        house.tell("lamp", brightness=level)
+    await asyncio.sleep(0.05)
+    assert home.devices._client.outstanding == before
+    home.broker.start()
+    await until(lambda: home.devices._client.is_connected)
+    app = await home.user("app", "home/+/value/+", subscribe=False)
+    await until(lambda: bodies(app, "home/lamp/value/brightness")[-1:] == [49])
 
 
 async def test_without_an_address_in_the_config_there_are_none(start: Start) -> None:

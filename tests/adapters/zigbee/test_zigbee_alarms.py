@@ -153,8 +153,12 @@ async def test_a_keypad_is_answered_and_its_presses_are_events(world: Any) -> No
             device.say(ACE, ZclFrame(command, bytes.fromhex(payload), sequence).encode())
         events = await gateway.until(lambda: found if len(found := gateway.context.of(Event)) == len(PRESSES) else None)
         assert [(each.name, each.data) for each in events] == [(name, data) for *_, name, data in PRESSES]
-        answers = [(f.sequence, f.payload.hex()) for _, f in device.asked if f.cluster_specific and f.to_client]
-        assert answers == [(0, "03"), (1, "00")]
+
+        def answers() -> list[tuple[int, str]]:
+            return [(f.sequence, f.payload.hex()) for _, f in device.asked if f.cluster_specific and f.to_client]
+
+        await gateway.until(lambda: len(answers()) == 2)
+        assert answers() == [(0, "03"), (1, "00")]
 
 
 @pytest.mark.parametrize("payload", ["", "04 00", "00 05 31", "03"])

@@ -234,19 +234,6 @@ def test_what_carries_a_code_does_not_show_it() -> None:
     assert PIN not in str(refused.value)
 
 
-async def test_a_command_with_a_code_to_a_lock_that_sleeps_is_never_in_the_store(world: Any) -> None:
-    """What is reported as held is stored. This one is sent when the lock is heard, or fails in time."""
-    async with world.gateway() as gateway:
-        lock = a_lock(asks=True)
-        _, asked = await joined(world, gateway, lock, sleepy=True, poll=0.1)
-        before = gateway.adapter.status()["counters"]["commands_held"]
-        assert (await asked.does(WriteProperties, values={"state": "LOCK", "code": PIN})).outcome is Outcome.DELIVERED
-        assert Outcome.HELD not in [each.outcome for each in gateway.context.receipts]
-        assert gateway.adapter.status()["counters"]["commands_held"] == before
-        assert (await asked.does(WriteProperties, values={"auto_relock_time": 5})).outcome is Outcome.DELIVERED
-        assert Outcome.HELD in [each.outcome for each in gateway.context.receipts]
-
-
 OPERATIONS: list[tuple[str, tuple[str, Any], dict[str, Any]]] = [
     ("00 02 0300 08 3430393631333537 00000000", ("unlock", {"source_name": "keypad", "user": 3}), {"state": "UNLOCK"}),
     ("01 01 ffff 00 00000000 00", ("lock", {"source_name": "rf"}), {"state": "LOCK"}),

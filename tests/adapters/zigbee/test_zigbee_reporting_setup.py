@@ -70,6 +70,22 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         assert [presence.online for presence in gateway.context.of(Presence)] == [True]
 
 
+async def test_a_remote_is_bound_to_us_once(world: Any) -> None:
+    """What its buttons send goes to those that it is bound to."""
+    async with world.gateway() as gateway:
+        device = ZclDevice(DEVICE, power(IDENTITY), clients=(0x0006, 0x0008, 0x0019))
+        await device.attach(world.socket, sleepy=True)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        bound = world.network.station(DEVICE).device.bindings
+        assert sorted(each.cluster for each in bound) == [0x0001, 0x0006, 0x0008]
+    bound.clear()
+    async with world.gateway() as gateway:
+        await settled(gateway, device)
+        assert not bound  # it is remembered
+
+
 async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await device_of(world, on_off)

@@ -88,6 +88,8 @@ WRITES: list[tuple[dict[str, Any], int, dict[int, int], dict[str, Any]]] = [
     ({"fan_mode": "high"}, FAN, {0: 3}, {"fan_mode": "high", "fan_state": True}),
     ({"fan_state": False}, FAN, {0: 0}, {"fan_mode": "off", "fan_state": False}),
     ({"fan_state": True}, FAN, {0: 5}, {"fan_mode": "auto", "fan_state": True}),  # it has no "on"
+    ({"fan_state": True, "fan_mode": "low"}, FAN, {0: 1}, {"fan_mode": "low", "fan_state": True}),
+    ({"fan_mode": "medium", "fan_state": True}, FAN, {0: 2}, {"fan_mode": "medium", "fan_state": True}),
     ({"keypad_lockout": "lock1"}, UI, {1: 1}, {"keypad_lockout": "lock1"}),
     ({"temperature_display_mode": "fahrenheit"}, UI, {0: 1}, {"temperature_display_mode": "fahrenheit"}),
 ]

@@ -35,8 +35,8 @@ function proxy(port, target) {
   return new Promise((done) => http.createServer(forward).listen(port, "127.0.0.1", done));
 }
 
-async function carryOut({ id, what, carriage, name, value, options, url, td, port }) {
-  const thing = things[carriage];
+async function carryOut({ id, what, thing: called, carriage, name, value, options, url, td, port }) {
+  const thing = things[called];
   const report = async (output) => {
     try {
       say({ id, value: (await output.value()) ?? null });
@@ -58,7 +58,7 @@ async function carryOut({ id, what, carriage, name, value, options, url, td, por
       const servient = new Servient();
       servient.addClientFactory(FACTORIES[carriage]());
       servient.addCredentials({ [td.id]: CREDENTIALS[carriage] });
-      things[carriage] = await (await servient.start()).consume(td);
+      things[called] = await (await servient.start()).consume(td);
       return say({ id, value: Object.keys(td.properties ?? {}) });
     }
     case "read":
