@@ -66,6 +66,7 @@ async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> No
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == []
         assert asked(device, READ) == ([] if sleepy else [0x0402, 0x0405, 0x0001])
+        await gateway.until(lambda: gateway.context.of(Presence))
         assert [presence.online for presence in gateway.context.of(Presence)] == [True]
 
 
@@ -95,7 +96,8 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         device.asked.clear()
         device.clusters[0x0006].reporting.clear()
         await gateway.join(device)
-        await gateway.until(lambda: asked(device, READ))
+        await gateway.until(lambda: asked(device, CONFIGURE))
+        await settled(gateway, device)
         assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
 
 
