@@ -54,7 +54,7 @@ def pressure(_identity: Identity) -> ClusterServer:
             Attribute(0x0010, INT16, 10130, reportable=True),
             Attribute(0x0011, INT16, 3000),
             Attribute(0x0012, INT16, 11000),
-            Attribute(0x0014, INT8, 1),  # pascals are the scaled value times ten to this
+            Attribute(0x0014, INT8, -1),  # the scaled value is ten to this times the pascals
         ],
         revision=2,
     )
