@@ -96,7 +96,7 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         device.asked.clear()
         device.clusters[0x0006].reporting.clear()
         await gateway.join(device)
-        await gateway.until(lambda: asked(device, CONFIGURE))
+        await gateway.until(lambda: asked(device, READ) and asked(device, CONFIGURE))
         await settled(gateway, device)
         assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
 
