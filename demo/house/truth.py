@@ -107,6 +107,7 @@ _TOLERANCES: Final[Mapping[str, float]] = {
     "co2": 1.0,
     "energy": 0.01,
     "current": 0.05,
+    "pi_heating_demand": 4.5,  # a change of 5 is reported
 }
 _TOLERANCE: Final = 0.051
 
