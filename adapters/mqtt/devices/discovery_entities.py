@@ -351,7 +351,7 @@ def fan(parts: Parts) -> Component | None:
         usual = next((each for each in ("on", "auto", "high") if each in mode.enum), "on")
         said = parts.value("fan_mode")
         config = {"cmd_t": parts.command("fan_mode"), "pl_on": usual, "pl_off": "off"}
-        config["stat_val_tpl"] = shown(f"none if {said} is none else 'off' if {said} == 'off' else '{usual}'")
+        config["stat_val_tpl"] = shown(f"none if {said} is none else 'off' if {said} == 'off' else {usual!r}")
     if mode is not None:
         config |= _fan_modes(parts, mode)
     main = state or mode
@@ -385,11 +385,11 @@ def siren(parts: Parts) -> Component | None:
     fields = dict(warning.input.fields)
     tones = [each for each in fields.get("mode", _TEXT).enum if each != "stop"]
     usual = "emergency" if "emergency" in tones else (tones or ["burglar"])[0]
-    given = [f"'mode': tone | default('{usual}')"]
+    given = [f"'mode': tone | default({usual!r})"]
     if "level" in fields:
         levels = [each for each in _LEVELS if each in fields["level"].enum] or [*fields["level"].enum]
         at = f"[(volume_level | float * {len(levels)}) | int, {len(levels) - 1}] | min"
-        given.append(f"'level': {levels!r}[{at}] if volume_level is defined else '{levels[-1]}'")
+        given.append(f"'level': {levels!r}[{at}] if volume_level is defined else {levels[-1]!r}")
     wanted = "given"
     if "duration" in fields:  # one that isn't asked for is the device's own
         wanted = "dict(given, duration=duration) if duration is defined else given"
