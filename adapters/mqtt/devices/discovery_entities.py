@@ -386,8 +386,9 @@ def siren(parts: Parts) -> Component | None:
     tones = [each for each in fields.get("mode", _TEXT).enum if each != "stop"]
     usual = "emergency" if "emergency" in tones else (tones or ["burglar"])[0]
     given = [f"'mode': tone | default({usual!r})"]
-    if "level" in fields:
-        levels = [each for each in _LEVELS if each in fields["level"].enum] or [*fields["level"].enum]
+    loudness = fields.get("level", _TEXT).enum
+    if loudness:
+        levels = [each for each in _LEVELS if each in loudness] or [*loudness]
         at = f"[(volume_level | float * {len(levels)}) | int, {len(levels) - 1}] | min"
         given.append(f"'level': {levels!r}[{at}] if volume_level is defined else {levels[-1]!r}")
     wanted = "given"
@@ -398,7 +399,7 @@ def siren(parts: Parts) -> Component | None:
         "cmd_tpl": f"{{% set given = {{{', '.join(given)}}} %}}{shown(f'dict(input={wanted}) | to_json')}",
         "cmd_off_tpl": '{"input":{"mode":"stop"}}',
         "sup_dur": "duration" in fields,
-        "sup_vol": "level" in fields,
+        "sup_vol": bool(loudness),
     }
     if tones:
         config["av_tones"] = tones
