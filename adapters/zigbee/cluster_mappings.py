@@ -23,7 +23,7 @@ class Reporting:
 
     minimum: int
     maximum: int
-    change: float = 0
+    change: int | float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class AttributeMapping:
     scale: Fraction | int = 1
     offset: float = 0.0
     digits: int | None = None
-    convert: Callable[[float], float] | None = None
-    revert: Callable[[float], float] | None = None
+    convert: Callable[[int | float], int | float] | None = None
+    revert: Callable[[int | float], int | float] | None = None
     invalid: int | None = None
     words: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mask: int = 0
@@ -134,11 +134,12 @@ class AttributeMapping:
         if self.convert is not None:
             return self._rounded(self.convert(raw))
         numerator, denominator = self.ratio
-        number: float = raw * numerator if denominator == 1 else raw * numerator / denominator
+        number: int | float = raw * numerator if denominator == 1 else raw * numerator / denominator
         return number if self.digits is None and not self.offset else self._rounded(number)
 
-    def _rounded(self, number: float) -> float:
-        number += self.offset
+    def _rounded(self, number: int | float) -> int | float:
+        if self.offset:
+            number += self.offset
         return number if self.digits is None else round(number, self.digits or None)
 
     def of_type(self, type_id: int, raw: Value) -> Value:
@@ -172,8 +173,8 @@ class AttributeMapping:
             return value
         if self.inverted:
             value = not value
-        plain: float = value - self.offset if self.offset else value
-        plain = plain / self.scale if self.revert is None else self.revert(plain)
+        plain: int | float | Fraction = value - self.offset if self.offset else value
+        plain = plain / self.scale if self.revert is None else self.revert(float(plain))
         return float(plain) if self.type.id in FLOATS else round(plain)
 
 

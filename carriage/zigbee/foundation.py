@@ -184,7 +184,7 @@ class ReportingRecord:
     type: ZclType
     minimum: int
     maximum: int
-    change: float = 0
+    change: int | float = 0
 
 
 def configure_reporting(records: Iterable[ReportingRecord]) -> bytes:

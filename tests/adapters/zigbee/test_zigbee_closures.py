@@ -14,14 +14,24 @@ from adapters.zigbee.device_model import Model
 from adapters.zigbee.families.closures import INVERT_COVER
 from adapters.zigbee.reports import reported
 from carriage.zigbee.zcl import ZclFrame
-from gateway.api.model import Event, InvokeAction, Join, Outcome, Reading, ReadProperties, Reason, WriteProperties
+from gateway.api.model import (
+    EnvelopeId,
+    Event,
+    InvokeAction,
+    Join,
+    Outcome,
+    Reading,
+    ReadProperties,
+    Reason,
+    WriteProperties,
+)
 from layer.errors import UsageError
 from simulator.network.cluster_server import Attribute, make_cluster
 from simulator.network.clusters.closures import NEEDS_PIN, covering, door_lock
 from simulator.network.clusters.ids import Identity
 from simulator.network.datatypes import BITMAP8, ENUM8, UINT8
 from tests.harness.cluster_models import model_with
-from tests.harness.zcl_asked import joined
+from tests.harness.zcl_asked import APP, joined
 
 IDENTITY = Identity("ACME", "C1", mains=True)
 LOCK, COVER = 0x0101, 0x0102
@@ -225,8 +235,8 @@ def test_what_carries_a_code_does_not_show_it() -> None:
     values = {"state": "UNLOCK", "code": PIN}
     ((frame,), unset) = writing(model, values)
     assert (frame.content.command, frame.content.payload[1:].decode(), unset) == (1, PIN, [])
-    wanted = WriteProperties(id=1, source=None, to="door", values=values, received_at=0.0)  # type: ignore[arg-type]
-    done = InvokeAction(id=1, source=None, to="door", name="unlock", input=PIN, received_at=0.0)  # type: ignore[arg-type]
+    wanted = WriteProperties(id=EnvelopeId(1), source=APP, to="door", values=values, received_at=0.0)
+    done = InvokeAction(id=EnvelopeId(1), source=APP, to="door", name="unlock", input=PIN, received_at=0.0)
     for text in (repr(frame), repr(frame.content), repr(wanted), repr(done)):
         assert PIN not in text
     with pytest.raises(UsageError) as refused:
