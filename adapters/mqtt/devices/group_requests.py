@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from adapters.mqtt.devices.topics import Get, HomeSpace, Set
 from adapters.mqtt.devices.values import read_transaction
 from adapters.mqtt.news import News
+from carriage import strict_json
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
@@ -235,7 +236,8 @@ class GroupTopics:
         self._commands = commands
         self._acknowledge = acknowledge
         self._tasks: set[asyncio.Task[None]] = set()
-        self._published = b""
+        self._published: bytes | None = None
+        """None: what the broker has is not known."""
         self._seen: frozenset[object] = frozenset()
         self.changed = False
         """The gateway is another one than before: groups may have other names."""
@@ -264,6 +266,8 @@ class GroupTopics:
             body = values | ({} if transaction is None else {"transaction": transaction})
             self._commands.take(Set(topic.device), replace(message, payload=json.dumps(body).encode()), source, lost)
             return True
+        if not asked:
+            return False
         if len(asked) < len(values):
             raise PeerError("scenes are changed in a set without other keys")
         for name in asked:
@@ -308,10 +312,12 @@ class GroupTopics:
             self.tell(broker)
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
-        """Publish the list if it is another one; with ``again`` in any case. Only for a broker that may administer."""
+        """Publish the list if it is another one; with ``again`` in any case. Only for a broker that may administer:
+        from another one it is taken away, since it names devices that the broker's clients may not see."""
         if again:
-            self._published = b""
+            self._published = None
         if not self._context.may_administer(broker):
+            self._stand(b"")
             return
         if self._asking is not None and not self._asking.done():
             self._stale = True
@@ -325,16 +331,22 @@ class GroupTopics:
                 groups = _listed(await self._context.administer(broker, "groups", {}))
             except PeerError:  # there is no network of devices, it does not run yet, or the broker is over its rate
                 return
-            payload = json.dumps(groups, separators=(",", ":")).encode()
-            if payload != self._published:
-                self._published = payload
-                self._news.stand(self._topics.bridge("groups"), payload)
+            if not self._context.may_administer(broker):  # not any longer
+                return
+            self._stand(json.dumps(groups, separators=(",", ":")).encode())
             if not self._stale:
                 return
 
+    def _stand(self, payload: bytes) -> None:
+        if payload != self._published:
+            self._published = payload
+            self._news.stand(self._topics.bridge("groups"), payload)
+
 
 def _bare(payload: bytes) -> Any:
+    if payload.lstrip().startswith((b"{", b"[")):
+        return strict_json.read(payload, "JSON object")
     try:
-        return json.loads(payload)
-    except ValueError:
+        return strict_json.read(payload)
+    except PeerError:
         return payload.decode(errors="replace").strip()

@@ -119,10 +119,14 @@ def test_a_group_is_on_while_a_member_is_and_has_the_last_value_otherwise(news: 
         assert own == {"state": any(states.values()), "level": level}
 
 
-def test_a_member_that_leaves_takes_its_state_along() -> None:
+def test_a_member_that_leaves_takes_its_values_along() -> None:
+    """A subject that may read only those that are left must not see what it had."""
     values = GroupValues()
-    values.take(("a", 1), (("state", True), ("level", 3)))
+    values.take(("a", 1), (("state", True), ("level", 3), ("color", "red")))
     values.take(("b", 1), (("state", False), ("level", 2)))
-    assert values.keep([("b", 1)]) == (("state", False),)
+    values.take(("a", 1), (("level", 4),))
+    assert values.keep([("b", 1)]) == (("state", False), ("level", 2), ("color", None))
     assert values.keep([("b", 1)]) == ()
+    assert values.take(("b", 1), (("color", "red"),)) == (("color", "red"),)
+    assert values.keep([]) == (("state", None), ("level", None), ("color", None))
     assert values.keep([]) == ()
