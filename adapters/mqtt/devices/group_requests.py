@@ -19,7 +19,7 @@ from carriage import strict_json
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
-from gateway.api.model import DeviceView, Peer
+from gateway.api.model import DeviceView, Peer, Reason
 from gateway.api.ports import AdapterContext
 
 MAX_AT_ONCE: Final = 8
@@ -39,7 +39,7 @@ def _endpoint(values: Mapping[str, Any], key: str = "endpoint") -> dict[str, int
     found = values.get(key)
     if found is None or found == DEFAULT:
         return {}
-    if isinstance(found, str) and found.isdecimal():
+    if isinstance(found, str) and found.isdecimal() and len(found) <= 3:
         found = int(found)
     if not isinstance(found, int) or isinstance(found, bool):
         raise PeerError(f"{key}: expected a number")
@@ -255,6 +255,7 @@ class GroupTopics:
         """Begin what a set asks of a group's scenes; False: it is about something else. PeerError: malformed.
 
         To recall one is an action of the group, for which its number gets another form; the rest is an administrator's.
+        ``lost``: an earlier run of the gateway may have done it.
         """
         if isinstance(topic, Get) or (not topic.property.startswith("scene_") and b'"scene_' not in message.payload):
             return False
@@ -271,8 +272,8 @@ class GroupTopics:
         if len(asked) < len(values):
             raise PeerError("scenes are changed in a set without other keys")
         for name in asked:
-            if len(self._tasks) >= MAX_AT_ONCE:
-                self._say(topic, message, name, transaction, "busy")
+            if lost or len(self._tasks) >= MAX_AT_ONCE:  # a scene that is stored twice may not be what it was
+                self._say(topic, message, name, transaction, (Reason.RESTARTED if lost else Reason.BUSY).value)
                 continue
             work = self._do(topic, message, name, values[name], transaction, source)
             task = asyncio.get_running_loop().create_task(work)

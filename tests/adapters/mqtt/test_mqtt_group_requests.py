@@ -99,6 +99,7 @@ async def test_requests(gateway: Gateway, command: str, values: Any, asked: str,
         ("group/remove", {"id": None}),
         ("group/members/add", {"group": "living"}),
         ("group/members/add", {"group": "living", "device": "desk", "endpoint": "left"}),
+        ("group/members/add", {"group": "living", "device": "desk", "endpoint": "1" * 5000}),
         ("group/members/remove_all", {}),
         ("device/bind", {"from": "remote"}),
     ],
@@ -113,12 +114,12 @@ def said(payload: bytes) -> Message:
     return Message("home/living/set", payload, False, 1, None, None, None, None, (1, 1))
 
 
-async def settled(gateway: Gateway, payload: Any, topic: Set | Get | None = None) -> bool:
+async def settled(gateway: Gateway, payload: Any, topic: Set | Get | None = None, lost: bool = False) -> bool:
     """Whether a set was taken for one about scenes, and all that follows is done."""
     context: Any = gateway
     topics = GroupTopics(context, HomeSpace("home"), context, gateway.answer, gateway, gateway.acknowledge)
     octets = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    took = topics.took(topic or Set("living"), said(octets), BROKER, False)
+    took = topics.took(topic or Set("living"), said(octets), BROKER, lost)
     await asyncio.gather(*topics._tasks)
     return took
 
@@ -142,6 +143,12 @@ async def test_scenes_are_changed_by_an_administrator(gateway: Gateway, values: 
     answer = {"property": next(iter(values)), "status": "delivered", "transaction": "t"}
     assert gateway.said == [("home/living/answer", answer)]
     assert gateway.acknowledged == 1
+
+
+async def test_a_scene_that_an_earlier_run_may_have_stored_is_not_stored_as_the_lamps_are_now(gateway: Gateway) -> None:
+    assert await settled(gateway, {"scene_store": 1}, lost=True)
+    assert gateway.asked == [] and gateway.acknowledged == 1
+    assert gateway.said[0][1] == {"property": "scene_store", "status": "failed", "detail": "restarted"}
 
 
 async def test_a_refusal_is_the_answer(gateway: Gateway) -> None:

@@ -146,7 +146,7 @@ async def test_names_are_changed_by_commands_that_end() -> None:
     commands = admin_commands.commands(nothing, "home", nothing, nothing)
     changing = {name for name, command in commands.items() if "to_its_end" in command.__qualname__}
     groups = {name for name in commands if name.startswith(("group-", "scene-"))} | {"groups", "bind", "unbind"}
-    assert changing == {"name-device", "rename-device", "remove-device"} | groups
+    assert changing == {"name-device", "rename-device", "remove-device", "device-options"} | groups
 
 
 def test_a_name_whose_group_is_no_longer_assignable_can_be_taken_away(home: Any) -> None:
