@@ -169,7 +169,7 @@ class CastGroups:
         live.model = model = model_of_group(group, tuple(members.values()))
         live.names = {place: members_names(model, member) for place, member in members.items()}
         live.own = {place: {theirs: own for own, theirs in names.items()} for place, names in live.names.items()}
-        others = live.values.keep(group.members)
+        others = tuple(each for each in live.values.keep(group.members) if each[0] in model.slots)
         self._index()
         # A cast reaches those too that have not confirmed that they are out.
         hear = (*group.members, *self.store.leaving(group.number))

@@ -43,6 +43,12 @@ ALWAYS: Final = (
     ),
 )
 """Options of every device."""
+_PARTS: Final[Mapping[str, DataSchema]] = {
+    CALIBRATION: DataSchema(type=DataType.NUMBER, minimum=-100_000, maximum=100_000),
+    PRECISION: DataSchema(type=DataType.INTEGER, minimum=0, maximum=MOST_DIGITS),
+    INVERT: DataSchema(type=DataType.BOOLEAN),
+}
+"""The options of properties, by what their names have beside that of the property."""
 
 Options = Mapping[str, Scalar]
 
@@ -64,13 +70,13 @@ def _of_property(one: PropertyAffordance) -> list[DeviceOption]:
         return []
     if one.type is DataType.BOOLEAN:
         about = f"`{one.name}` is true where the device says false"
-        return [DeviceOption(name=INVERT + one.name, schema=DataSchema(type=DataType.BOOLEAN), about=about)]
+        return [DeviceOption(name=INVERT + one.name, schema=_PARTS[INVERT], about=about)]
     if one.type is not DataType.NUMBER:
         return []
-    shift = DataSchema(type=DataType.NUMBER, unit=one.unit, minimum=-100_000, maximum=100_000)
+    shift = replace(_PARTS[CALIBRATION], unit=one.unit)
     if _base(one.name) in BY_PERCENT:
         shift = DataSchema(type=DataType.NUMBER, unit="%", minimum=-99, maximum=1000)
-    digits = DataSchema(type=DataType.INTEGER, minimum=0, maximum=MOST_DIGITS)
+    digits = _PARTS[PRECISION]
     return [
         DeviceOption(name=one.name + CALIBRATION, schema=shift, about=f"is added to `{one.name}`"),
         DeviceOption(name=one.name + PRECISION, schema=digits, about=f"digits of `{one.name}` behind the point"),
@@ -130,7 +136,7 @@ class DeviceOptions:
 
     def _take(self, found: Any) -> None:
         self._devices = {
-            str(eui64): {str(name): value for name, value in options.items() if isinstance(value, Scalar)}
+            str(eui64): {name: value for name, value in options.items() if _may_be(_schema_of(name), value)}
             for eui64, options in found.items()
         }
 
@@ -186,8 +192,18 @@ class DeviceOptions:
             self._file.write(self._devices)
 
 
-def _may_be(schema: DataSchema, value: Any) -> bool:
-    return isinstance(value, Scalar) and (not isinstance(value, float) or isfinite(value)) and fits(schema, value)
+def _may_be(schema: DataSchema | None, value: Any) -> bool:
+    return (
+        isinstance(value, Scalar)
+        and (not isinstance(value, float) or isfinite(value))
+        and (schema is None or fits(schema, value))
+    )
+
+
+def _schema_of(name: str) -> DataSchema | None:
+    """What every value of an option is by its name alone; None: a family's own."""
+    usual = next((one.schema for one in ALWAYS if one.name == name), None)
+    return usual or next((schema for part, schema in _PARTS.items() if part in name), None)
 
 
 def expected(schema: DataSchema) -> str:

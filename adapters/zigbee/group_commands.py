@@ -53,10 +53,11 @@ class GroupCommands(BindingCommands):
         """The group is gone at once; its members are rid of it as they are heard."""
         (group,) = self._group(arguments)
         del self._store.groups[group.number]
+        self._store.save()
         self._groups.removed(group)
         for binding in [each for each in self._store.bindings if each.to == group.number]:
             self._groups.setup.unbind(binding)
-        return {"id": group.number, **await self._out(group, tuple(group.members))}
+        return {"id": group.number, **await self._out((group, place) for place in tuple(group.members))}
 
     async def members_add(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``eui64``; ``endpoint``, or the first that has the cluster of groups."""
@@ -78,23 +79,25 @@ class GroupCommands(BindingCommands):
         places = [each for each in group.members if each.eui64 == eui64 and endpoint in (None, each.endpoint)]
         if not places:
             raise PeerError("it is not in this group")
-        return {"id": group.number, **await self._out(group, places)}
+        return {"id": group.number, **await self._out((group, place) for place in places)}
 
     async def members_clear(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """All of them. With ``eui64``: that device out of all groups; ``id`` is left out then."""
         if "eui64" in arguments:
             (eui64,) = fields(arguments, eui64=str)
-            pending = [(await self._out(group, [place]))["pending"] for group, place in tuple(self._store.of(eui64))]
-            return {"groups": len(pending), "pending": [each for row in pending for each in row]}
+            memberships = tuple(self._store.of(eui64))
+            return {"groups": len(memberships), **await self._out(memberships)}
         (group,) = self._group(arguments)
-        return {"id": group.number, **await self._out(group, tuple(group.members))}
+        return {"id": group.number, **await self._out((group, place) for place in tuple(group.members))}
 
-    async def _out(self, group: Group, places: Iterable[DeviceEndpoint]) -> dict[str, Any]:
-        said, places = Answers(self._within, self._groups.listens), tuple(places)
-        for place in places:
-            self._groups.setup.take_out(group, place, said.of(place))
-        await said.wait({each: each for each in places})
-        return {"pending": [f"{place}" for place in places if place not in said.found]}
+    async def _out(self, memberships: Iterable[tuple[Group, DeviceEndpoint]]) -> dict[str, Any]:
+        """All of them are asked for before the first answer is awaited: who asked may not wait for long."""
+        said, places = Answers(self._within, self._groups.listens), dict[tuple[int, DeviceEndpoint], DeviceEndpoint]()
+        for group, place in memberships:
+            places[group.number, place] = place
+            self._groups.setup.take_out(group, place, said.of((group.number, place)))
+        await said.wait(places)
+        return {"pending": [f"{place}" for key, place in places.items() if key not in said.found]}
 
     async def listed(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         fields(arguments)

@@ -189,7 +189,7 @@ def _recall_row(group: Group) -> ActionMapping:
 
 class GroupValues:
     """The last values of the members of a group, by which it has its own: a boolean is true if it is for any member;
-    anything else is as the member says that was heard of last."""
+    anything else is as the member says that was heard of last. What only former members said it no longer has."""
 
     def __init__(self) -> None:
         self._of: dict[str, dict[tuple[str, int], Value | None]] = {}
@@ -197,17 +197,21 @@ class GroupValues:
 
     def keep(self, members: Iterable[tuple[str, int]]) -> Values:
         """Forget who is no longer in the group: what changes for the group by that."""
-        there = set(members)
+        there, news = set(members), []
         for name, values in self._of.items():
-            self._of[name] = {each: value for each, value in values.items() if each in there}
-        states = [name for name, own in self._own.items() if isinstance(own, bool) and self._of[name]]
-        return self._changed([(name, any(each is True for each in self._of[name].values())) for name in states])
+            left = {each: value for each, value in values.items() if each in there}
+            if len(left) < len(values):
+                self._of[name] = left
+                last = next(reversed(left.values()), None)
+                news.append((name, any(each is True for each in left.values()) if isinstance(last, bool) else last))
+        return self._changed(news)
 
     def take(self, member: tuple[str, int], values: Values) -> Values:
         """A member's values under the group's names: what changes for the group by them."""
         news = []
         for name, value in values:
             theirs = self._of.setdefault(name, {})
+            theirs.pop(member, None)  # the last is the one that was heard of last
             theirs[member] = value
             news.append((name, any(each is True for each in theirs.values()) if isinstance(value, bool) else value))
         return self._changed(news)

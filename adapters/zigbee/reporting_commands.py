@@ -130,7 +130,7 @@ def _model(devices: ZclDevices, eui64: Any) -> Model:
 
 def _place(model: Model, arguments: Mapping[str, Any], attributes: list[Any]) -> _Place:
     endpoint, cluster = arguments.get("endpoint"), _cluster(arguments.get("cluster"))
-    if isinstance(endpoint, str) and endpoint.isdecimal():
+    if isinstance(endpoint, str) and endpoint.isdecimal() and len(endpoint) <= 3:
         endpoint = int(endpoint)
     if endpoint is not None and (type(endpoint) is not int or not 0 < endpoint <= 240):
         raise PeerError("endpoint: expected a number from 1 to 240")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee.device_model import Model, place
 from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
+from gateway.api.model import Scalar
 from gateway.kit.json_file import JsonFile
 
 MEMORY: Final = "reporting.json"
@@ -16,6 +18,8 @@ UNSUPPORTED: Final = Status.UNSUPPORTED_ATTRIBUTE.name
 WRONG_TYPE: Final = Status.INVALID_DATA_TYPE.name
 
 Entry = dict[str, Any]
+_PLACE: Final = re.compile(r"([0-9]{1,3})/([0-9a-f]{4})(?:/([0-9a-f]{4}))?")
+_ATTRIBUTE: Final = re.compile(r"[0-9a-f]{4}")
 
 
 class ReportingMemory:
@@ -35,9 +39,10 @@ class ReportingMemory:
         self._file.read(self._take)
 
     def _take(self, found: Any) -> None:
-        self.devices = {
-            str(eui64): {str(name): dict(entry) for name, entry in device.items()} for eui64, device in found.items()
-        }
+        devices = {eui64: {name: dict(entry) for name, entry in device.items()} for eui64, device in found.items()}
+        for name in {name for device in devices.values() for name in device}:
+            _place_of(name)  # ValueError: another form
+        self.devices = devices
 
     def save(self) -> None:
         self._file.write(self.devices)
@@ -73,7 +78,11 @@ class ReportingMemory:
         for name, entry in self.devices.get(eui64, {}).items():
             values = entry.get("constants")
             if isinstance(values, dict):
-                found[_place_of(name)] = {int(attribute, 16): value for attribute, value in values.items()}
+                found[_place_of(name)] = {
+                    int(attribute, 16): value
+                    for attribute, value in values.items()
+                    if _ATTRIBUTE.fullmatch(attribute) and (value is None or isinstance(value, Scalar))
+                }
         return found
 
 
@@ -84,8 +93,11 @@ def name_of(at: int) -> str:
 
 
 def _place_of(name: str) -> int:
-    endpoint, cluster, *manufacturer = name.split("/")
-    return place(int(endpoint), int(cluster, 16), int(manufacturer[0], 16) if manufacturer else 0)
+    found = _PLACE.fullmatch(name)
+    if found is None:
+        raise ValueError("no place")
+    endpoint, cluster, manufacturer = found.groups("0")
+    return place(int(endpoint), int(cluster, 16), int(manufacturer, 16))
 
 
 def refused(entry: Entry, word: str) -> list[str]:

@@ -32,7 +32,6 @@ _ADD: Final = Struct("<H")
 _SCENE: Final = Struct("<HB")
 _SCENE_HEAD: Final = Struct("<HBH")
 _STATUS_GROUP: Final = Struct("<BH")
-_INSTANT: Final = 0xFFFF
 _SET: Final = Struct("<HB")
 
 
@@ -75,7 +74,7 @@ def add_scene(group: int, number: int, seconds: float, name: str, sets: list[tup
 
     The transition time is in whole seconds; devices that know Enhanced Add Scene take tenths, others don't.
     """
-    if not 0 <= round(seconds) <= 6000:
+    if not 0 <= seconds <= 6000:
         raise UsageError("a transition takes from 0 to 6000 s")
     scene(group, number)
     extension = b"".join(_SET.pack(cluster, len(values)) + values for cluster, values in sets)
@@ -87,10 +86,9 @@ def recall_scene(group: int, number: int, seconds: float | None = None) -> bytes
     octets = scene(group, number)
     if seconds is None:
         return octets
-    tenths = round(seconds * 10)
-    if not 0 <= tenths < _INSTANT:
+    if not 0 <= seconds <= 6553:
         raise UsageError("a transition takes from 0 to 6553 s")
-    return octets + tenths.to_bytes(2, "little")
+    return octets + round(seconds * 10).to_bytes(2, "little")
 
 
 def status_for(group: int, payload: bytes) -> int:

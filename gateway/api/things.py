@@ -8,7 +8,7 @@ Values only, no behaviour but ``fits``; times are monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -175,7 +175,8 @@ class Event:
     id: EnvelopeId
     source: Peer
     name: str
-    data: Value | None
+    data: Value | None = field(repr=False)
+    """It may be a secret: a code that a user typed at a keypad."""
     received_at: float
 
 
@@ -260,7 +261,7 @@ class Update:
     at: Final[float]
     online: Final[bool | None]
     event: Final[str]
-    data: Final[Value | None]
+    data: Value | None = field(repr=False)  # see Event
 
     def __init__(
         self,

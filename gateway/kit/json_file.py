@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from common.replacing import replace
 
 _LOG = logging.getLogger(__name__)
+
+_ANOTHER_FORM: Final = (ValueError, ArithmeticError, TypeError, LookupError, AttributeError)
 
 
 class JsonFile:
@@ -26,12 +28,13 @@ class JsonFile:
 
     def read(self, take: Callable[[Any], None]) -> None:
         """Give what the file holds to ``take``, if there is a file. ``take`` raises what a value of another form makes
-        it raise (``ValueError``, ``TypeError``, ``KeyError``, ``AttributeError``), and has changed nothing then."""
+        it raise (``ValueError``, ``ArithmeticError``, ``TypeError``, ``LookupError``, ``AttributeError``), and has
+        changed nothing then."""
         try:
             take(json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, RecursionError, *_ANOTHER_FORM) as error:
             _LOG.warning("%s can't be read (%s): %s", self._path.name, type(error).__name__, self._lost)
 
     def write(self, value: Any) -> None:

@@ -102,6 +102,11 @@ class CastGroupCommands:
             return {"name": new, **await self._ask("group-add", {"id": asked})}
         _free(new, names)
         made = await self._ask("group-add", {} if asked is None else {"id": asked})
+        while asked is None and (former := _group_name(made["id"], self._policy)):
+            # Its adapter had lost it: it is there again, without members. Another group with its number would be cast
+            # to devices that are still in it.
+            _LOG.warning("group %s (%s) was lost, and has to get its members again", made["id"], former)
+            made = await self._ask("group-add", {})
         number = _number(made["id"])
 
         def change(rules: PolicyFile, names: DeviceNames) -> dict[str, DeviceTable]:

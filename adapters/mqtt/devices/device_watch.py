@@ -107,5 +107,6 @@ class DeviceWatch:
         assert self._since is not None
         if self._publisher.shown or self._context.now() > self._since + FORGET_ALL_AFTER:
             self._roster.forget_missing()
+            self.compare_soon()  # what was kept for them goes too
         else:
             self._later(self._forget_after, self._forget_missing)

@@ -112,9 +112,6 @@ class DeviceTopics:
         self._client = client = MqttClient(options, self, wake=context.touch, in_turn=context.in_turn)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, options.max_queued // 2)
-        self._values = (
-            ValueTopics(topics, client, self._news, self._view, retain=config.retain) if config.advertise else None
-        )
         gateway = context.gateway()
         discovery = None if self._prefix is None else Discovery(topics, self._prefix, gateway)
         self._publisher = StatePublisher(topics, client, context.now, discovery, retain=config.retain)
@@ -124,7 +121,12 @@ class DeviceTopics:
             if discovery is None
             else Migration(topics.base, client, names, self._publisher, discovery, times.migration_pause)
         )
-        self._roster = Roster(gateway.id, names, self._publisher, self._migration)
+        self._roster = roster = Roster(gateway.id, names, self._publisher, self._migration)
+        self._values = (
+            ValueTopics(topics, client, self._news, self._view, names.values, roster.keep, retain=config.retain)
+            if config.advertise
+            else None
+        )
         self._peer = Peer(scheme=SCHEME, claims=(config.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
         """None: there was no connection yet."""
@@ -234,7 +236,7 @@ class DeviceTopics:
         self._watch.compare()
         self._bridge_topics.compared(expected)
         if self._values is not None:
-            self._values.compared(self._publisher.shown, self._context.now())
+            self._values.compared(self._publisher.shown, self._roster.missing, self._context.now())
         if self._client.is_connected:
             self._bridge_topics.changed()
             self._bridge.tell(self._peer)

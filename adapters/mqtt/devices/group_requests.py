@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 from adapters.mqtt.devices.topics import Get, HomeSpace, Set
 from adapters.mqtt.devices.values import read_transaction
 from adapters.mqtt.news import News
+from carriage import strict_json
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
-from gateway.api.model import DeviceView, Peer
+from gateway.api.model import DeviceView, Peer, Reason
 from gateway.api.ports import AdapterContext
 
 MAX_AT_ONCE: Final = 8
@@ -38,7 +39,7 @@ def _endpoint(values: Mapping[str, Any], key: str = "endpoint") -> dict[str, int
     found = values.get(key)
     if found is None or found == DEFAULT:
         return {}
-    if isinstance(found, str) and found.isdecimal():
+    if isinstance(found, str) and found.isdecimal() and len(found) <= 3:
         found = int(found)
     if not isinstance(found, int) or isinstance(found, bool):
         raise PeerError(f"{key}: expected a number")
@@ -235,7 +236,8 @@ class GroupTopics:
         self._commands = commands
         self._acknowledge = acknowledge
         self._tasks: set[asyncio.Task[None]] = set()
-        self._published = b""
+        self._published: bytes | None = None
+        """None: what the broker has is not known."""
         self._seen: frozenset[object] = frozenset()
         self.changed = False
         """The gateway is another one than before: groups may have other names."""
@@ -253,6 +255,7 @@ class GroupTopics:
         """Begin what a set asks of a group's scenes; False: it is about something else. PeerError: malformed.
 
         To recall one is an action of the group, for which its number gets another form; the rest is an administrator's.
+        ``lost``: an earlier run of the gateway may have done it.
         """
         if isinstance(topic, Get) or (not topic.property.startswith("scene_") and b'"scene_' not in message.payload):
             return False
@@ -264,11 +267,13 @@ class GroupTopics:
             body = values | ({} if transaction is None else {"transaction": transaction})
             self._commands.take(Set(topic.device), replace(message, payload=json.dumps(body).encode()), source, lost)
             return True
+        if not asked:
+            return False
         if len(asked) < len(values):
             raise PeerError("scenes are changed in a set without other keys")
         for name in asked:
-            if len(self._tasks) >= MAX_AT_ONCE:
-                self._say(topic, message, name, transaction, "busy")
+            if lost or len(self._tasks) >= MAX_AT_ONCE:  # a scene that is stored twice may not be what it was
+                self._say(topic, message, name, transaction, (Reason.RESTARTED if lost else Reason.BUSY).value)
                 continue
             work = self._do(topic, message, name, values[name], transaction, source)
             task = asyncio.get_running_loop().create_task(work)
@@ -308,10 +313,12 @@ class GroupTopics:
             self.tell(broker)
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
-        """Publish the list if it is another one; with ``again`` in any case. Only for a broker that may administer."""
+        """Publish the list if it is another one; with ``again`` in any case. Only for a broker that may administer:
+        from another one it is taken away, since it names devices that the broker's clients may not see."""
         if again:
-            self._published = b""
+            self._published = None
         if not self._context.may_administer(broker):
+            self._stand(b"")
             return
         if self._asking is not None and not self._asking.done():
             self._stale = True
@@ -325,16 +332,22 @@ class GroupTopics:
                 groups = _listed(await self._context.administer(broker, "groups", {}))
             except PeerError:  # there is no network of devices, it does not run yet, or the broker is over its rate
                 return
-            payload = json.dumps(groups, separators=(",", ":")).encode()
-            if payload != self._published:
-                self._published = payload
-                self._news.stand(self._topics.bridge("groups"), payload)
+            if not self._context.may_administer(broker):  # not any longer
+                return
+            self._stand(json.dumps(groups, separators=(",", ":")).encode())
             if not self._stale:
                 return
 
+    def _stand(self, payload: bytes) -> None:
+        if payload != self._published:
+            self._published = payload
+            self._news.stand(self._topics.bridge("groups"), payload)
+
 
 def _bare(payload: bytes) -> Any:
+    if payload.lstrip().startswith((b"{", b"[")):
+        return strict_json.read(payload, "JSON object")
     try:
-        return json.loads(payload)
-    except ValueError:
+        return strict_json.read(payload)
+    except PeerError:
         return payload.decode(errors="replace").strip()

@@ -5,7 +5,7 @@ Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by i
 known yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
 
 ``components`` are the parts of each device's discovery with their forms: Home Assistant keeps those that are merely
-left out. Version 0.4.0 kept none.
+left out. Version 0.4.0 kept none. ``values`` are the properties of each that may have a value in a topic by itself.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class PublishedDevices:
         """By object id."""
         self.of_version_0_4: set[str] = set()
         """Object ids of devices that stand at the broker as version 0.4.0 announced them."""
+        self.values: dict[str, frozenset[str]] = {}
+        """By name."""
         self._file.read(self._take)
 
     def keep(self, shown: Mapping[str, str]) -> None:
@@ -49,6 +51,7 @@ class PublishedDevices:
             "unseen": sorted(self.unseen),
             "former": self.former,
             "components": {one: self.components[one] for one in devices.values() if one in self.components},
+            "values": {name: sorted(each) for name, each in self.values.items()},
         }
         self._file.write(found)
 
@@ -62,6 +65,10 @@ class PublishedDevices:
             self.missing = {name: one for name, one in _texts(found.get("devices")).items() if valid_device(name)}
             self.former = _texts(found.get("former"))
             self.first, self.unseen = _set(found.get("first")), _set(found.get("unseen"))
+            values = found.get("values")
+            for name, each in values.items() if isinstance(values, dict) else ():
+                if valid_device(name):
+                    self.values[name] = frozenset(one for one in _set(each) if valid_device(one))
             kept = found.get("components")
             if kept is None:
                 self.of_version_0_4 = {*self.missing.values()} - {""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -264,3 +265,21 @@ class MqttHome(Gateway):
 
 
 Start = Callable[..., Awaitable[MqttHome]]
+
+
+@asynccontextmanager
+async def started_again(home: MqttHome, **changed: Any) -> AsyncIterator[None]:
+    """The adapter is another instance from now on."""
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    async with asyncio.TaskGroup() as tasks:
+        home.adapter = home.configure(**changed)
+        home.run(tasks, "mqtt", home.adapter)
+        try:
+            yield
+        finally:
+            home.tasks["mqtt"].cancel()
+
+
+def state_file(home: MqttHome) -> Any:
+    return json.loads((home.folder / "mqtt" / "devices.json").read_text())

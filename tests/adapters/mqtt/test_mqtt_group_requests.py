@@ -29,6 +29,8 @@ class Gateway:
         self.said: list[tuple[str, Any]] = []
         self.acknowledged = 0
         self.refuses = ""
+        self.administers = False
+        self.stands: list[tuple[str, bytes]] = []
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append((command, dict(arguments)))
@@ -37,7 +39,10 @@ class Gateway:
         return ANSWER
 
     def may_administer(self, peer: Peer) -> bool:
-        return False
+        return self.administers
+
+    def stand(self, topic: str, payload: bytes, expiry: int | None = None) -> None:
+        self.stands.append((topic, payload))
 
     def take(self, topic: Set | Get, message: Message, source: Peer, lost: bool) -> None:
         self.sets.append((topic, json.loads(message.payload)))
@@ -94,6 +99,7 @@ async def test_requests(gateway: Gateway, command: str, values: Any, asked: str,
         ("group/remove", {"id": None}),
         ("group/members/add", {"group": "living"}),
         ("group/members/add", {"group": "living", "device": "desk", "endpoint": "left"}),
+        ("group/members/add", {"group": "living", "device": "desk", "endpoint": "1" * 5000}),
         ("group/members/remove_all", {}),
         ("device/bind", {"from": "remote"}),
     ],
@@ -108,13 +114,12 @@ def said(payload: bytes) -> Message:
     return Message("home/living/set", payload, False, 1, None, None, None, None, (1, 1))
 
 
-async def settled(gateway: Gateway, payload: Any, topic: Set | Get | None = None) -> bool:
+async def settled(gateway: Gateway, payload: Any, topic: Set | Get | None = None, lost: bool = False) -> bool:
     """Whether a set was taken for one about scenes, and all that follows is done."""
     context: Any = gateway
-    news: Any = None
-    topics = GroupTopics(context, HomeSpace("home"), news, gateway.answer, gateway, gateway.acknowledge)
+    topics = GroupTopics(context, HomeSpace("home"), context, gateway.answer, gateway, gateway.acknowledge)
     octets = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    took = topics.took(topic or Set("living"), said(octets), BROKER, False)
+    took = topics.took(topic or Set("living"), said(octets), BROKER, lost)
     await asyncio.gather(*topics._tasks)
     return took
 
@@ -138,6 +143,12 @@ async def test_scenes_are_changed_by_an_administrator(gateway: Gateway, values: 
     answer = {"property": next(iter(values)), "status": "delivered", "transaction": "t"}
     assert gateway.said == [("home/living/answer", answer)]
     assert gateway.acknowledged == 1
+
+
+async def test_a_scene_that_an_earlier_run_may_have_stored_is_not_stored_as_the_lamps_are_now(gateway: Gateway) -> None:
+    assert await settled(gateway, {"scene_store": 1}, lost=True)
+    assert gateway.asked == [] and gateway.acknowledged == 1
+    assert gateway.said[0][1] == {"property": "scene_store", "status": "failed", "detail": "restarted"}
 
 
 async def test_a_refusal_is_the_answer(gateway: Gateway) -> None:
@@ -172,7 +183,39 @@ async def test_other_sets_and_gets_are_left_to_others(gateway: Gateway) -> None:
     assert not await settled(gateway, {"state": "ON"})
     assert not await settled(gateway, b"ON")
     assert not await settled(gateway, {"scene_recall": ""}, Get("living"))
+    assert not await settled(gateway, {"effect": "scene_1"})  # a word of another key
     with pytest.raises(PeerError, match="without other keys"):
         await settled(gateway, {"scene_store": 1, "state": "ON"})
-    with pytest.raises(PeerError):
-        await settled(gateway, b'{"scene_store": ')
+    for topic, octets in ((None, b'{"scene_store": '), (Set("living", "scene_add"), b'{"ID": 1, "transition": NaN}')):
+        with pytest.raises(PeerError):
+            await settled(gateway, octets, topic)
+
+
+async def test_the_list_of_groups_goes_from_the_broker_with_the_right_to_administer(gateway: Gateway) -> None:
+    context: Any = gateway
+    topics = GroupTopics(context, HomeSpace("home"), context, gateway.answer, gateway, gateway.acknowledge)
+
+    async def told(**how: bool) -> list[bytes]:
+        gateway.stands.clear()
+        topics.tell(BROKER, **how)
+        if topics._asking is not None:
+            await topics._asking
+        assert {topic for topic, _ in gateway.stands} <= {"home/bridge/groups"}
+        return [payload for _, payload in gateway.stands]
+
+    assert await told(again=True) == [b""]  # an earlier run may have had the right
+    gateway.administers = True
+    assert await told() == [b"[]"]
+    assert await told() == []
+    gateway.administers = False
+    assert await told() == [b""]
+    assert await told() == []
+    gateway.administers = True
+    gateway.stands.clear()
+    topics.tell(BROKER)
+    await asyncio.sleep(0)
+    gateway.administers = False  # while the list is on its way
+    topics.tell(BROKER)
+    assert topics._asking is not None
+    await topics._asking
+    assert [payload for _, payload in gateway.stands][-1:] in ([], [b""])

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.times import MqttTimes
 from gateway.runtime import policy_file
-from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User, started_again, state_file
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
@@ -68,24 +67,6 @@ async def retained(home: MqttHome) -> dict[str, Any]:
     return {
         message.topic: json.loads(message.payload) for message in user.messages if message.retained and message.payload
     }
-
-
-@asynccontextmanager
-async def started_again(home: MqttHome, **changed: Any) -> AsyncIterator[None]:
-    """The adapter is another instance from now on."""
-    home.tasks["mqtt"].cancel()
-    await until(lambda: home.tasks["mqtt"].done())
-    async with asyncio.TaskGroup() as tasks:
-        home.adapter = home.configure(**changed)
-        home.run(tasks, "mqtt", home.adapter)
-        try:
-            yield
-        finally:
-            home.tasks["mqtt"].cancel()
-
-
-def state_file(home: MqttHome) -> Any:
-    return json.loads((home.folder / "mqtt" / "devices.json").read_text())
 
 
 def moved(home: MqttHome) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from adapters.mqtt.times import MqttTimes
 from gateway.api.model import ActionAffordance, DataSchema, DataType, Event, EventAffordance, InvokeAction, Join
-from tests.adapters.mqtt.mqtt_home import MqttHome, Start
-from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, TEMPERATURE, House, bodies, settled
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start, started_again, state_file
+from tests.adapters.mqtt.semantic_home import ACL, CONTACT, LEVEL, POLICY, STATE, TEMPERATURE, House, bodies, settled
 from tests.harness.gateway_in_loop import until
 
 ACTIONS = (
@@ -126,6 +128,60 @@ async def test_values_that_the_broker_missed_do_not_pile_up_and_the_newest_is_th
     await until(lambda: home.devices._client.is_connected)
     app = await home.user("app", "home/+/value/+", subscribe=False)
     await until(lambda: bodies(app, "home/lamp/value/brightness")[-1:] == [49])
+
+
+async def test_values_of_what_left_while_the_broker_or_the_gateway_was_away_are_taken_away(
+    start: Start, tmp_path: Path
+) -> None:
+    lasting = ("persistence true", f"persistence_location {tmp_path}/")
+    times = MqttTimes(forget_after=1.0)
+    home = await start(
+        policy=POLICY, acl=ACL, devices={"advertise": "mqtt://x.example"}, broker_acl=False, lines=lasting, times=times
+    )
+    house = House(home.far)
+
+    def joined() -> None:
+        house.join("lamp", LEVEL, STATE)
+        house.join("sensor", CONTACT)
+        house.tell("lamp", brightness=7, state=True)
+        house.tell("sensor", contact=True)
+
+    async def kept() -> list[str]:
+        app = await home.user("app", "home/+/value/+", subscribe=False)
+        await settled(home)
+        app.client.publish("home/end/value/mark", b"x")
+        await until(lambda: any(each.payload == b"x" for each in app.messages))
+        return sorted(each.topic.removeprefix("home/") for each in app.messages if each.retained)
+
+    async def keeps(*topics: str) -> None:
+        for _ in range(20):  # it takes some turns until all is out
+            if await kept() == list(topics):
+                break
+        assert await kept() == list(topics)
+
+    everything = "lamp/value/brightness", "lamp/value/state", "sensor/value/contact"
+
+    joined()
+    await until(lambda: len(home.devices._publisher.shown) == 2)
+    await keeps(*everything)
+    home.broker.stop()
+    await until(lambda: not home.state.ready)
+    house.leave("sensor")
+    house.join("lamp", LEVEL)
+    await until(lambda: home.adapter.status()["devices"]["devices"] == 1)
+    home.broker.start()
+    await until(lambda: home.state.ready)
+    await keeps("lamp/value/brightness")
+    joined()
+    await until(lambda: len(home.devices._publisher.shown) == 2)
+    await keeps(*everything)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.leave("sensor")
+    house.join("lamp", LEVEL)
+    async with started_again(home):
+        await until(lambda: home.state.ready and "sensor" not in state_file(home)["devices"])
+        await keeps("lamp/value/brightness")
 
 
 async def test_without_an_address_in_the_config_there_are_none(start: Start) -> None:

@@ -14,7 +14,7 @@ from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.reports import reported
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError
-from gateway.api.model import Event, InvokeAction, Outcome, ReadProperties, Value
+from gateway.api.model import Change, Event, InvokeAction, Outcome, ReadProperties, Update, Value
 from simulator.network.cluster_server import Attribute, make_cluster
 from simulator.network.datatypes import BITMAP16, ENUM8, ENUM16, EUI64, UINT8
 from tests.harness.hosted_kinds import HostedKinds
@@ -153,6 +153,9 @@ async def test_a_keypad_is_answered_and_its_presses_are_events(world: Any) -> No
             device.say(ACE, ZclFrame(command, bytes.fromhex(payload), sequence).encode())
         events = await gateway.until(lambda: found if len(found := gateway.context.of(Event)) == len(PRESSES) else None)
         assert [(each.name, each.data) for each in events] == [(name, data) for *_, name, data in PRESSES]
+        updates = [Update(each.id, Change.EVENT, "keypad", (), 0.0, None, each.name, each.data) for each in events]
+        assert updates[0].data == events[0].data
+        assert "1234" not in repr((events, updates)), "the code is for those who observe the keypad"
 
         def answers() -> list[tuple[int, str]]:
             return [(f.sequence, f.payload.hex()) for _, f in device.asked if f.cluster_specific and f.to_client]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -188,6 +189,25 @@ async def test_groups_outlive_a_restart(world: Any) -> None:
         assert [each["scenes"] for each in (await groups.do("groups"))["groups"]] == [[{"id": 4, "name": "evening"}]]
         assert (await groups.writes(number, brightness=7)).outcome is Outcome.SENT
         await gateway.until(lambda: lamps.values(LEVEL) == [7, 7])
+        empty = await groups.made()
+        assert f"{empty}" in json.loads((world.state_dir / "groups.json").read_text())["groups"]
+        await groups.do("group-remove", id=empty)
+        assert list(json.loads((world.state_dir / "groups.json").read_text())["groups"]) == [f"{number}"]
+
+
+async def test_a_device_that_is_silent_is_taken_out_of_all_its_groups_in_the_time_of_one(world: Any) -> None:
+    lamps = Lamps(world, count=1)
+    async with world.gateway(times=QUICK) as gateway:
+        await lamps.join(gateway)
+        groups = Grouped(gateway)
+        numbers = [await groups.made(lamps.names[0]) for _ in range(4)]
+        lamps.stations[0].device.endpoints[1].alive = False  # type: ignore[attr-defined]
+        cleared = asyncio.create_task(groups.do("group-members-clear", eui64=lamps.names[0]))
+        await asyncio.sleep(0)
+        left = [each["leaving"] for each in (await groups.do("groups"))["groups"]]
+        assert [len(each) for each in left] == [1] * len(numbers)  # at once, so that no time limit cuts it short
+        place = f"{lamps.names[0]}/1"
+        assert await cleared == {"groups": len(numbers), "pending": [place] * len(numbers)}
 
 
 @BOTH_EZSP

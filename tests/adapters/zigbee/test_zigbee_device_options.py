@@ -97,6 +97,19 @@ def test_the_file_is_ours_alone_and_nonsense_is_left_out(tmp_path: Any) -> None:
         assert DeviceOptions(tmp_path / FILE).of("a") == {}
 
 
+@pytest.mark.parametrize(
+    "option",
+    ['"temperature_calibration": NaN', '"temperature_calibration": true', '"power_calibration": -Infinity',
+     f'"temperature_calibration": 1{"0" * 400}', '"temperature_precision": 1000000', '"temperature_precision": true',
+     '"debounce": -1', '"debounce": 1e300', '"debounce": NaN', '"availability_timeout": 0', '"invert_occupancy": 1'],
+)  # fmt: skip
+def test_a_value_in_the_file_that_could_not_be_set_is_left_out(tmp_path: Any, option: str) -> None:
+    """One by which a device could not be understood at the next start, or would be asked without a pause."""
+    (tmp_path / FILE).write_text(f'{{"a": {{{option}, "humidity_precision": 1}}, "b": {{"debounce": 2}}}}')
+    options = DeviceOptions(tmp_path / FILE)
+    assert options.of("a") == {"humidity_precision": 1} and options.of("b") == {"debounce": 2}
+
+
 async def test_options_are_in_force_at_once_and_over_a_restart(world: Any) -> None:
     sensor = server(0x0402, {0: (INT16, 2000)}), server(0x0406, {0: (BITMAP8, 1)})
     async with world.gateway() as gateway:

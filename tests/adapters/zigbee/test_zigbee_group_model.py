@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +16,7 @@ from adapters.zigbee.command_frames import invoking, writing
 from adapters.zigbee.device_model import Model, Notes
 from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.group_model import GroupValues, members_names, model_of_group, scene_number
-from adapters.zigbee.group_store import DeviceEndpoint, Group
+from adapters.zigbee.group_store import DeviceEndpoint, Group, GroupStore
 from adapters.zigbee.model_builder import model_of
 from carriage.zigbee.datatypes import BOOL, UINT8, UINT16
 from gateway.api.model import ActionAffordance, DataSchema, DataType, PropertyAffordance
@@ -119,10 +122,40 @@ def test_a_group_is_on_while_a_member_is_and_has_the_last_value_otherwise(news: 
         assert own == {"state": any(states.values()), "level": level}
 
 
-def test_a_member_that_leaves_takes_its_state_along() -> None:
+def test_a_member_that_leaves_takes_its_values_along() -> None:
+    """A subject that may read only those that are left must not see what it had."""
     values = GroupValues()
-    values.take(("a", 1), (("state", True), ("level", 3)))
+    values.take(("a", 1), (("state", True), ("level", 3), ("color", "red")))
     values.take(("b", 1), (("state", False), ("level", 2)))
-    assert values.keep([("b", 1)]) == (("state", False),)
+    values.take(("a", 1), (("level", 4),))
+    assert values.keep([("b", 1)]) == (("state", False), ("level", 2), ("color", None))
     assert values.keep([("b", 1)]) == ()
+    assert values.take(("b", 1), (("color", "red"),)) == (("color", "red"),)
+    assert values.keep([]) == (("state", None), ("level", None), ("color", None))
     assert values.keep([]) == ()
+
+
+PLACE = "00:0d:6f:00:00:00:00:01/1"
+KEPT = {
+    "groups": {"1": {"members": {PLACE: True}, "scenes": {"1": "evening"}}},
+    "bindings": [{"from": PLACE, "cluster": 6, "to": 1, "done": True}],
+    "leaving": [[1, PLACE]],
+    "unbinding": [],
+    "former": [],
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"groups": {"0": {"members": {}, "scenes": {}}}}, {"groups": {"1": {"members": {"lamp": True}, "scenes": {}}}},
+     {"groups": {"1": {"members": []}}}, {"bindings": [{"from": PLACE, "cluster": 1e400, "to": 1, "done": True}]},
+     {"leaving": [[1e400, PLACE]]}, {"former": 7}, {"unbinding": [5]}],
+)  # fmt: skip
+def test_a_file_of_groups_in_another_form_is_none(tmp_path: Path, other: dict[str, Any]) -> None:
+    path = tmp_path / "groups.json"
+    path.write_text(json.dumps(KEPT))
+    assert list(GroupStore(path).groups) == [1]
+    path.write_text(json.dumps(KEPT | other))
+    store = GroupStore(path)
+    assert (store.groups, store.bindings, store.rest, store.former) == ({}, {}, {}, {})
+    store.save()

@@ -49,6 +49,8 @@ async def test_reporting_is_configured_read_and_set_up_again(world: Any, monkeyp
             ("read-reporting", {**place, "attributes": [77]}, "the name of a property: state"),
             ("read-reporting", {"eui64": TEXT, "cluster": "genNothing", "attributes": [0]}, "cluster: expected"),
             ("read-reporting", {**place, "attributes": [0], "endpoint": 300}, "endpoint: expected"),
+            ("read-reporting", {**place, "attributes": [0], "endpoint": "1" * 5000}, "endpoint: expected"),
+            ("read-reporting", {**place, "attributes": ["1" * 5000]}, "the name of a property: state"),
             ("configure-reporting", {**place, "attribute": 0, "minimum": -1}, "minimum: expected"),
             ("configure-reporting", {**place, "attribute": 0, "minimum": 9, "maximum": 3}, "no more than the maximum"),
             ("permit-join", {"seconds": 60, "eui64": "00:00:00:00:00:00:00:01"}, "always on and in the network"),

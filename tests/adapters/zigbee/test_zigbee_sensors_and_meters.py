@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from adapters.zigbee.cluster_mappings import Particulars
 from adapters.zigbee.clusters import ROWS, ClusterTable
 from adapters.zigbee.portions import configure_size, portions, read_size
-from adapters.zigbee.reporting_memory import MEMORY
+from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, encode
 from carriage.zigbee.zcl import ZclFrame
@@ -32,6 +33,7 @@ from tests.harness.zcl_asked import joined, server
 from tests.harness.zcl_device import settled
 
 READ, CONFIGURE = 0x00, 0x06
+DEVICE = "00:0d:6f:00:00:00:00:01"
 SENSORS: list[tuple[int, int, str, list[tuple[float, Any]]]] = [
     # cluster, attribute, property: what is sent, and what it is; the first is what the device has
     (0x0001, 0x0021, "battery", [(200, 100.0), (0, 0.0), (0xFF, None), (201, None)]),
@@ -154,6 +156,20 @@ async def test_a_cluster_of_which_all_is_optional(world: Any) -> None:
         await gateway.until(lambda: gateway.context.of(Join))
         await settled(gateway, device)
         assert asked_for(device, 0x0001, CONFIGURE) == [] == asked_for(device, 0x0407, READ)
+
+
+@pytest.mark.parametrize("place", ["", "1", "kitchen", "1/zz", "1/0702/x", "1/0702/1/2"])
+def test_a_memory_with_a_place_that_is_none_is_no_memory(tmp_path: Path, place: str) -> None:
+    (tmp_path / MEMORY).write_text(json.dumps({DEVICE: {place: {"constants": {"0301": 1}}, "1/0702": {}}}))
+    memory = ReportingMemory(tmp_path / MEMORY)
+    assert memory.devices == {} and memory.constants(DEVICE) == {}
+
+
+@pytest.mark.parametrize("constants", [{"0001": [1]}, {"0001": {"a": 1}}, {"type": 1}, {"": 1}])
+def test_constants_that_no_device_can_have_said_are_asked_for_again(tmp_path: Path, constants: Any) -> None:
+    entry = {"constants": {"0000": 1, **constants}}
+    (tmp_path / MEMORY).write_text(json.dumps({DEVICE: {"1/0500": entry, "1/0702": {"constants": {"0301": 1}}}}))
+    assert ReportingMemory(tmp_path / MEMORY).constants(DEVICE) == {0x10500: {0: 1}, 0x10702: {0x0301: 1}}
 
 
 @pytest.mark.parametrize("nonsense", ['"x"', "5", "null", "[]", '{"0000": "x"}', '{"0000": 99}'])

@@ -59,7 +59,8 @@ def test_what_no_scene_sets(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "make",
     [lambda: groups.add_group(0), lambda: groups.add_group(0xFFF8), lambda: groups.scene(1, 256),
-     lambda: groups.recall_scene(1, 1, 6553.5), lambda: groups.add_scene(1, 1, 6001, "", [])],
+     lambda: groups.recall_scene(1, 1, 6553.5), lambda: groups.add_scene(1, 1, 6001, "", []),
+     lambda: groups.recall_scene(1, 1, float("nan")), lambda: groups.add_scene(1, 1, float("inf"), "", [])],
 )  # fmt: skip
 def test_what_is_out_of_range(make: Any) -> None:
     with pytest.raises(UsageError):

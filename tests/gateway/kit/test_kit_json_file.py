@@ -43,6 +43,14 @@ def test_anything_else_is_one_line_that_says_what_is_lost(
     assert record.getMessage().startswith("kept.json can't be read (") and record.getMessage().endswith(f"): {LOST}")
 
 
+def test_a_number_that_is_none_is_no_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, found = tmp_path / "kept.json", list[int]()
+    for octets in (b'{"key": 1e400}', b'{"key": -Infinity}', b'{"key": NaN}'):
+        path.write_bytes(octets)
+        JsonFile(path, LOST).read(lambda value: found.append(int(value["key"])))
+    assert found == [] and len(caplog.records) == 3
+
+
 def test_a_failed_write_leaves_the_file_as_it_was(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

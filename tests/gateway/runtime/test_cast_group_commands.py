@@ -35,7 +35,7 @@ class Adapter:
     async def __call__(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append((command, dict(arguments)))
         if command == "group-add":
-            number = arguments.get("id") or 1
+            number = arguments.get("id") or next(each for each in range(1, 99) if each not in self.groups)
             self.groups.append(number)
             return {"id": number, "members": [], "scenes": []}
         if command == "group-remove":
@@ -104,6 +104,20 @@ async def test_a_group_gets_its_name_in_the_file_of_names(do: Any, names: Names)
     assert list(names.names.devices) == ["parlour"]
     assert (await do("group-remove", group="parlour"))["pending"] == [{"name": "desk", "address": LAMP, "endpoint": 1}]
     assert not names.names.devices
+
+
+async def test_a_new_group_never_gets_the_number_of_one_that_the_adapter_lost(
+    do: Any, names: Names, adapter: Adapter
+) -> None:
+    """Devices are in that one still, and its name has rights."""
+    for number, name in enumerate(("living", "kitchen"), 1):
+        assert (await do("group-add", name=name))["id"] == number
+    adapter.groups.clear()
+    assert (await do("group-add", name="bath"))["id"] == 3
+    assert adapter.groups == [1, 2, 3]  # those are there again, without members: no client may use them
+    assert {name: each.zigbee_group for name, each in names.names.devices.items()} == {
+        "living": "0x0001", "kitchen": "0x0002", "bath": "0x0003",
+    }  # fmt: skip
 
 
 async def test_a_name_of_the_policy_file_is_taken_with_its_number(do: Any, names: Names) -> None:
