@@ -16,7 +16,7 @@ from typing import Any
 
 from common.printable import printable
 from gateway.api.errors import PeerError
-from gateway.engine.policy import Effect, PolicySet, Rule
+from gateway.engine.policy import Action, Effect, PolicySet, Rule
 from gateway.runtime import device_names, explain, harden, state_folder
 from gateway.runtime.config_types import parse_eui64
 from gateway.runtime.device_names import DeviceNames, DeviceTable
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 DeviceNaming = dict[str, DeviceTable]
 _HOW = {True: ": it left the network", False: ", though it did not say that it leaves"}
-_ORDER = ("open", "forward", "read", "observe", "write", "admin")
+_ORDER = tuple(action.value for action in Action)
 
 
 def name(eui64: str, wanted: str, groups: Sequence[str] | None) -> Change:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import PeerError
+from gateway.engine.policy import Action, Effect, Rule
 from gateway.runtime import admin_client, admin_commands, device_names, naming, policy_file
 
 LAMP, ATTIC, CELLAR = (f"00:0d:6f:00:0b:5d:e3:{last}" for last in ("b6", "b7", "b8"))
@@ -139,6 +140,11 @@ async def test_a_change_is_finished_though_its_client_has_gone() -> None:
     async with asyncio.timeout(5):
         await done.wait()
     assert await admin_commands.to_its_end(change)({"a": 1}) == {"a": 1}
+
+
+def test_every_action_of_a_rule_has_its_place_in_an_answer() -> None:
+    rule = Rule(id="all", effect=Effect.PERMIT, subjects=("*",), resources=("*",), actions=frozenset(Action))
+    assert naming._actions(rule) == [action.value for action in Action]
 
 
 async def test_names_are_changed_by_commands_that_end() -> None:
