@@ -263,6 +263,11 @@ class Hub:
         self._administering[who] += 1
         try:
             return await wanted(arguments)
+        except PeerError:
+            raise
+        except Exception:  # who asked waits for an answer
+            self._failed("engine", f"the command {command}")
+            raise PeerError("it failed, by a bug: see the gateway's log") from None
         finally:
             self._administering[who] -= 1
             self._administering = +self._administering  # without those who have none

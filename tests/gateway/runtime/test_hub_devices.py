@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,6 +306,19 @@ async def test_a_peer_that_may_administer_opens_the_network(bench: Bench, caplog
         "administered subject=app rule=boss command=status",
         "administered subject=app rule=boss",
     ]
+
+
+async def test_a_command_with_a_bug_has_an_answer(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def bug(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise ValueError("a bug")
+
+    bench.hub.remote = {"status": bug}
+    assert bench.net.context is not None
+    for _ in range(2):
+        with pytest.raises(PeerError, match=r"^it failed, by a bug: see the gateway's log$"):
+            await bench.net.context.administer(APP, "status", {})
+    assert "the engine failed in the command status" in caplog.messages
+    assert bench.hub.counters["engine_errors"] == 2
 
 
 async def test_nobody_else_administers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
