@@ -177,7 +177,7 @@ class _Builder:
             before.chain()[-1].next = slot
 
     def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
-        """What the gateway writes to a cluster of its own accord, as soon as it is known what."""
+        """What the gateway writes to a cluster unasked, as soon as it is known what."""
         at = place(endpoint.number, cluster)
         for row in rows:
             known = self.known(at, row.needs)

@@ -80,7 +80,7 @@ def _mode(server: ClusterServer, mode: int) -> None:
 
 
 def _follow(server: ClusterServer, attribute: int) -> None:
-    """What was set decides about the rest; that happens without a reaction of its own accord."""
+    """What was set decides about the rest; that causes no further reaction."""
     react, server.react = server.react, None
     try:
         mode = server.whole(ENHANCED_MODE)
