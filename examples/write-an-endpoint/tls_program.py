@@ -51,7 +51,8 @@ class TlsProgram:
 
     def _note(self, what: str, unit: bytes) -> None:
         if self._record is not None:
-            print(what, unit.hex(), file=self._record, flush=True)
+            self._record.write(f"{what} {unit.hex()}\n")  # as one: both ways are noted, each by a thread
+            self._record.flush()
 
 
 def arguments(usage: str) -> argparse.ArgumentParser:
