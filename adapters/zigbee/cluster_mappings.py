@@ -88,7 +88,7 @@ class AttributeMapping:
     schema: DataSchema | None = None
     range: tuple[int | float, int | float] = (-inf, inf)
     scale: Fraction | int = 1
-    offset: float = 0.0
+    offset: int | float = 0
     digits: int | None = None
     convert: Callable[[int | float], int | float] | None = None
     revert: Callable[[int | float], int | float] | None = None
