@@ -81,7 +81,6 @@ TRUTHS: Final[Mapping[str, _Truth]] = {
     "voltage": _voltage,
     "occupied_heating_setpoint": _plain("heating_setpoint"),
     "occupied_cooling_setpoint": _plain("cooling_setpoint"),
-    "pi_heating_demand": _plain("demand"),
     "system_mode": _word("system_mode", _MODES),
     "running_state": _running_state,
     "running_mode": _running_state,
@@ -107,7 +106,6 @@ _TOLERANCES: Final[Mapping[str, float]] = {
     "co2": 1.0,
     "energy": 0.01,
     "current": 0.05,
-    "pi_heating_demand": 4.5,  # a change of 5 is reported
 }
 _TOLERANCE: Final = 0.051
 
