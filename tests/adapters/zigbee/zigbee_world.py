@@ -280,12 +280,12 @@ class Gateway:
         return value
 
     async def join(self, device: Device, seconds: float = 10.0) -> Join:
-        """Let a device in; the adapter's join of it."""
+        """Let a device in; the adapter's first join of it (more follow as it turns out what the device has)."""
         before = len(self.context.of(Join))
         await self.adapter.command("permit-join", {"seconds": 60})
         await device.client.join(20)
         await self.until(lambda: len(self.context.of(Join)) > before, seconds)
-        return self.context.of(Join)[-1]
+        return self.context.of(Join)[before]
 
 
 async def _form(tmp_path: Path) -> None:
