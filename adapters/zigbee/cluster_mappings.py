@@ -31,11 +31,12 @@ class Particulars:
     """What is known of one device's cluster when a row is adapted to it.
 
     ``constants``: the values of the attributes that the row needs, without those that the device doesn't have.
-    ``options``: what the administrator set for the device.
+    ``basic``: the same of its Basic cluster. ``options``: what the administrator set for the device.
     """
 
     constants: Mapping[int, Value] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
+    basic: Mapping[int, Value] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,9 @@ class AttributeMapping:
     """One attribute of one cluster as a property; several rows may be of the same attribute.
 
     ``manufacturer``: the code with which frames must carry a manufacturer's own attribute.
-    ``part``: of a value that holds several (a structure, a list of tags) the one of this row; None: it is not there.
+    ``part``: of a value that holds several (a structure, a list of tags) the one of this row; None: it is not there. It
+    is given the octets of a report: of a string those that it says it has, of a collection all behind its type. It
+    raises PeerError if they are malformed.
     ``field`` and ``schema``: the property is an object, and the attribute this field of it, of this schema.
     ``range``: the least and the greatest number of the attribute that is a value. (Of a boolean 0 and 1 are.)
     ``scale``: the property's unit in one of the attribute's; then ``offset`` is added, and it is rounded to ``digits``.
@@ -68,14 +71,15 @@ class AttributeMapping:
     mask of 0 has its word in any case.
     ``reporting`` None: it is read once and never asked to be reported. ``optional``: many devices with the cluster
     don't have it; it is a property once the device reported it. ``poll``: no device can report it, so it is read every
-    so many seconds.
+    so many seconds. ``unasked``: the device tells it by itself; it is neither read nor asked to be reported.
+    ``ends``: of a boolean of which the device never says that it is over: false so many seconds after it was last true.
     ``commands``: the cluster command without payload that sets a value; a writable property without commands is
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
     ``beside``: only an endpoint that has one of these clusters too has it.
-    ``needs``: attributes of the cluster that the device is asked once, since the row depends on them. ``adapt``: the
-    row as it is for one device; None: it doesn't have it.
+    ``needs``: attributes of the cluster that the device is asked once, since the row depends on them; ``needs_basic``:
+    such of its Basic cluster. ``adapt``: the row as it is for one device; None: it doesn't have it.
     """
 
     cluster: int
@@ -83,7 +87,7 @@ class AttributeMapping:
     type: ZclType
     property: PropertyAffordance
     manufacturer: int = 0
-    part: Callable[[Value], Value] | None = None
+    part: Callable[[bytes], Value] | None = None
     field: str = ""
     schema: DataSchema | None = None
     range: tuple[int | float, int | float] = (-inf, inf)
@@ -100,9 +104,12 @@ class AttributeMapping:
     reporting: Reporting | None = None
     optional: bool = False
     poll: float = 0.0
+    unasked: bool = False
+    ends: int | float = 0
     commands: Mapping[Scalar, int] = dataclasses.field(default_factory=dict)
     answered: bool = False
     needs: tuple[int, ...] = ()
+    needs_basic: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
     beside: tuple[int, ...] = ()
     ratio: tuple[int, int] = dataclasses.field(init=False)
@@ -265,17 +272,34 @@ class EventMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedEventMapping:
+    """An attribute that a device reports to say that something happened: a button that was pressed.
+
+    ``events``: those that ``read`` makes of the value; None: it is none of them. It is no property's, unless a row says
+    so.
+    """
+
+    cluster: int
+    attribute: int
+    events: tuple[EventAffordance, ...]
+    read: Callable[[Value], Happening | None]
+    manufacturer: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingMapping:
     """An attribute that the gateway itself sets, once, when it sets a device up; the cluster is bound then.
 
-    ``value``: by what the device said of ``needs``; None: it stays as it is.
+    ``value``: by what the device said of ``needs``; None: it stays as it is. ``manufacturer`` as of an
+    ``AttributeMapping``.
     """
 
     cluster: int
     attribute: int
     type: ZclType
     value: Callable[[Particulars], int | None]
-    needs: tuple[int, ...]
+    needs: tuple[int, ...] = ()
+    manufacturer: int = 0
 
 
 def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> EventMapping:

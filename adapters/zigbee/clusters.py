@@ -5,19 +5,21 @@ new cluster is new rows of its family (docs/add-a-cluster.md). Of each family:
 ``ROWS``: attributes as properties. ``WRITES``: commands that set properties, several in one frame. ``ACTIONS``:
 commands as actions. ``EVENTS``: commands that devices send, as events or values. In few of them also ``SETUPS``:
 requests that each device with the cluster gets once, and ``SETTINGS``: attributes that the gateway sets by itself.
+What devices of some makers have that no standard says, or have otherwise, is in ``makers``.
 ``reports`` decodes by them, ``command_execution`` sends by them, ``reporting_setup`` has attributes reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
     DeviceOption,
     EventMapping,
+    ReportedEventMapping,
     SettingMapping,
     SetupMapping,
     WriteMapping,
@@ -36,6 +38,7 @@ from adapters.zigbee.families import (
     security,
     switching,
 )
+from adapters.zigbee.maker_devices import MakerDevices
 
 FAMILIES: Final = (
     switching,
@@ -52,6 +55,8 @@ FAMILIES: Final = (
     poll_control,
 )
 """Where two rows of one device want the same name, the first has it."""
+MAKERS: Final[tuple[MakerDevices, ...]] = ()
+"""``DEVICES`` of ``makers``. Where two name one device, the first has it."""
 ROWS: Final = tuple(row for family in FAMILIES for row in family.ROWS)
 WRITES: Final = tuple(row for family in FAMILIES for row in family.WRITES)
 ACTIONS: Final = tuple(row for family in FAMILIES for row in family.ACTIONS)
@@ -62,8 +67,14 @@ OPTIONS: Final[tuple[DeviceOption, ...]] = (*closures.OPTIONS, *hvac.OPTIONS)
 """Of families; what every device has is in ``device_options``."""
 
 
+_Row = TypeVar("_Row")
+
+
 class ClusterTable:
-    """Rows by their cluster. ``clusters``: those whose reports are read here."""
+    """Rows by their cluster. ``clusters``: those whose reports are read here.
+
+    ``makers``: the devices that have other rows. ``maker``: whose devices this table is of; "": of all others.
+    """
 
     def __init__(
         self,
@@ -74,7 +85,13 @@ class ClusterTable:
         setups: Iterable[SetupMapping] = SETUPS,
         settings: Iterable[SettingMapping] = SETTINGS,
         options: Iterable[DeviceOption] = OPTIONS,
+        makers: Iterable[MakerDevices] = MAKERS,
+        reported_events: Iterable[ReportedEventMapping] = (),
+        maker: str = "",
+        codes: frozenset[int] = frozenset(),
     ) -> None:
+        self.maker = maker
+        self.codes = codes
         self.options = tuple(options)
         self.rows = tuple(rows)
         self.of: dict[int, list[AttributeMapping]] = {}
@@ -95,7 +112,45 @@ class ClusterTable:
             self.setups.setdefault(setup.cluster, []).append(setup)
         for setting in settings:
             self.settings.setdefault(setting.cluster, []).append(setting)
+        self.reported_events: dict[int, list[ReportedEventMapping]] = {}
+        for reported in reported_events:
+            self.reported_events.setdefault(reported.cluster, []).append(reported)
         self.clusters = frozenset(self.of)
+        self._makers: dict[tuple[str, str], MakerDevices] = {}
+        for each in makers:
+            for key in each.names():
+                self._makers.setdefault(key, each)
+        self._of_makers: dict[MakerDevices, ClusterTable] = {}
+
+    def for_device(self, manufacturer: str, model: str) -> ClusterTable:
+        """The table for a device with these strings in its Basic cluster: this one, or that of its maker's devices."""
+        for key in ((manufacturer, model), ("", model), (manufacturer, "")):
+            found = self._makers.get(key)
+            if found is not None:
+                return self._of_makers.setdefault(found, self._with(found))
+        return self
+
+    def _with(self, devices: MakerDevices) -> ClusterTable:
+        without = devices.without
+        changed = (devices.changed(row) for row in self.rows if row.cluster not in without)
+        return ClusterTable(
+            rows=(*devices.rows, *(row for row in changed if row is not None)),
+            writes=(*devices.writes, *_but(self.writes, without)),
+            actions=(*devices.actions, *_but(self.actions, without)),
+            events=(*devices.events, *_but(self.events, without)),
+            setups=(*devices.setups, *_but(self.setups, without)),
+            settings=(*devices.settings, *_but(self.settings, without)),
+            options=self.options,
+            makers=(),
+            reported_events=devices.reported_events,
+            maker=devices.maker,
+            codes=devices.codes,
+        )
+
+
+def _but(rows: Mapping[int, Iterable[_Row]], without: frozenset[int]) -> Iterable[_Row]:
+    """The rows of all clusters but some."""
+    return (row for cluster, found in rows.items() if cluster not in without for row in found)
 
 
 TABLE: Final = ClusterTable()

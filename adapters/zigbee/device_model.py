@@ -15,11 +15,13 @@ from adapters.zigbee.cluster_mappings import (
     ActionMapping,
     AttributeMapping,
     EventMapping,
+    ReportedEventMapping,
     SetupMapping,
     WriteMapping,
 )
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device
 from adapters.zigbee.presses import Presses
+from adapters.zigbee.radio_port import IncomingFrame
 from carriage.zigbee.datatypes import ZclType
 from gateway.api.model import (
     ActionAffordance,
@@ -172,6 +174,18 @@ class Model:
     deeds: dict[str, Deed] = field(default_factory=dict)
     events: dict[tuple[int, int, bool], tuple[dict[str, EventAffordance], EventMapping]] = field(default_factory=dict)
     """By place, command and whether the device is the client there: its events by their names in the row."""
+    reported_events: dict[int, dict[int, tuple[dict[str, EventAffordance], ReportedEventMapping]]] = field(
+        default_factory=dict
+    )
+    """By place and attribute: events that the device reports, by their names in the row."""
+    aliases: dict[int, int] = field(default_factory=dict)
+    """Places with a manufacturer code that means nothing, and those without."""
+    whole: dict[int, frozenset[int]] = field(default_factory=dict)
+    """By place the attributes whose rows take their octets apart."""
+    ends: dict[str, int | float] = field(default_factory=dict)
+    """Of ``endings``: properties that are false so many seconds after they were last true."""
+    maker: str = ""
+    """Whose rows it has beside the standard's, or in their place."""
     debounce: float = 0.0
     """Seconds for which its values wait for others; 0: not at all."""
     polled: dict[str, float] = field(default_factory=dict)
@@ -194,7 +208,13 @@ class Model:
 
     @property
     def offered_events(self) -> tuple[EventAffordance, ...]:
-        return tuple({each.name: each for named, _ in self.events.values() for each in named.values()}.values())
+        named = [named for named, _ in self.events.values()]
+        named += [named for told in self.reported_events.values() for named, _ in told.values()]
+        return tuple({each.name: each for every in named for each in every.values()}.values())
+
+    def known_place(self, frame: IncomingFrame) -> int:
+        """The place of a frame, whose manufacturer code may mean nothing."""
+        return self.aliases.get(frame.place, frame.place)
 
     def repeated(self, key: tuple[int, int, bool, bytes], now: float) -> bool:
         """Whether this frame came already: the same APS counter, place, protection and octets (with the ZCL sequence) a

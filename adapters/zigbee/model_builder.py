@@ -36,6 +36,7 @@ from carriage.zigbee.datatypes import Value
 from gateway.api.model import (
     DataSchema,
     DataType,
+    EventAffordance,
     Scalar,
 )
 
@@ -56,7 +57,9 @@ def model_of(
     ``constants``: by place what the device said of the attributes that its rows depend on, None: it doesn't have it; a
     row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
     """
-    builder = _Builder(constants or {}, options or {})
+    table = table.for_device(device.manufacturer, device.model)
+    basic = next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1)
+    builder = _Builder(constants or {}, options or {}, basic)
     clusters: set[int] = set()
     for endpoint in device.endpoints:
         clusters.update(place(endpoint.number, cluster) for cluster in endpoint.in_clusters + endpoint.out_clusters)
@@ -75,11 +78,18 @@ def model_of(
         places=builder.places,
         clusters=frozenset(clusters),
         debounce=device_options.debounce(options or {}),
-        endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
+        endpoint=basic,
         notes=notes,
         constants=builder.needed,
         settings=builder.settings,
+        whole=builder.whole,
+        ends={slot.property.name: slot.row.ends for slot in builder.slots.values() if slot.row.ends},
+        maker=table.maker,
     )
+    for endpoint in device.endpoints:
+        for code in table.codes:
+            for cluster in endpoint.in_clusters:
+                model.aliases[place(endpoint.number, cluster, code)] = place(endpoint.number, cluster)
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
@@ -94,30 +104,37 @@ def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -
 class _Builder:
     """The slots of a device while they are made."""
 
-    def __init__(self, constants: Mapping[int, Mapping[int, Value]], options: Mapping[str, Scalar]) -> None:
+    def __init__(
+        self, constants: Mapping[int, Mapping[int, Value]], options: Mapping[str, Scalar], basic: int = 1
+    ) -> None:
         self.slots: dict[str, Slot] = {}
         self.places: dict[int, dict[int, Slot]] = {}
         self.needed: dict[int, tuple[int, ...]] = {}
         self.settings: dict[int, bytes] = {}
+        self.whole: dict[int, frozenset[int]] = {}
+        self._basic = place(basic, BASIC)
         self._constants = constants
         self._options = options
         self._entities: dict[str, int] = {}
 
-    def known(self, at: int, needs: tuple[int, ...]) -> Particulars | None:
+    def known(self, at: int, needs: tuple[int, ...], basic: tuple[int, ...] = ()) -> Particulars | None:
         """What the row of a cluster at ``at`` is adapted to; None: the device has to be asked first."""
+        own, of_basic = self._said(at, needs), self._said(self._basic, basic)
+        return None if own is None or of_basic is None else Particulars(own, self._options, of_basic)
+
+    def _said(self, at: int, needs: tuple[int, ...]) -> Mapping[int, Value] | None:
+        """The attributes of a place that rows depend on, without those that the device doesn't have."""
         if not needs:
-            return Particulars({}, self._options)
+            return {}
         self.needed[at] = tuple(dict.fromkeys((*self.needed.get(at, ()), *needs)))
         answers = self._constants.get(at)
-        if answers is None:
-            return None
-        return Particulars({each: value for each, value in answers.items() if value is not None}, self._options)
+        return None if answers is None else {each: value for each, value in answers.items() if value is not None}
 
     def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
         if not _is_beside(row.beside, endpoint):
             return
         at = place(endpoint.number, row.cluster, row.manufacturer)
-        known = self.known(at, row.needs)
+        known = self.known(at, row.needs, row.needs_basic)
         if known is None:
             return
         if row.adapt is not None:
@@ -169,6 +186,8 @@ class _Builder:
 
     def _enter(self, at: int, slot: Slot) -> None:
         row = slot.row
+        if row.part is not None:
+            self.whole[at] = self.whole.get(at, frozenset()) | {row.attribute}
         there = self.places.setdefault(at, {})
         before = there.get(row.attribute)
         if before is None:
@@ -178,11 +197,11 @@ class _Builder:
 
     def set_up(self, endpoint: Endpoint, cluster: int, rows: Iterable[SettingMapping]) -> None:
         """What the gateway writes to a cluster unasked, as soon as it is known what."""
-        at = place(endpoint.number, cluster)
         for row in rows:
+            at = place(endpoint.number, cluster, row.manufacturer)
             known = self.known(at, row.needs)
             if known is None:
-                return
+                continue
             value = row.value(known)
             written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
             self.settings[at] = self.settings.get(at, b"") + written
@@ -231,21 +250,37 @@ def _commands(model: Model, builder: _Builder, endpoint: Endpoint, table: Cluste
             model.deeds[name] = Deed(replace(row.action, name=name, entity=entity), number, row)
     if number in model.writes:
         model.writes[number].sort(key=lambda write: write.cluster)
-    taken = {each.name for each in model.offered_events}
+    _events(model, endpoint, table)
+
+
+def _events(model: Model, endpoint: Endpoint, table: ClusterTable) -> None:
+    """What an endpoint says to have happened: by commands, and by reports."""
+    number, taken = endpoint.number, {each.name for each in model.offered_events}
     for by_client, clusters in ((True, endpoint.out_clusters), (False, endpoint.in_clusters)):
         for cluster in clusters:
             for mapping in table.events.get(cluster, ()):
-                if mapping.by_client is not by_client or len(model.events) >= MAX_EVENTS:
-                    continue
-                named = {
-                    event.name: replace(
-                        event,
-                        name=_free_name(event.name, number, taken),
-                        data=_with_group(event.data) if by_client else event.data,
-                    )
-                    for event in mapping.events
-                }
-                model.events[place(number, cluster, mapping.manufacturer), mapping.command, by_client] = named, mapping
+                if mapping.by_client is by_client and len(model.events) < MAX_EVENTS:
+                    named = _named(mapping.events, number, taken, by_client=by_client)
+                    at = place(number, cluster, mapping.manufacturer)
+                    model.events[at, mapping.command, by_client] = named, mapping
+    for cluster in endpoint.in_clusters:
+        for reported in table.reported_events.get(cluster, ()):
+            there = model.reported_events.setdefault(place(number, cluster, reported.manufacturer), {})
+            there[reported.attribute] = _named(reported.events, number, taken, by_client=False), reported
+
+
+def _named(
+    events: Iterable[EventAffordance], endpoint: int, taken: Container[str], *, by_client: bool
+) -> dict[str, EventAffordance]:
+    """The events of a row by their names there, as those of this endpoint."""
+    return {
+        event.name: replace(
+            event,
+            name=_free_name(event.name, endpoint, taken),
+            data=_with_group(event.data) if by_client else event.data,
+        )
+        for event in events
+    }
 
 
 def _of_the_endpoint(action: ActionMapping, builder: _Builder, endpoint: Endpoint) -> ActionMapping | None:

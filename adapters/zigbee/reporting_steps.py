@@ -123,6 +123,7 @@ def reads(model: Model, at: int, attributes: Container[int] | None = None, *, op
         slot
         for attribute, slot in model.places[at].items()
         if (attributes is None or attribute in attributes)
+        and not all(each.row.unasked for each in slot.chain())
         and (optional or not all(each.absent and each.row.optional for each in slot.chain()))
     ]
     groups = portions(slots, lambda slot: read_size(slot.type), at >> 32)

@@ -11,6 +11,7 @@ from adapters.zigbee.device_model import Model, Slot, Values, Whole
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import ODD_WIDTHS, SIGNED, STRUCTS, TYPES, Value
 from carriage.zigbee.foundation import Status
+from gateway.api.errors import PeerError
 from gateway.api.model import EventAffordance, Scalar
 from gateway.api.model import Value as PropertyValue
 
@@ -41,8 +42,25 @@ def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:
     slots = model.places.get(at)
     if slots is not None and (usual := _usual(slots, payload)) is not None:
         return usual, ""
-    records, fault = foundation.reported(payload)
-    return values_of(model, at, records), fault
+    records, fault = foundation.reported(payload, model.whole.get(at, frozenset()))
+    try:
+        return values_of(model, at, records), fault
+    except PeerError as error:  # a value that its row takes apart is malformed
+        return (), str(error)
+
+
+def told(model: Model, at: int, payload: bytes) -> list[tuple[EventAffordance, PropertyValue | None]]:
+    """The events in a report of the cluster at ``at``, and their data."""
+    known = model.reported_events.get(at)
+    found: list[tuple[EventAffordance, PropertyValue | None]] = []
+    if known is not None:
+        for attribute, _, raw in foundation.reported(payload)[0]:
+            if attribute in known:
+                named, mapping = known[attribute]
+                happening = mapping.read(raw)
+                if happening is not None:
+                    found.append((named[happening[0]], happening[1]))
+    return found
 
 
 def values_of(model: Model, at: int, records: Iterable[tuple[int, int, Value]]) -> Values:
@@ -118,7 +136,7 @@ def _enter(model: Model, slot: Slot, type_id: int, raw: Value, found: dict[str, 
     """Enter the value of one slot; False: the attribute has none of it, or of a type that can't carry it."""
     row = slot.row
     if row.part is not None:
-        raw = row.part(raw) if type_id == row.type.id else None
+        raw = row.part(raw) if type_id == row.type.id and isinstance(raw, bytes) else None
         if raw is None:
             return False
         type_id = row.type.id

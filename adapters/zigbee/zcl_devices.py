@@ -27,6 +27,7 @@ from adapters.zigbee.device_model import BASIC, GROUP, Model, Notes, Values, pee
 from adapters.zigbee.device_options import AVAILABILITY, DeviceOptions
 from adapters.zigbee.device_options import FILE as OPTIONS
 from adapters.zigbee.device_view import Device
+from adapters.zigbee.endings import Endings
 from adapters.zigbee.frame_kinds import (
     FROM_SERVER,
     GENERAL,
@@ -45,14 +46,26 @@ from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
-from adapters.zigbee.reports import happened, reported
+from adapters.zigbee.reports import happened, reported, told
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
-from gateway.api.model import Address, EnvelopeId, Event, Interaction, Join, Leave, Presence, Reading, Transmit
+from gateway.api.model import (
+    Address,
+    EnvelopeId,
+    Event,
+    EventAffordance,
+    Interaction,
+    Join,
+    Leave,
+    Presence,
+    Reading,
+    Transmit,
+)
+from gateway.api.model import Value as PropertyValue
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -113,6 +126,7 @@ class ZclDevices:
         self._memory = ReportingMemory(context.state_dir / MEMORY)
         self._options = DeviceOptions(context.state_dir / OPTIONS)
         self._debounce = Debounce()
+        self._endings = Endings()
         self._polling = Polling(self._transactions, self._memory, counters, self._read, self._silent, wake, times.poll)
         self._setup = ReportingSetup(
             self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, self._polled, times
@@ -177,6 +191,8 @@ class ZclDevices:
             self._memory.recall(model)
         self._join(found.eui64, found.sleepy, model)
         device.model = model
+        if model.ends:  # what began before this start ends as well
+            self._endings.heard(model, tuple((name, True) for name in model.ends), self._context.now())
         device.endpoints = {endpoint.number for endpoint in found.endpoints}
         now = self._context.now()
         self._presence.add(device, sleepy=found.sleepy, silent=silent, now=now)
@@ -219,6 +235,7 @@ class ZclDevices:
         self._presence.remove(device)
         self._options.left(device.eui64)
         self._debounce.forget(device.eui64)
+        self._endings.forget(device.eui64)
         self._polling.forget(device)
         self._setup.left(device.eui64)
         self._transactions.forget(device)
@@ -349,6 +366,7 @@ class ZclDevices:
             "properties": [{"name": one.name, "unit": one.unit, "writable": one.writable} for one in properties],
             "commands_held": len(device.held),
             "options": dict(self._options.of(eui64)),
+            "lane": (device.model.maker if device.model is not None else "") or "standard",
             "polled": [] if device.model is None else sorted(device.model.polled),
             "reporting": self._setup.states(eui64),
             "setup_steps_left": self._setup.left_over(eui64),
@@ -370,7 +388,7 @@ class ZclDevices:
 
     def next_deadline(self) -> float | None:
         due = None
-        for part in (self._transactions, self._presence, self.groups, self._debounce, self._polling):
+        for part in (self._transactions, self._presence, self.groups, self._debounce, self._endings, self._polling):
             other = part.next_deadline()
             if due is None or (other is not None and other < due):
                 due = other
@@ -382,6 +400,8 @@ class ZclDevices:
         self.groups.tick(now)
         for model, values, link_key in self._debounce.take(now):
             self._tell(model, values, now, link_key=link_key)
+        for model, name in self._endings.take(now):
+            self._tell(model, ((name, False),), now)
         self._polling.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
@@ -415,7 +435,7 @@ class ZclDevices:
         if model is None:  # its clusters are unknown
             _, fault = foundation.reported(payload[start_of(payload) :])
         elif payload[0] & GENERAL:
-            values, fault = reported(model, frame.place, payload[start_of(payload) :])
+            values, fault = reported(model, model.known_place(frame), payload[start_of(payload) :])
         else:
             values, fault = reported(model, at, payload[3:])
         if frame.unicast and (fault or not payload[0] & NO_DEFAULT_RESPONSE):
@@ -423,8 +443,13 @@ class ZclDevices:
             self._responses.answer(device, at, payload, link_key, status)
         if fault:
             self._counters["reports_malformed"] += 1
+        events = 0
+        if model is not None and model.reported_events:
+            events = self._events(
+                model, told(model, model.known_place(frame), payload[start_of(payload) :]), frame, now
+            )
         if model is None or not values:
-            self._counters["reports_unknown"] += not fault
+            self._counters["reports_unknown"] += not fault and not events
             if model is not None and at not in model.clusters:
                 self._look(device, frame.endpoint)
             return
@@ -460,14 +485,23 @@ class ZclDevices:
             self._counters["events_repeated"] += 1
             return
         event, data, values, _ = found
-        self._counters["events"] += 1
-        context, source = self._context, model.peer_link_key if frame.link_key else model.peer
+        self._counters["events"] += event is None
         if values:
             self._tell(model, values, now, link_key=frame.link_key)
         if event is not None:
             if frame.group:
                 data = {**data, GROUP: frame.group} if isinstance(data, dict) else {GROUP: frame.group}
+            self._events(model, [(event, data)], frame, now)
+
+    def _events(
+        self, model: Model, events: list[tuple[EventAffordance, PropertyValue | None]], frame: IncomingFrame, now: float
+    ) -> int:
+        """Hand events on; how many they are."""
+        context, source = self._context, model.peer_link_key if frame.link_key else model.peer
+        for event, data in events:
             context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
+        self._counters["events"] += len(events)
+        return len(events)
 
     def _look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""
@@ -479,6 +513,9 @@ class ZclDevices:
         context = self._context
         source = model.peer_link_key if link_key else model.peer
         context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
+        if model.ends:
+            self._endings.heard(model, values, now)
+            self._wake()
         if model.eui64 in self.groups.of_device:
             self.groups.values(model, values)
 

@@ -93,6 +93,8 @@ INTEGERS: Final = frozenset((*range(0x18, 0x30), 0x30, 0x31))
 FLOATS: Final[Mapping[int, str]] = {0x38: "<e", 0x39: "<f", 0x3A: "<d"}
 """Numbers with a fraction, and their layout."""
 TEXTS: Final = frozenset((0x42, 0x44))
+_LENGTHS: Final[Mapping[int, int]] = {0x41: 1, 0x42: 1, 0x43: 2, 0x44: 2}
+"""Strings, and the octets of the length in front of them."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -137,6 +139,11 @@ def decode(type_id: int, octets: bytes, at: int, depth: int = 0) -> tuple[Value,
     if not kind.size:
         return None, at
     return int.from_bytes(octets[at:end], "little", signed=type_id in SIGNED), end
+
+
+def octets_of(type_id: int, encoded: bytes) -> bytes:
+    """The octets of an encoded value; of a string without its length."""
+    return encoded[_LENGTHS.get(type_id, 0) :]
 
 
 def _length(octets: bytes, at: int, width: int) -> tuple[int | None, int]:

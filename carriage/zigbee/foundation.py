@@ -13,7 +13,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from carriage.zigbee.datatypes import TYPES, Value, ZclType, decode, encode
+from carriage.zigbee.datatypes import TYPES, Value, ZclType, decode, encode, octets_of
 from layer.errors import PeerError, UsageError
 
 
@@ -97,8 +97,11 @@ _REPORTED: Final = 0x00
 """Direction of a reporting configuration: the receiver reports (ZCL8, 2.5.7.1.1)."""
 
 
-def reported(payload: bytes) -> tuple[list[tuple[int, int, Value]], str]:
-    """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order, and the fault."""
+def reported(payload: bytes, whole: frozenset[int] = frozenset()) -> tuple[list[tuple[int, int, Value]], str]:
+    """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order, and the fault.
+
+    ``whole``: the attributes whose value is its octets, as ``datatypes.octets_of`` has them.
+    """
     records: list[tuple[int, int, Value]] = []
     at, end = 0, len(payload)
     try:
@@ -106,8 +109,9 @@ def reported(payload: bytes) -> tuple[list[tuple[int, int, Value]], str]:
             if at + 3 > end:
                 return records, _CUT_SHORT
             attribute, type_id = _ID_TYPE.unpack_from(payload, at)
-            value, at = decode(type_id, payload, at + 3)
-            records.append((attribute, type_id, value))
+            start = at + 3
+            value, at = decode(type_id, payload, start)
+            records.append((attribute, type_id, octets_of(type_id, payload[start:at]) if attribute in whole else value))
     except PeerError as error:  # where the next record begins is not known
         return records, str(error)
     return records, ""

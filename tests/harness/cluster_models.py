@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapters.zigbee.clusters import TABLE
+from adapters.zigbee.clusters import TABLE, ClusterTable
 from adapters.zigbee.device_model import Model, Notes, place
 from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.model_builder import model_of
@@ -17,6 +17,9 @@ def model_with(
     clients: tuple[int, ...] = (),
     constants: Mapping[int, Mapping[int, Value]] | None = None,
     options: Mapping[str, Scalar] | None = None,
+    table: ClusterTable = TABLE,
+    manufacturer: str = "",
+    model: str = "",
 ) -> Model:
     """``constants``: by cluster what the device said of the attributes that its rows depend on; nothing: it has none
     of them."""
@@ -24,8 +27,8 @@ def model_with(
     device = Device(
         eui64="00:0d:6f:00:00:00:00:01",
         nwk=1,
-        manufacturer="",
-        model="",
+        manufacturer=manufacturer,
+        model=model,
         interviewed=True,
         sleepy=False,
         lqi=None,
@@ -34,4 +37,4 @@ def model_with(
         endpoints=(Endpoint(number=1, profile=0x0104, device_id=0, in_clusters=clusters, out_clusters=clients),),
         tunnel_endpoints=(),
     )
-    return model_of(device, TABLE, Notes(), known, options)
+    return model_of(device, table, Notes(), known, options)

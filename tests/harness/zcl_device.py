@@ -32,7 +32,9 @@ class ZclDevice:
         self._client: AttachClient | None = None
         self._sequence = 0
 
-    async def attach(self, path: Path, *, sleepy: bool = False, poll: float = 0.2) -> ZclDevice:
+    async def attach(
+        self, path: Path, *, sleepy: bool = False, poll: float = 0.2, manufacturer: str = "ACME", model: str = "Z1"
+    ) -> ZclDevice:
         self._client = await AttachClient.connect(
             str(path),
             attach.Attach(
@@ -40,8 +42,8 @@ class ZclDevice:
                 endpoint=self.endpoint,
                 input_clusters=tuple(self.clusters),
                 output_clusters=self.clients,
-                manufacturer="ACME",
-                model="Z1",
+                manufacturer=manufacturer,
+                model=model,
                 sleepy=sleepy,
                 poll_interval=poll if sleepy else 0.0,
             ),
