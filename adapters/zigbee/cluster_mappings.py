@@ -77,7 +77,8 @@ class AttributeMapping:
     written as the attribute, unless a row of ``WRITES`` sets it. A value that has ``words`` is what the device
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
-    ``beside``: only an endpoint that has one of these clusters too has it.
+    ``beside``: only an endpoint that has one of these clusters too has it. ``endpoints``: only these have it, if any
+    are named.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them; ``needs_basic``:
     such of its Basic cluster. ``adapt``: the row as it is for one device; None: it doesn't have it.
     """
@@ -112,6 +113,7 @@ class AttributeMapping:
     needs_basic: tuple[int, ...] = ()
     adapt: Callable[[AttributeMapping, Particulars], AttributeMapping | None] | None = None
     beside: tuple[int, ...] = ()
+    endpoints: tuple[int, ...] = ()
     ratio: tuple[int, int] = dataclasses.field(init=False)
     """``scale``: a method of Fraction is a Python function, and this is needed for each value."""
 
@@ -276,13 +278,15 @@ class ReportedEventMapping:
     """An attribute that a device reports to say that something happened: a button that was pressed.
 
     ``events``: those that ``read`` makes of the value; None: it is none of them. It is no property's, unless a row says
-    so.
+    so. ``endpoints``: only these have it, if any are named, and there the names have this in front (``button_2_``) or
+    behind (``_left``).
     """
 
     cluster: int
     attribute: int
     events: tuple[EventAffordance, ...]
     read: Callable[[Value], Happening | None]
+    endpoints: Mapping[int, str] = dataclasses.field(default_factory=dict)
     manufacturer: int = 0
 
 

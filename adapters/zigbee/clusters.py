@@ -89,9 +89,11 @@ class ClusterTable:
         reported_events: Iterable[ReportedEventMapping] = (),
         maker: str = "",
         codes: frozenset[int] = frozenset(),
+        unlisted: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         self.maker = maker
         self.codes = codes
+        self.unlisted = unlisted or {}
         self.options = tuple(options)
         self.rows = tuple(rows)
         self.of: dict[int, list[AttributeMapping]] = {}
@@ -145,6 +147,7 @@ class ClusterTable:
             reported_events=devices.reported_events,
             maker=devices.maker,
             codes=devices.codes,
+            unlisted=devices.unlisted,
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from adapters.zigbee.cluster_mappings import (
     ActionMapping,
@@ -28,7 +28,8 @@ class MakerDevices:
     one of them is empty, the other decides. ``rows``, ``writes``, ``actions``, ``events``, ``reported_events``,
     ``setups`` and ``settings``: their own, in front of the standard's. ``without``: clusters whose standard rows they
     don't have. ``changed``: a standard row as they have it; None: they don't. ``codes``: manufacturer codes without
-    meaning: what comes under one is read as if it came without.
+    meaning: what comes under one is read as if it came without. ``unlisted``: by endpoint the clusters that it has and
+    its descriptor doesn't list.
     """
 
     maker: str
@@ -44,6 +45,7 @@ class MakerDevices:
     without: frozenset[int] = frozenset()
     changed: Callable[[AttributeMapping], AttributeMapping | None] = _as_it_is
     codes: frozenset[int] = frozenset()
+    unlisted: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """The devices: pairs of manufacturer and model; "": any."""

@@ -58,6 +58,7 @@ def model_of(
     row that depends on some of a place that isn't there is left out. ``options``: what the administrator set.
     """
     table = table.for_device(device.manufacturer, device.model)
+    device = _with_unlisted(device, table.unlisted)
     basic = next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1)
     builder = _Builder(constants or {}, options or {}, basic)
     clusters: set[int] = set()
@@ -93,6 +94,17 @@ def model_of(
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
+
+
+def _with_unlisted(device: Device, unlisted: Mapping[int, tuple[int, ...]]) -> Device:
+    """The device with the clusters that it has and doesn't list."""
+    if not unlisted:
+        return device
+    found = []
+    for endpoint in device.endpoints:
+        more = (each for each in unlisted.get(endpoint.number, ()) if each not in endpoint.in_clusters)
+        found.append(replace(endpoint, in_clusters=(*endpoint.in_clusters, *more)))
+    return replace(device, endpoints=tuple(found))
 
 
 def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:
@@ -131,7 +143,7 @@ class _Builder:
         return None if answers is None else {each: value for each, value in answers.items() if value is not None}
 
     def add(self, endpoint: Endpoint, row: AttributeMapping) -> None:
-        if not _is_beside(row.beside, endpoint):
+        if not _is_beside(row.beside, endpoint) or (row.endpoints and endpoint.number not in row.endpoints):
             return
         at = place(endpoint.number, row.cluster, row.manufacturer)
         known = self.known(at, row.needs, row.needs_basic)
@@ -174,11 +186,12 @@ class _Builder:
 
     @staticmethod
     def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
-        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement."""
+        """Whether a row is another source of a property: such as power, by a meter's demand and by measurement. Of one
+        cluster only what the device tells by itself is."""
         one, other = first.property, row.property
         return (
             first.endpoint == endpoint
-            and first.row.cluster != row.cluster
+            and (first.row.cluster != row.cluster or row.unasked)
             and first.whole is None
             and not row.field
             and (one.type, one.unit, one.writable) == (other.type, other.unit, False)
@@ -265,18 +278,22 @@ def _events(model: Model, endpoint: Endpoint, table: ClusterTable) -> None:
                     model.events[at, mapping.command, by_client] = named, mapping
     for cluster in endpoint.in_clusters:
         for reported in table.reported_events.get(cluster, ()):
+            if reported.endpoints and number not in reported.endpoints:
+                continue
+            affix = reported.endpoints.get(number, "")
             there = model.reported_events.setdefault(place(number, cluster, reported.manufacturer), {})
-            there[reported.attribute] = _named(reported.events, number, taken, by_client=False), reported
+            there[reported.attribute] = _named(reported.events, number, taken, by_client=False, affix=affix), reported
 
 
 def _named(
-    events: Iterable[EventAffordance], endpoint: int, taken: Container[str], *, by_client: bool
+    events: Iterable[EventAffordance], endpoint: int, taken: Container[str], *, by_client: bool, affix: str = ""
 ) -> dict[str, EventAffordance]:
-    """The events of a row by their names there, as those of this endpoint."""
+    """The events of a row by their names there, as those of this endpoint. ``affix``: see ``ReportedEventMapping``."""
+    before, behind = (affix, "") if affix.endswith("_") else ("", affix)
     return {
         event.name: replace(
             event,
-            name=_free_name(event.name, endpoint, taken),
+            name=_free_name(before + event.name + behind, endpoint, taken),
             data=_with_group(event.data) if by_client else event.data,
         )
         for event in events

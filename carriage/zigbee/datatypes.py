@@ -84,7 +84,9 @@ INT24: Final = TYPES[0x2A]
 INT32: Final = TYPES[0x2B]
 ENUM8: Final = TYPES[0x30]
 SINGLE: Final = TYPES[0x39]
+OCTSTR: Final = TYPES[0x41]
 STRING: Final = TYPES[0x42]
+STRUCT: Final = TYPES[0x4C]
 
 SIGNED: Final = frozenset(range(0x28, 0x30))
 """The integers that have a sign."""
@@ -93,6 +95,8 @@ INTEGERS: Final = frozenset((*range(0x18, 0x30), 0x30, 0x31))
 FLOATS: Final[Mapping[int, str]] = {0x38: "<e", 0x39: "<f", 0x3A: "<d"}
 """Numbers with a fraction, and their layout."""
 TEXTS: Final = frozenset((0x42, 0x44))
+STRINGS: Final = frozenset((0x41, 0x42))
+"""Of octets and of characters, with a length of one octet."""
 _LENGTHS: Final[Mapping[int, int]] = {0x41: 1, 0x42: 1, 0x43: 2, 0x44: 2}
 """Strings, and the octets of the length in front of them."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}

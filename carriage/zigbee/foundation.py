@@ -13,7 +13,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from carriage.zigbee.datatypes import TYPES, Value, ZclType, decode, encode, octets_of
+from carriage.zigbee.datatypes import STRINGS, TYPES, Value, ZclType, decode, encode, octets_of
 from layer.errors import PeerError, UsageError
 
 
@@ -100,7 +100,8 @@ _REPORTED: Final = 0x00
 def reported(payload: bytes, whole: frozenset[int] = frozenset()) -> tuple[list[tuple[int, int, Value]], str]:
     """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order, and the fault.
 
-    ``whole``: the attributes whose value is its octets, as ``datatypes.octets_of`` has them.
+    ``whole``: the attributes whose value is its octets, as ``datatypes.octets_of`` has them. A string of them that says
+    that it is longer than the frame ends with it, as some devices count an octet too many.
     """
     records: list[tuple[int, int, Value]] = []
     at, end = 0, len(payload)
@@ -110,8 +111,15 @@ def reported(payload: bytes, whole: frozenset[int] = frozenset()) -> tuple[list[
                 return records, _CUT_SHORT
             attribute, type_id = _ID_TYPE.unpack_from(payload, at)
             start = at + 3
-            value, at = decode(type_id, payload, start)
-            records.append((attribute, type_id, octets_of(type_id, payload[start:at]) if attribute in whole else value))
+            if attribute not in whole:
+                value, at = decode(type_id, payload, start)
+            elif type_id in STRINGS and end > start and payload[start] != 0xFF:
+                at = min(start + 1 + payload[start], end)
+                value = payload[start + 1 : at]
+            else:
+                _, at = decode(type_id, payload, start)
+                value = octets_of(type_id, payload[start:at])
+            records.append((attribute, type_id, value))
     except PeerError as error:  # where the next record begins is not known
         return records, str(error)
     return records, ""

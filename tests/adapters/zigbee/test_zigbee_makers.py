@@ -13,10 +13,12 @@ from adapters.zigbee.cluster_mappings import (
     SettingMapping,
 )
 from adapters.zigbee.clusters import MAKERS, TABLE, ClusterTable
-from adapters.zigbee.device_model import place
+from adapters.zigbee.device_model import Notes, place
+from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.maker_devices import MakerDevices
+from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.reports import reported, told
-from carriage.zigbee.datatypes import STRING, UINT8, Value
+from carriage.zigbee.datatypes import SINGLE, STRING, UINT8, Value
 from gateway.api.errors import PeerError
 from gateway.api.model import DataType, Event, EventAffordance, PropertyAffordance, Reading
 from simulator.network.cluster_server import make_cluster
@@ -24,7 +26,7 @@ from tests.harness.cluster_models import model_with
 from tests.harness.zcl_asked import joined, server
 from tests.harness.zcl_device import shown
 
-CODE, OWN, BASIC, BATTERY, ON_OFF, OCCUPANCY = 0x115F, 0xFCC0, 0x0000, 0x0001, 0x0006, 0x0406
+CODE, OWN, BASIC, BATTERY, ON_OFF, OCCUPANCY, ANALOG = 0x115F, 0xFCC0, 0x0000, 0x0001, 0x0006, 0x0406, 0x000C
 
 
 def tag(octets: bytes) -> Value:
@@ -146,6 +148,63 @@ def test_a_report_can_be_an_event() -> None:
     assert (event.name, data) == ("action_single", None)
     assert told(model, at, bytes.fromhex("0000 10 01")) == []
     assert [each.name for each in model.offered_events] == ["action_single"]
+
+
+SOME = MakerDevices(
+    maker="Some",
+    models=("some.1",),
+    rows=(
+        AttributeMapping(
+            cluster=ANALOG,
+            attribute=0x0055,
+            type=SINGLE,
+            endpoints=(2,),
+            property=PropertyAffordance(name="power", type=DataType.NUMBER, unit="W"),
+        ),
+        *(
+            AttributeMapping(
+                cluster=OWN,
+                attribute=attribute,
+                type=UINT8,
+                unasked=True,
+                property=PropertyAffordance(name="smoke", type=DataType.BOOLEAN),
+            )
+            for attribute in (0x00A0, 0x013A)
+        ),
+    ),
+    without=frozenset((ANALOG, ON_OFF)),
+    reported_events=tuple(
+        ReportedEventMapping(
+            cluster=ON_OFF,
+            attribute=attribute,
+            events=(EventAffordance(name="single"),),
+            read=lambda value: ("single", None),
+            endpoints=endpoints,
+        )
+        for attribute, endpoints in ((0x0000, {1: "_left", 2: "_right"}), (0x8000, {1: "button_1_"}))
+    ),
+    unlisted={1: (OWN, ON_OFF)},
+)
+
+
+def test_an_endpoint_has_what_it_does_not_list_and_a_row_may_be_of_some_endpoints() -> None:
+    endpoints = tuple(
+        Endpoint(number=number, profile=0x0104, device_id=0, in_clusters=clusters, out_clusters=())
+        for number, clusters in ((1, (ANALOG,)), (2, (ANALOG, ON_OFF)), (3, (ANALOG, ON_OFF)))
+    )
+    device = Device(
+        eui64="00:0d:6f:00:00:00:00:01", nwk=1, manufacturer="x", model="some.1", interviewed=True, sleepy=True,
+        lqi=None, rssi=None, last_seen=None, endpoints=endpoints, tunnel_endpoints=(),
+    )  # fmt: skip
+    model = model_of(device, ClusterTable(makers=(SOME,)), Notes())
+    assert set(model.slots) == {"power", "smoke"}
+    assert model.slots["power"].endpoint == 2
+    assert place(1, OWN) in model.clusters
+    for attribute in ("a000", "3a01"):  # two attributes of a cluster, of which each tells the property
+        assert reported(model, place(1, OWN), bytes.fromhex(attribute + "20 01")) == ((("smoke", True),), "")
+    assert [each.name for each in model.offered_events] == ["single_left", "button_1_single", "single_right"]
+    assert [event.name for event, _ in told(model, place(2, ON_OFF), bytes.fromhex("0000 10 01"))] == ["single_right"]
+    assert told(model, place(3, ON_OFF), bytes.fromhex("0000 10 01")) == []
 
 
 def test_no_device_is_named_twice() -> None:

@@ -190,3 +190,17 @@ def test_bind() -> None:
     found = zdo.bind_request(9, 0x000D6F000B5DE3B6, 1, 0x0402, 0x00124B0001020304, 1)
     assert found == octets("09 b6e35d0b006f0d00 01 0204 03 04030201004b1200 01")
     assert zdo.bind_response(octets("0984")) == (9, 0x84)
+
+
+def test_a_string_of_octets_that_says_too_much_ends_with_the_frame() -> None:
+    """As some devices count an octet too many. It is so only where the octets themselves are wanted."""
+    payload = bytes.fromhex("05004201 61 01ff4204 0121b3")
+    assert foundation.reported(payload, frozenset((0xFF01,))) == (
+        [(0x0005, 0x42, "a"), (0xFF01, 0x42, bytes.fromhex("0121b3"))],
+        "",
+    )
+    records, fault = foundation.reported(payload)
+    assert records == [(0x0005, 0x42, "a")]
+    assert fault
+    assert foundation.reported(bytes.fromhex("01ff42"), frozenset((0xFF01,))) == ([], "a ZCL value ends early")
+    assert foundation.reported(bytes.fromhex("01ff42ff"), frozenset((0xFF01,))) == ([(0xFF01, 0x42, b"")], "")
