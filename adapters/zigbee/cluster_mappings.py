@@ -196,8 +196,9 @@ class WriteMapping:
     ``secrets``: the names of those whose values are kept nowhere, so a write with one isn't held for a sleeping device.
     ``plan``: of the values of a write, by name, the command's payload and what the properties are set to by it; None:
     it is not for these. It is given only those that the device has, and that no row before it has set; a value that
-    can't be set raises UsageError. ``command``, or that which ``plan`` returns in front of the payload. ``answered``,
-    ``manufacturer``, ``needs`` and ``adapt`` as of an ``AttributeMapping``.
+    can't be set raises UsageError. ``command``, or that which ``plan`` returns in front of the payload. ``unanswered``:
+    devices answer nothing unless they refuse; what they became they report. ``answered``, ``manufacturer``, ``needs``
+    and ``adapt`` as of an ``AttributeMapping``.
     """
 
     cluster: int
@@ -208,6 +209,7 @@ class WriteMapping:
     plan: Callable[[Mapping[str, PropertyValue]], Plan | None]
     manufacturer: int = 0
     answered: bool = False
+    unanswered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[WriteMapping, Particulars], WriteMapping | None] | None = None
 
@@ -230,8 +232,8 @@ class ActionMapping:
     """A cluster command as an action. ``payload``: of its input; what can't be done raises UsageError.
 
     ``command``, or that which ``payload`` returns in front of the octets. ``reads``: attributes that are read behind
-    it. ``beside``: only an endpoint that has one of these clusters too offers it. ``manufacturer``, ``answered``,
-    ``needs`` and ``adapt`` as of an ``AttributeMapping``.
+    it. ``beside``: only an endpoint that has one of these clusters too offers it. ``unanswered`` as of a
+    ``WriteMapping``; ``manufacturer``, ``answered``, ``needs`` and ``adapt`` as of an ``AttributeMapping``.
     """
 
     cluster: int
@@ -242,6 +244,7 @@ class ActionMapping:
     beside: tuple[int, ...] = ()
     manufacturer: int = 0
     answered: bool = False
+    unanswered: bool = False
     needs: tuple[int, ...] = ()
     adapt: Callable[[ActionMapping, Particulars], ActionMapping | None] | None = None
 

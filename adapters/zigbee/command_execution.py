@@ -287,13 +287,15 @@ class CommandExecution:
             if not status_of_all and frame.content.answer == General.READ_RESPONSE:
                 raise PeerError("an answer without what was asked")
             wrong = dict.fromkeys(frame.names or ("",), status_of_all)
+        done = Outcome.SENT if frame.content.unanswered else Outcome.DELIVERED
         for name, failed in wrong.items():
-            _note(
-                execution, frame, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name
-            )
+            if failed:
+                _note(execution, frame, Reason.REJECTED, status_name(failed), only=name)
+            else:
+                _note(execution, frame, None, only=name, outcome=done)
         # What a command sets beside its own property (a level above 0 switches on) is so only if it was carried out.
-        if not all(wrong.values()) and (done := tuple(each for each in frame.result if not wrong.get(each[0], 0))):
-            self._tell(execution, became(execution.model, done))
+        if not all(wrong.values()) and (values := tuple(each for each in frame.result if not wrong.get(each[0], 0))):
+            self._tell(execution, became(execution.model, values))
 
     def _tell(self, execution: _Execution, values: Values) -> None:
         self._report(execution.model, values, self._context.now(), link_key=execution.link_key)
@@ -308,7 +310,9 @@ class CommandExecution:
         if worst is None:
             self._counters["commands_delivered"] += 1
             value = found[0].value if found and not several else None
-            self._context.settle(Receipt(execution.id, Outcome.DELIVERED, result=value, properties=several))
+            sent = any(each.outcome is Outcome.SENT for each in found)
+            outcome = Outcome.SENT if sent else Outcome.DELIVERED
+            self._context.settle(Receipt(execution.id, outcome, result=value, properties=several))
         else:
             reason = worst.reason or Reason.UNREACHABLE
             self._count(reason)
@@ -341,12 +345,16 @@ def _note(
     *,
     only: str | None = None,
     value: Value | None = None,
+    outcome: Outcome = Outcome.DELIVERED,
 ) -> None:
-    """Enter the result of a frame's properties (``only``: of one of them); that of an action under no name."""
+    """Enter the result of a frame's properties (``only``: of one of them); that of an action under no name.
+
+    ``outcome``: if there is no ``reason``, with which it is dropped."""
     if frame.last:
         return
-    outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
+    if reason is not None:
+        outcome = Outcome.DROPPED
     for name in (only,) if only is not None else frame.names or ("",):
         before = execution.results.get(name)
-        if before is None or before.outcome is Outcome.DELIVERED:  # a modifier of two frames failed with the first
+        if before is None or before.outcome is not Outcome.DROPPED:  # a modifier of two frames failed with the first
             execution.results[name] = PropertyResult(name, outcome, reason, detail, value)

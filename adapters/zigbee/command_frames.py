@@ -9,7 +9,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
 from adapters.zigbee.portions import portions, read_size
-from adapters.zigbee.transaction import Content
+from adapters.zigbee.transaction import DEFAULT_RESPONSE, Content
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
 from gateway.api.model import DataType, Scalar, Value
@@ -136,10 +136,10 @@ def _of_attribute(model: Model, slot: Slot) -> list[Slot]:
     return [each for each in chain if each is slot or (each.whole is None and each.row.part is None)]
 
 
-def command_of(command: int, payload: bytes, answered: bool, manufacturer: int) -> Content:
-    """A command of a cluster. ``answered``: by another one with the same id."""
+def command_of(command: int, payload: bytes, answered: bool, manufacturer: int, unanswered: bool = False) -> Content:
+    """A command of a cluster. ``answered``: by another one with the same id; ``unanswered``: by nothing."""
     response = command if answered else -1
-    return Content(command, payload, cluster_specific=True, response=response, manufacturer=manufacturer)
+    return Content(command, payload, DEFAULT_RESPONSE, True, response, manufacturer, unanswered)
 
 
 def _together(
@@ -167,7 +167,7 @@ def _together(
             used.add(of[base])
     result = tuple((of[base], value) for base, value in planned.became.items() if base in of)
     command = mapping.command if planned.command is None else planned.command
-    content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer)
+    content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer, mapping.unanswered)
     order = _order(planned.became.get(_SWITCH))
     return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), (), result, order=order)
 
@@ -177,7 +177,7 @@ def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame
     row = deed.row
     made = row.payload(given)
     command, payload = made if isinstance(made, tuple) else (row.command, made)
-    content = command_of(command, payload, row.answered, row.manufacturer)
+    content = command_of(command, payload, row.answered, row.manufacturer, row.unanswered)
     frames = [CommandFrame(deed.endpoint, row.cluster, content, ())]
     slots = model.places.get(place(deed.endpoint, row.cluster), {})
     read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]

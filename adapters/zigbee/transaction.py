@@ -34,7 +34,9 @@ Answer = Reply | NoReply
 class Content(NamedTuple):
     """A request: a ZCL command and the general command that answers it (0x0B does in any case).
 
-    ``response``: the cluster's own command that does, -1: none. ``manufacturer``: the code in its header, 0: none."""
+    ``response``: the cluster's own command that does, -1: none. ``manufacturer``: the code in its header, 0: none.
+    ``unanswered``: the device is asked to answer nothing unless it refuses, and its acknowledgement ends the
+    transaction."""
 
     command: int
     payload: bytes
@@ -42,6 +44,7 @@ class Content(NamedTuple):
     cluster_specific: bool = False
     response: int = -1
     manufacturer: int = 0
+    unanswered: bool = False
 
     def __repr__(self) -> str:
         return f"Content(command=0x{self.command:02x})"  # in the payload may be a secret
@@ -78,6 +81,8 @@ class Transaction:
     manufacturer: int = 0
     link_key: bool = False
     """Whether it goes under the link key; then nothing else answers it."""
+    unanswered: bool = False
+    """It is over when its frame is delivered."""
     frame: Frame | None = None
     due: float | None = None
     """When it counts as not answered; None before it was delivered."""

@@ -6,7 +6,8 @@ States of a transaction, and who moves it:
 
 - *queued*: its frame is with the ``FrameSender``, which reports the outcome (``_sent``). ``unsent`` takes it back
   while it waits there, and its ``done`` isn't called then.
-- *delivered*: the device acknowledged the frame, and has ``answer_within`` seconds to answer (``due``).
+- *delivered*: the device acknowledged the frame, and has ``answer_within`` seconds to answer (``due``). One that
+  asks for no answer is over then, as if the device had said that all is well.
 - *over*: ``done`` was called, by the response (``answered``, in either state: it may overtake the acknowledgement), a
   frame that was not delivered (``_sent``), the end of the time (``tick``), or because the device left (``forget``).
 """
@@ -25,6 +26,7 @@ from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, Inc
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
+from carriage.zigbee.foundation import Status
 from carriage.zigbee.zcl import HEADER_LENGTH, MANUFACTURER_HEADER_LENGTH, ZclFrame
 
 PER_DEVICE: Final = 32
@@ -62,7 +64,7 @@ class ZclTransactions:
             sequence,
             cluster_specific=content.cluster_specific,
             manufacturer=content.manufacturer or None,
-            disable_default_response=False,
+            disable_default_response=content.unanswered,
         ).encode()
         transaction = Transaction(
             device.transactions,
@@ -75,6 +77,7 @@ class ZclTransactions:
             content.response,
             content.manufacturer,
             link_key,
+            content.unanswered,
         )
         sent = partial(self._sent, transaction)
         frame = Frame(endpoint, octets, link_key, sent, cluster, HOME_AUTOMATION, OWN_ENDPOINT)
@@ -183,6 +186,9 @@ class ZclTransactions:
             return  # the answer was faster
         if outcome is not SendOutcome.DELIVERED:
             self._end(transaction, NoReply(outcome))
+            return
+        if transaction.unanswered:
+            self._end(transaction, Reply(DEFAULT_RESPONSE, bytes((transaction.asked, Status.SUCCESS))))
             return
         transaction.due = self._now() + self._answer_within
         self._delivered.append(transaction)

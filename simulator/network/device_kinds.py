@@ -47,6 +47,7 @@ from simulator.network.clusters.ids import (
     THERMOSTAT,
     THERMOSTAT_UI,
     TRIP_TO_PAIR,
+    TUYA,
     Identity,
 )
 from simulator.network.clusters.inputs import analog_input, multistate_input
@@ -61,6 +62,7 @@ from simulator.network.clusters.measurement import (
     temperature,
 )
 from simulator.network.clusters.security import ias_warning, ias_zone
+from simulator.network.clusters.tuya import CLIMATE, VALVE, tuya
 from simulator.network.device import Device, SimpleDescriptor
 
 __all__ = [
@@ -114,6 +116,7 @@ CLUSTERS: Final[Mapping[int, Callable[[Identity], ClusterServer]]] = {
     IAS_WARNING: ias_warning,
     METERING: metering,
     ELECTRICAL: electrical,
+    TUYA: tuya,
 }
 
 
@@ -133,7 +136,8 @@ class Kind:
     """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind.
 
     The model identifier begins with ``virtual``, which no product's does: hubs that know products by it (``plug`` is
-    one) must not take a virtual device for one of these. The last four: see ``Identity``.
+    one) must not take a virtual device for one of these. ``product``: of a kind that is one, its model identifier. The
+    last four: see ``Identity``.
     """
 
     name: str
@@ -142,6 +146,7 @@ class Kind:
     sleepy: bool = False
     endpoints: tuple[HostedRow, ...]
     manufacturer: str = "atls-simulator"
+    product: str = ""
     zone_type: int = 0x0015
     enrolment: str = TRIP_TO_PAIR
     hold: float = 0.0
@@ -149,7 +154,7 @@ class Kind:
 
     @property
     def model(self) -> str:
-        return f"virtual-{self.name}"
+        return self.product or f"virtual-{self.name}"
 
     def identity(self, manufacturer: str | None, model: str | None, enrolment: str | None = None) -> Identity:
         """Of one device; what is None is the kind's."""
@@ -173,6 +178,12 @@ def _router(name: str, device_id: int, *clusters: int, color: int = 0b1_1011) ->
 def _sleeper(name: str, device_id: int, *clusters: int, outputs: tuple[int, ...] = ()) -> Kind:
     """A kind with one endpoint and a battery."""
     return Kind(name=name, sleepy=True, endpoints=(HostedRow(1, device_id, (BASIC, POWER, *clusters), outputs),))
+
+
+def _tuya(name: str, manufacturer: str) -> Kind:
+    """A sleeper that has nothing but Tuya's datapoints."""
+    rows = (HostedRow(1, 0x0051, (BASIC, GROUPS, SCENES, TUYA)),)
+    return Kind(name=name, sleepy=True, endpoints=rows, manufacturer=manufacturer, product="TS0601")
 
 
 def _zone(
@@ -244,6 +255,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         _zone("water-sensor", 0x002A, TRIP_TO_PAIR),
         _zone("vibration-sensor", 0x002D, AUTO_ENROLL_REQUEST, hold=5.0),
         _zone("panic-button", 0x002C, TRIP_TO_PAIR, hold=2.0),
+        _tuya("tuya-climate", CLIMATE),
+        _tuya("tuya-valve", VALVE),
     )
 }
 DEFAULT_POLL_INTERVAL: Final = 2.0

@@ -9,7 +9,7 @@ from typing import Final
 
 from layer.errors import PeerError
 from simulator.network.cluster_server import ClusterServer
-from simulator.network.clusters import closures, color, energy, hvac, inputs, security
+from simulator.network.clusters import closures, color, energy, hvac, inputs, security, tuya
 from simulator.network.clusters.general import CHECK_IN_INTERVAL
 from simulator.network.clusters.ids import (
     ANALOG_INPUT,
@@ -35,6 +35,7 @@ from simulator.network.clusters.ids import (
     TEMPERATURE,
     THERMOSTAT,
     THERMOSTAT_UI,
+    TUYA,
 )
 
 
@@ -122,6 +123,11 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "pin_required": Measure(DOOR_LOCK, closures.NEEDS_PIN),
     "analog": Measure(ANALOG_INPUT, inputs.PRESENT_VALUE),
     "multistate": Measure(MULTISTATE_INPUT, inputs.PRESENT_VALUE),
+    "tuya_temperature": Measure(TUYA, tuya.TEMPERATURE, 10),
+    "tuya_humidity": Measure(TUYA, tuya.HUMIDITY),
+    "tuya_setpoint": Measure(TUYA, tuya.SETPOINT, 10),
+    "tuya_clock": Measure(TUYA, tuya.CLOCK),
+    "tuya_local_temperature": Measure(TUYA, tuya.LOCAL, 10),
     "check_in_interval": Measure(POLL_CONTROL, CHECK_IN_INTERVAL, 4),
 }
 

@@ -32,6 +32,7 @@ IAS_ZONE: Final = 0x0500
 IAS_WARNING: Final = 0x0502
 METERING: Final = 0x0702
 ELECTRICAL: Final = 0x0B04
+TUYA: Final = 0xEF00
 
 #: the ways in which a zone enrols (ZCL8, 8.2.2.1.3)
 TRIP_TO_PAIR: Final = "trip-to-pair"

@@ -8,7 +8,7 @@ import pytest
 
 from carriage.zigbee import zcl
 from simulator.air import ApsFrame, Reach
-from simulator.network.clusters import ids
+from simulator.network.clusters import ids, tuya
 from simulator.network.clusters.color import hue_of_xy, xy_of_hue, xy_of_mired
 from simulator.network.datatypes import UINT8
 from simulator.network.device import Binding
@@ -82,7 +82,7 @@ def test_every_kind_joins_and_has_servers_for_what_it_lists(house: Any) -> None:
     served = {cluster for kind in KINDS.values() for row in kind.endpoints for cluster in row.clusters}
     assert served == set(CLUSTERS)
     for kind in KINDS.values():
-        assert kind.model.startswith("virtual")
+        assert kind.model.startswith("virtual") is not bool(kind.product)
         for row in kind.endpoints:
             endpoint = house(kind.name).station().device.endpoints[row.number]
             assert tuple(endpoint.clusters) == row.clusters == endpoint.descriptor.input_clusters
@@ -518,3 +518,30 @@ def test_what_is_set_up_survives_a_restart(make_world: Any, tmp_path: Any) -> No
     assert second.station().in_group(5) and second.endpoint().clusters[ids.SCENES].memory
     assert second.station().device.bindings == first.station().device.bindings
     assert second.value("enrolled", "b") == 1
+
+
+# Tuya
+
+
+def test_datapoints_are_set_asked_for_and_reported(house: Any) -> None:
+    home = house("tuya-valve")
+    home.world.run(2)
+    assert [frame.command for frame in home.came(ids.TUYA)] == []  # it asked for the time when it joined
+    setpoint = bytes.fromhex("0001 04 02 0004 000000e1")
+    home.world.send(home.station().device.eui64, b"\x11\x01\x00" + setpoint, cluster=ids.TUYA)
+    home.world.run(6)
+    (said,) = home.came(ids.TUYA)
+    assert (said.command, said.payload[2:]) == (0x01, setpoint[2:])
+    assert home.value("tuya_setpoint") == 22.5
+    home.world.send(home.station().device.eui64, b"\x11\x02\x03", cluster=ids.TUYA)
+    home.world.run(6)
+    assert [frame.payload[2] for frame in home.came(ids.TUYA)] == [2, 3, 4, 5, 7, 36, 39]
+    home.station().device.endpoints[1].clusters[ids.TUYA].set(tuya.LOCAL, 201)
+    home.world.run(6)
+    (reported,) = home.came(ids.TUYA)
+    assert (reported.command, reported.payload[2:].hex()) == (0x02, "05020004000000c9")
+    home.world.send(
+        home.station().device.eui64, b"\x11\x03\x24" + bytes.fromhex("0800 2f000000 2f000e10"), cluster=ids.TUYA
+    )
+    home.world.run(6)
+    assert home.value("tuya_clock") == 0x2F000000
