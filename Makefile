@@ -10,7 +10,7 @@ help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
 	@echo "make house       60 devices of all kinds for 15 minutes, 5 % loss, kill -9, another dongle; HOUSE_ARGS=--help"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
-	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS; zigbee2mqtt"
+	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS; zigbee2mqtt, zha"
 	@echo "make test-pictures  run the pictures of docs/pictures/: nginx, HAProxy, Squid, mitmproxy, Chromium in between"
 	@echo "make test-compiled  compile the hot modules, then run the tests of gateway, carriages and adapters on that build"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"

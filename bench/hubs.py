@@ -19,6 +19,7 @@ from bench.scenario import Site
 from bench.sensor_network_control import Control
 from demo.process import Process, ProcessFailedError
 from demo.stack import Stack
+from simulator.network.device_kinds import KINDS
 
 LAMP, CLIMATE, THERMOMETER = "lamp", "climate", "thermometer"
 """Kinds of virtual devices: the first two are on all the time, the third sleeps."""
@@ -52,7 +53,7 @@ class Device:
 def devices(**counts: int) -> list[Device]:
     """So many of each kind."""
     return [
-        Device(kind, n, f"00:0d:6f:00:0d:00:{list(VALUES).index(kind):02x}:{n:02x}")
+        Device(kind, n, f"00:0d:6f:00:0d:00:{list(KINDS).index(kind):02x}:{n:02x}")
         for kind, count in counts.items()
         for n in range(1, count + 1)
     ]
@@ -63,7 +64,7 @@ def write_network(path: Path, home: Iterable[Device], join: str = "auto", delay:
     ``delay``: seconds that a frame takes over the air at the least, and half of what it takes at the most."""
     lines = [f"radio: {{delay_min: {delay}, delay_max: {2 * delay}}}", "devices:"]
     for each in home:
-        more = f", poll_interval: {POLL}" if each.kind == THERMOMETER else ""
+        more = f", poll_interval: {POLL}" if KINDS[each.kind].sleepy else ""
         lines.append(f'  - {{eui64: "{each.eui64}", name: {each.name}, kind: {each.kind}, join: {join}{more}}}')
     path.write_text("\n".join(lines) + "\n")
 

@@ -138,19 +138,22 @@ class Root:
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(origin, target / name, follow_symlinks=False)
 
-    def inside(self, script: str, *, environ: dict[str, str] | None = None, stream: bool = False) -> str:
-        """Run a script as root, in the clone if there is one. FailedError if it ends with another status than 0."""
+    def command(self, script: str, environ: dict[str, str] | None = None) -> list[str]:
+        """How a script is run as root, in the clone if there is one."""
         options = [f"--setenv={name}={value}" for name, value in (self._environ | (environ or {})).items()]
         options += [f"--bind={here}:{there}" for here, there in self._shared.items()]
         if self.path(CLONE).exists():
             options.append(f"--chdir={CLONE}")
-        command = [
+        return [
             "systemd-nspawn", "--quiet", f"--directory={self.folder}", f"--machine={self.folder.name}", "--register=no",
             "--keep-unit", "--pipe", "--resolv-conf=copy-host", "--timezone=off", "--capability=all",
             "--system-call-filter=@debug @mount bpf", *options, "/bin/bash", "-ec", script,
         ]  # fmt: skip
+
+    def inside(self, script: str, *, environ: dict[str, str] | None = None, stream: bool = False) -> str:
+        """Run a script. FailedError if it ends with another status than 0."""
         said = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=None if stream else subprocess.PIPE,
+            self.command(script, environ), stdin=subprocess.DEVNULL, stdout=None if stream else subprocess.PIPE,
             stderr=None if stream else subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         if said.returncode:
