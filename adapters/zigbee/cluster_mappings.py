@@ -263,7 +263,7 @@ class EventMapping:
     ``read`` makes of the payload; None: it is none of them. ``values``: the attributes that the command reports too:
     their ids, types and values. ``reply``: the command of the cluster that is sent back, and its payload; None: none.
     It is given the payload, and whether something waits for the device. All of them raise PeerError if the payload is
-    malformed.
+    malformed. ``endpoints`` as of a ``ReportedEventMapping``.
     """
 
     cluster: int
@@ -274,6 +274,7 @@ class EventMapping:
     values: Callable[[bytes], Iterable[tuple[int, int, Value]]] = lambda payload: ()
     reply: Reply | None = None
     manufacturer: int = 0
+    endpoints: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -272,8 +272,11 @@ def _events(model: Model, endpoint: Endpoint, table: ClusterTable) -> None:
     for by_client, clusters in ((True, endpoint.out_clusters), (False, endpoint.in_clusters)):
         for cluster in clusters:
             for mapping in table.events.get(cluster, ()):
+                if mapping.endpoints and number not in mapping.endpoints:
+                    continue
                 if mapping.by_client is by_client and len(model.events) < MAX_EVENTS:
-                    named = _named(mapping.events, number, taken, by_client=by_client)
+                    affix = mapping.endpoints.get(number, "")
+                    named = _named(mapping.events, number, taken, by_client=by_client, affix=affix)
                     at = place(number, cluster, mapping.manufacturer)
                     model.events[at, mapping.command, by_client] = named, mapping
     for cluster in endpoint.in_clusters:

@@ -203,8 +203,8 @@ class ReportingSetup:
             step for step in set_up_steps(model) if step.name not in known.get(name_of(step.at), {}).get(_SET_UP, {})
         ]
         once += [
-            SetupStep("bind", at)  # a remote's commands go to those that it is bound to
-            for at in dict.fromkeys(at for at, _, by_client in model.events if by_client)
+            SetupStep("bind", at)  # a remote's commands, and those of a maker's own, go to those that it is bound to
+            for at in dict.fromkeys(at for at, _, by_client in model.events if by_client or at >> 32)
             if "bind" not in known.get(name_of(at), {})
         ]
         answers = self._memory.constants(model.eui64)
