@@ -298,7 +298,7 @@ class ReportedEventMapping:
 class SettingMapping:
     """An attribute that the gateway itself sets, once, when it sets a device up; the cluster is bound then.
 
-    ``value``: by what the device said of ``needs``; None: it stays as it is. ``manufacturer`` as of an
+    ``value``: by what the device said of ``needs``; None: it stays as it is. ``manufacturer`` and ``beside`` as of an
     ``AttributeMapping``.
     """
 
@@ -308,6 +308,7 @@ class SettingMapping:
     value: Callable[[Particulars], int | None]
     needs: tuple[int, ...] = ()
     manufacturer: int = 0
+    beside: tuple[int, ...] = ()
 
 
 def plain(cluster: int, command: int, name: str, *, by_client: bool = True) -> EventMapping:

@@ -213,7 +213,7 @@ class _Builder:
         for row in rows:
             at = place(endpoint.number, cluster, row.manufacturer)
             known = self.known(at, row.needs)
-            if known is None:
+            if known is None or not _is_beside(row.beside, endpoint):
                 continue
             value = row.value(known)
             written = b"" if value is None else foundation.write([(row.attribute, row.type, value)])
