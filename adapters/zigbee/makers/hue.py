@@ -1,7 +1,7 @@
 """Philips Hue (Signify): presses of dimmer switches and buttons, settings of motion sensors, a contact.
 
-A switch sends On/Off and Level Control to lamps that it is bound to; its presses, releases too, come by a cluster of
-Signify's once it is told to.
+A switch sends On/Off and Level Control to lamps that it is bound to. It reports presses and releases by a cluster of
+Signify's if an attribute says so.
 """
 
 from __future__ import annotations

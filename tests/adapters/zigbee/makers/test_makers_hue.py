@@ -67,7 +67,7 @@ def test_a_dimmer_switch_tells_a_press_once() -> None:
     assert "brightness_step_up" in {each.name for each in dial.offered_events}  # what its dial sends
 
 
-def test_only_the_endpoint_with_the_buttons_is_told_to_tell_presses() -> None:
+def test_only_the_endpoint_with_the_buttons_is_set_to_report_presses() -> None:
     (setting,) = hue.DEVICES[0].settings
     assert isinstance(setting, SettingMapping)
     assert of("RWL021", BASIC, BUTTONS).settings == {place(1, BASIC, hue.CODE): bytes.fromhex("3100 19 0b00")}
@@ -108,7 +108,7 @@ def test_any_payload_is_an_event_that_is_offered_or_malformed(payload: bytes) ->
 
 
 async def test_a_dimmer_switch_over_the_dongle(world: Any) -> None:
-    """It is told to tell its presses, its own cluster is bound, and a press is one event."""
+    """Its own cluster is bound, and a press is one event."""
     basic = make_cluster(BASIC, [], makers={hue.CODE: [Attribute(0x0031, BITMAP16, 0, writable=True)]})
     async with world.gateway() as gateway:
         device, _ = await joined(
