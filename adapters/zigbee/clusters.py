@@ -39,7 +39,7 @@ from adapters.zigbee.families import (
     switching,
 )
 from adapters.zigbee.maker_devices import MakerDevices
-from adapters.zigbee.makers import danfoss, hue, ikea, sonoff, tuya
+from adapters.zigbee.makers import aqara, danfoss, hue, ikea, sonoff, tuya
 
 FAMILIES: Final = (
     switching,
@@ -56,7 +56,7 @@ FAMILIES: Final = (
     poll_control,
 )
 """Where two rows of one device want the same name, the first has it."""
-MAKERS: Final[tuple[MakerDevices, ...]] = (*danfoss.DEVICES, *hue.DEVICES, *ikea.DEVICES, *sonoff.DEVICES, *tuya.DEVICES)
+MAKERS: Final[tuple[MakerDevices, ...]] = (*aqara.DEVICES, *danfoss.DEVICES, *hue.DEVICES, *ikea.DEVICES, *sonoff.DEVICES, *tuya.DEVICES)
 """``DEVICES`` of ``makers``. Where two name one device, the first has it."""
 ROWS: Final = tuple(row for family in FAMILIES for row in family.ROWS)
 WRITES: Final = tuple(row for family in FAMILIES for row in family.WRITES)

@@ -9,7 +9,7 @@ from typing import Final
 from adapters.zigbee.cluster_mappings import Reply
 from adapters.zigbee.device_model import Model, Slot, Values, Whole
 from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import ODD_WIDTHS, SIGNED, STRUCTS, TYPES, Value
+from carriage.zigbee.datatypes import ODD_WIDTHS, SIGNED, STRINGS, STRUCTS, TYPES, Value
 from carriage.zigbee.foundation import Status
 from gateway.api.errors import PeerError
 from gateway.api.model import EventAffordance, Scalar
@@ -136,7 +136,8 @@ def _enter(model: Model, slot: Slot, type_id: int, raw: Value, found: dict[str, 
     """Enter the value of one slot; False: the attribute has none of it, or of a type that can't carry it."""
     row = slot.row
     if row.part is not None:
-        raw = row.part(raw) if type_id == row.type.id and isinstance(raw, bytes) else None
+        same = type_id == row.type.id or (type_id in STRINGS and row.type.id in STRINGS)
+        raw = row.part(raw) if same and isinstance(raw, bytes) else None
         if raw is None:
             return False
         type_id = row.type.id

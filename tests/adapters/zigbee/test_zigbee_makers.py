@@ -23,6 +23,7 @@ from gateway.api.errors import PeerError
 from gateway.api.model import DataType, Event, EventAffordance, PropertyAffordance, Reading
 from simulator.network.cluster_server import make_cluster
 from tests.harness.cluster_models import model_with
+from tests.harness.cluster_rows import mistakes
 from tests.harness.zcl_asked import joined, server
 from tests.harness.zcl_device import shown
 
@@ -138,7 +139,8 @@ def test_a_part_gets_the_octets_and_may_find_them_malformed() -> None:
     assert reported(model, at, bytes.fromhex("01ff 42 02 07fe")) == ((("level_of_odd", 0xFE),), "")
     assert reported(model, at, bytes.fromhex("01ff 42 02 08fe")) == ((), "")  # not there
     assert reported(model, at, bytes.fromhex("01ff 42 01 07")) == ((), "not two octets")
-    assert reported(model, at, bytes.fromhex("01ff 41 02 07fe")) == ((), "")  # another type
+    assert reported(model, at, bytes.fromhex("01ff 41 02 07fe")) == ((("level_of_odd", 0xFE),), "")  # a string too
+    assert reported(model, at, bytes.fromhex("01ff 43 0200 07fe")) == ((), "")  # another type
 
 
 def test_a_report_can_be_an_event() -> None:
@@ -212,6 +214,11 @@ def test_no_device_is_named_twice() -> None:
     assert len(named) == len(set(named))
     assert all(devices.manufacturers or devices.models for devices in MAKERS)
     assert TABLE.maker == ""
+
+
+def test_their_rows_are_whole() -> None:
+    rows = [row for devices in MAKERS for row in devices.rows]
+    assert {row.property.name: found for row in rows if (found := mistakes(row))} == {}
 
 
 async def test_an_odd_device_over_the_dongle(world: Any) -> None:
