@@ -56,7 +56,14 @@ FAMILIES: Final = (
     poll_control,
 )
 """Where two rows of one device want the same name, the first has it."""
-MAKERS: Final[tuple[MakerDevices, ...]] = (*aqara.DEVICES, *danfoss.DEVICES, *hue.DEVICES, *ikea.DEVICES, *sonoff.DEVICES, *tuya.DEVICES)
+MAKERS: Final[tuple[MakerDevices, ...]] = (
+    *aqara.DEVICES,
+    *danfoss.DEVICES,
+    *hue.DEVICES,
+    *ikea.DEVICES,
+    *sonoff.DEVICES,
+    *tuya.DEVICES,
+)
 """``DEVICES`` of ``makers``. Where two name one device, the first has it."""
 ROWS: Final = tuple(row for family in FAMILIES for row in family.ROWS)
 WRITES: Final = tuple(row for family in FAMILIES for row in family.WRITES)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Final
 
 from adapters.zigbee.cluster_mappings import AttributeMapping, EventMapping, Happening, Particulars, SettingMapping
-from adapters.zigbee.families.ipso import ipso
 from adapters.zigbee.families.payloads import first
 from adapters.zigbee.maker_devices import MakerDevices
 from adapters.zigbee.makers import tuya_controls, tuya_sensors
+from adapters.zigbee.makers.own_rows import choice, switch
 from adapters.zigbee.makers.tuya_datapoints import HELLO
 from adapters.zigbee.makers.tuya_rows import MAKER
-from carriage.zigbee.datatypes import BOOL, ENUM8, Value, ZclType
-from gateway.api.model import DataType, EventAffordance, PropertyAffordance
+from carriage.zigbee.datatypes import ENUM8, Value
+from gateway.api.model import EventAffordance
 
 _POWER, _ON_OFF, _HUMIDITY, _METER, _MEASUREMENT = 0x0001, 0x0006, 0x0405, 0x0702, 0x0B04
 
@@ -71,28 +71,10 @@ def _knowing(
     return adapted
 
 
-def _setting(attribute: int, name: str, kind: ZclType, words: Mapping[int, str] | None = None) -> AttributeMapping:
-    return AttributeMapping(
-        cluster=_ON_OFF,
-        attribute=attribute,
-        type=kind,
-        words=words or {},
-        property=PropertyAffordance(
-            name=name,
-            type=DataType.STRING if words else DataType.BOOLEAN,
-            enum=tuple((words or {}).values()),
-            resource_type=ipso(3348 if words else 3306),
-            writable=True,
-            category="config",
-        ),
-        optional=True,
-    )
-
-
 _SETTINGS: Final = (
-    _setting(0x8000, "child_lock", BOOL),
-    _setting(0x8001, "indicator_mode", ENUM8, {0: "off", 1: "off/on", 2: "on/off", 3: "on"}),
-    _setting(0x8002, "power_on_behavior", ENUM8, {0: "off", 1: "on", 2: "previous"}),
+    switch(_ON_OFF, 0x8000, "child_lock"),
+    choice(_ON_OFF, 0x8001, "indicator_mode", {0: "off", 1: "off/on", 2: "on/off", 3: "on"}),
+    choice(_ON_OFF, 0x8002, "power_on_behavior", {0: "off", 1: "on", 2: "previous"}),
 )
 
 # Climate --------------------------------------------------------------------------------------------------------------

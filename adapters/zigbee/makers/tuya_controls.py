@@ -36,7 +36,9 @@ def _running(dp: int, words: Mapping[int, str]) -> AttributeMapping:
 
 
 def _temperatures(setpoint: int, local: int) -> tuple[AttributeMapping, ...]:
-    return point(local, "local_temperature", scale=TENTH), point(setpoint, _SETPOINT, scale=TENTH)
+    return point(local, "local_temperature", scale=TENTH, range=(-1000, 1500)), point(
+        setpoint, _SETPOINT, scale=TENTH, range=(50, 350)
+    )
 
 
 _VALVE: Final = (
@@ -53,7 +55,7 @@ _WALL: Final = (
     _running(101, {0: "idle", 1: "heat"}),
     switch(9, _CHILD_LOCK),
     switch(102, "frost_protection"),
-    point(19, _OFFSET, scale=TENTH),
+    point(19, _OFFSET, scale=TENTH, range=(-127, 127)),
 )
 
 _HEATING: Final = (
@@ -74,7 +76,7 @@ _HEATING: Final = (
             switch(8, "window_detection"),
             switch(12, _CHILD_LOCK),
             battery(13),
-            point(101, _OFFSET, scale=TENTH),
+            point(101, _OFFSET, scale=TENTH, range=(-127, 127)),
         ),
         since=UNIX,
     ),
@@ -87,7 +89,7 @@ _HEATING: Final = (
             switch(7, _CHILD_LOCK),
             switch(14, "window_detection"),
             point(15, boolean("window_open", "window"), ENUM8),
-            point(47, _OFFSET, scale=TENTH),
+            point(47, _OFFSET, scale=TENTH, range=(-127, 127)),
             number(114, "valve_position", "%", scale=TENTH),
         ),
         since=YEAR_2000,

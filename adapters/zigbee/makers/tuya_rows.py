@@ -17,6 +17,8 @@ from gateway.api.model import DataType, PropertyAffordance
 MAKER: Final = "Tuya"
 TENTH: Final = Fraction(1, 10)
 HUNDREDTH: Final = Fraction(1, 100)
+_MOST: Final = 1_000_000
+"""Of what is measured and has no bounds."""
 LOW_TO_HIGH: Final = {0: "low", 1: "medium", 2: "high"}
 _SCENES: Final = 0x0005
 """Listed by all and used by none."""
@@ -64,17 +66,18 @@ def number(
     low, high = bounds or (None, None)
     shown = PropertyAffordance(
         name=name,
-        type=DataType.NUMBER,
+        type=DataType.NUMBER if unit or scale != 1 else DataType.INTEGER,
         unit=unit,
         resource_type=ipso(3300 if bounds is None else 3308),
         device_class=device_class,
         writable=bounds is not None,
         minimum=low,
         maximum=high,
-        multiple_of=None if bounds is None else float(scale),
+        multiple_of=None if bounds is None else 1 if scale == 1 else float(scale),
         category="" if bounds is None else "config",
     )
-    return point(dp, shown, scale=scale)
+    most = _MOST if bounds is None else round(bounds[1] / scale)
+    return point(dp, shown, scale=scale, range=(0 if bounds is None else round(bounds[0] / scale), most))
 
 
 def devices(

@@ -34,8 +34,10 @@ def _below_zero(tenths: float) -> float:
     return (tenths - 0x1_0000 if tenths > 0x7FFF else tenths) / 10
 
 
-_TEMPERATURE: Final = point(1, "temperature", scale=TENTH)
-_TEMPERATURE_16: Final = point(1, "temperature", convert=_below_zero)
+_TENTHS: Final = (-1000, 1500)
+"""Temperatures that can be."""
+_TEMPERATURE: Final = point(1, "temperature", scale=TENTH, range=_TENTHS)
+_TEMPERATURE_16: Final = point(1, "temperature", convert=_below_zero, range=(-1000, 0xFFFF))
 _HUMIDITY: Final = point(2, "humidity", range=(0, 100))
 
 _CLIMATE: Final = (
@@ -75,12 +77,12 @@ _CLIMATE: Final = (
     devices(
         "TZE200_myd45weu", "TZE204_myd45weu", "TZE284_myd45weu", "TZE200_ga1maeof", "TZE200_2se8efxh",
         "TZE200_9cqcpkgb", "TZE284_oitavov2",
-        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature"), battery(15)),
+        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature", range=(-100, 150)), battery(15)),
     ),
     devices(
         "TZE284_sgabhwa6", "TZE284_aao3yzhs", "TZE284_nhgdf6qr", "TZE284_ap9owrsa", "TZE284_33bwcga2",
         "TZE284_tgrzpqf4",
-        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature", scale=TENTH), battery(15)),
+        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature", scale=TENTH, range=_TENTHS), battery(15)),
     ),
 )  # fmt: skip
 
