@@ -38,6 +38,7 @@ _TENTHS: Final = (-1000, 1500)
 """Temperatures that can be."""
 _TEMPERATURE: Final = point(1, "temperature", scale=TENTH, range=_TENTHS)
 _TEMPERATURE_16: Final = point(1, "temperature", convert=_below_zero, range=(-1000, 0xFFFF))
+_MOISTURE: Final = point(3, "soil_moisture", range=(0, 100))
 _HUMIDITY: Final = point(2, "humidity", range=(0, 100))
 
 _CLIMATE: Final = (
@@ -77,12 +78,12 @@ _CLIMATE: Final = (
     devices(
         "TZE200_myd45weu", "TZE204_myd45weu", "TZE284_myd45weu", "TZE200_ga1maeof", "TZE200_2se8efxh",
         "TZE200_9cqcpkgb", "TZE284_oitavov2",
-        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature", range=(-100, 150)), battery(15)),
+        rows=(_MOISTURE, point(5, "temperature", range=(-100, 150)), battery(15)),
     ),
     devices(
         "TZE284_sgabhwa6", "TZE284_aao3yzhs", "TZE284_nhgdf6qr", "TZE284_ap9owrsa", "TZE284_33bwcga2",
         "TZE284_tgrzpqf4",
-        rows=(point(3, "soil_moisture", range=(0, 100)), point(5, "temperature", scale=TENTH, range=_TENTHS), battery(15)),
+        rows=(_MOISTURE, point(5, "temperature", scale=TENTH, range=_TENTHS), battery(15)),
     ),
 )  # fmt: skip
 
