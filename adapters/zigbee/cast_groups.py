@@ -263,6 +263,10 @@ class CastGroups:
         try:
             if isinstance(wanted, WriteProperties):
                 frames, unset = writing(model, wanted.values)
+                frames = [
+                    each if each.then is None else each.then(live.values.last(each.slots[0].property.name))
+                    for each in frames  # a group can't be asked: its members have said it
+                ]
                 seconds = wanted.values.get("transition")
                 names = {name for name in wanted.names if name in model.slots}
             else:

@@ -219,12 +219,16 @@ class Plan:
     """What a command sets: its payload, and what the properties are set to by it, by name.
 
     ``command``: in place of its row's. ``sets``: the properties that it takes care of; None: all that it was given.
+    ``asks``: a property of the row that the device is asked first; ``then`` makes the plan by its value (None: it
+    has none), and of this one only ``sets`` counts.
     """
 
     payload: bytes = dataclasses.field(repr=False)
     became: Mapping[str, PropertyValue] = dataclasses.field(default_factory=dict)
     command: int | None = None
     sets: tuple[str, ...] | None = None
+    asks: str = ""
+    then: Callable[[PropertyValue | None], Plan] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

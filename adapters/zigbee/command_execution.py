@@ -234,6 +234,11 @@ class CommandExecution:
             execution.frames.clear()
         else:
             frame, execution.early = execution.frames.pop(0), False
+            if frame.then is not None:
+                execution.frames.insert(0, frame.then(_value_in(execution.model, frame, answer)))
+                self._executions[execution.id] = execution
+                self._send(execution)
+                return
             try:
                 self._read_answer(execution, frame, answer)
             except PeerError:
@@ -335,6 +340,17 @@ def _known(model: Model, wanted: Interaction, names: tuple[str, ...]) -> bool:
         if name not in model.slots and name not in model.modifiers:
             return False
     return True
+
+
+def _value_in(model: Model, frame: CommandFrame, answer: Reply) -> Value | None:
+    """The value that a frame asked for, of one property. None: the device has none, or said something else."""
+    if answer.specific or answer.command != General.READ_RESPONSE:
+        return None
+    try:
+        records, _ = foundation.read_response(answer.payload)
+        return dict(answered(model, frame.place, records)).get(frame.slots[0].property.name)
+    except PeerError:
+        return None
 
 
 def _note(

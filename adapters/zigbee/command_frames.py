@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from adapters.zigbee.cluster_mappings import WriteMapping
+from adapters.zigbee.cluster_mappings import Plan, WriteMapping
 from adapters.zigbee.device_model import Deed, Model, Slot, Values, place
 from adapters.zigbee.portions import portions, read_size
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Content
@@ -25,7 +25,7 @@ class CommandFrame:
     """One frame of an interaction. ``names``: its properties. ``result``: their values once it is carried out.
 
     ``last``: it only reads what the frame before it changed; the outcome is that of the others. ``order``: of several
-    frames, the lowest goes first.
+    frames, the lowest goes first. ``then``: it asks for a value only, by which this makes the frame that sets.
     """
 
     endpoint: int
@@ -36,6 +36,7 @@ class CommandFrame:
     result: Values = ()
     last: bool = False
     order: int = 0
+    then: Callable[[Value | None], CommandFrame] | None = None
 
     @property
     def place(self) -> int:
@@ -159,17 +160,32 @@ def _together(
     planned = mapping.plan(theirs)
     if planned is None:
         return None
+    asked = slots.get(planned.asks)
+    if planned.then is not None and asked is None:
+        return None
     sets = tuple(theirs) if planned.sets is None else planned.sets
     for base in sets:
         if base in slots:
             del left[of[base]]
         else:
             used.add(of[base])
-    result = tuple((of[base], value) for base, value in planned.became.items() if base in of)
-    command = mapping.command if planned.command is None else planned.command
-    content = command_of(command, planned.payload, mapping.answered, mapping.manufacturer, mapping.unanswered)
-    order = _order(planned.became.get(_SWITCH))
-    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in sets), (), result, order=order)
+    names = tuple(of[base] for base in sets)
+
+    def framed(plan: Plan) -> CommandFrame:
+        result = tuple((of[base], value) for base, value in plan.became.items() if base in of)
+        command = mapping.command if plan.command is None else plan.command
+        content = command_of(command, plan.payload, mapping.answered, mapping.manufacturer, mapping.unanswered)
+        return CommandFrame(
+            endpoint, mapping.cluster, content, names, (), result, order=_order(plan.became.get(_SWITCH))
+        )
+
+    then = planned.then
+    if asked is None or then is None:
+        return framed(planned)
+    first = asking((asked,))
+    first.names, first.order = names, _order(theirs.get(_SWITCH))
+    first.then = lambda value: framed(then(value))
+    return first
 
 
 def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame]:

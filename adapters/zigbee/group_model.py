@@ -206,6 +206,10 @@ class GroupValues:
                 news.append((name, any(each is True for each in left.values()) if isinstance(last, bool) else last))
         return self._changed(news)
 
+    def last(self, name: str) -> Value | None:
+        """A member's last value of a property; None: no member has said one."""
+        return next(reversed(self._of.get(name, {}).values()), None)
+
     def take(self, member: tuple[str, int], values: Values) -> Values:
         """A member's values under the group's names: what changes for the group by them."""
         news = []

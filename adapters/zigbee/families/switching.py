@@ -99,8 +99,13 @@ def _to_level(values: Mapping[str, PropertyValue]) -> Plan | None:
     state, level = values.get("state"), values.get("brightness")
     if state is False and (level is not None or "transition" in values):
         level = 0
-    if not isinstance(level, int):
-        return None
+    if state is True and level is None and "transition" in values:  # to the level that it had
+        return Plan(b"", asks="brightness", then=lambda had: _at_level(had or _FASTEST, values))
+    return _at_level(level, values) if isinstance(level, int) else None
+
+
+def _at_level(level: PropertyValue, values: Mapping[str, PropertyValue]) -> Plan:
+    assert isinstance(level, int)
     became: dict[str, PropertyValue] = {"state": level > 0}
     if level:
         became["brightness"] = level

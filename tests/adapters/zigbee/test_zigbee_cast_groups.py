@@ -347,3 +347,19 @@ async def test_a_group_of_coloured_lamps_has_the_colours_of_each(world: Any) -> 
         assert (await groups.writes(number, state=True, color_temp=300, transition=0.0)).outcome is Outcome.SENT
         await gateway.until(lambda: coloured.values(COLOR, 7) + white.values(COLOR, 7) == [300, 300])
         await gateway.until(lambda: dict(groups.readings(claim(number))).get("color_temp") == 300, 2)
+
+
+async def test_a_group_comes_on_slowly_to_the_level_that_a_member_had(world: Any) -> None:
+    lamps = Lamps(world, count=2)
+    async with world.gateway() as gateway:
+        await lamps.join(gateway)
+        groups = Grouped(gateway)
+        number = await groups.made(*lamps.names)
+        await groups.writes(number, brightness=90)
+        await gateway.until(lambda: lamps.values(LEVEL) == [90, 90])
+        await groups.writes(number, state=False)
+        await gateway.until(lambda: lamps.values(ON_OFF) == [0, 0])
+        casts = on_air(world)[0]
+        assert (await groups.writes(number, state=True, transition=0.3)).outcome is Outcome.SENT
+        assert on_air(world)[0] == casts + 1
+        await gateway.until(lambda: (lamps.values(ON_OFF), lamps.values(LEVEL)) == ([1, 1], [90, 90]))

@@ -24,12 +24,12 @@ from gateway.api.model import (
     Reason,
     WriteProperties,
 )
-from simulator.network.datatypes import BITMAP16, UINT8
+from simulator.network.datatypes import BITMAP16, BOOL, ENUM8, UINT8
 from simulator.network.device_kinds import on_off, temperature
 from simulator.network.foundation import Attribute, ClusterServer, make_cluster
 from tests.adapters.zigbee.device_commands import IDENTITY
 from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
-from tests.harness.zcl_asked import joined
+from tests.harness.zcl_asked import joined, server
 
 ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500
 MOVE_TO_LEVEL_WITH_ON_OFF = 0x04
@@ -88,16 +88,19 @@ async def test_which_frame_sets_what(world: Any) -> None:
 
 
 async def test_a_property_that_no_frame_carries_is_dropped_in_the_receipt(world: Any) -> None:
-    """A lamp that is only switched on has no transition: that part of the write was not sent."""
+    """What a lamp does after a power cut has no transition: that part of the write was not sent."""
     async with world.gateway() as gateway:
-        lamp = Lamp()
-        device, asked = await joined(world, gateway, lamp.switch, lamp.level)
-        receipt = await asked.does(WriteProperties, values={"state": True, "transition": 2})
-        state, transition = receipt.properties
-        assert state == PropertyResult("state", Outcome.DELIVERED)
-        assert (transition.outcome, transition.reason) == (Outcome.DROPPED, Reason.CONTENT)
+        switch = server(ON_OFF, {0x0000: (BOOL, 0), 0x4003: (ENUM8, 0)})
+        device, asked = await joined(world, gateway, switch, server(0x0004, {}), Lamp().level)
+        receipt = await asked.does(WriteProperties, values={"power_on_behavior": "on", "transition": 2})
+        transition, behavior = sorted(receipt.properties, key=lambda each: each.outcome.value, reverse=True)
+        assert behavior == PropertyResult("power_on_behavior", Outcome.DELIVERED)
+        assert (transition.name, transition.outcome, transition.reason) == (
+            "transition", Outcome.DROPPED, Reason.CONTENT,
+        )  # fmt: skip
         assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.CONTENT)
-        assert device.commands(ON_OFF) == [1] and device.commands(LEVEL) == []
+        assert switch.attributes[0x4003].value == 1
+        assert device.commands(ON_OFF) == device.commands(LEVEL) == []
 
 
 async def test_a_refused_frame_fails_its_own_properties_only(world: Any) -> None:

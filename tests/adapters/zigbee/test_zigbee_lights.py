@@ -188,6 +188,33 @@ async def test_what_a_write_sends_and_what_the_lamp_is_then(world: Any) -> None:
         assert asked.reported() == {"power_on_behavior": "toggle"}
 
 
+@pytest.mark.parametrize(("had", "then"), [(77, 77), (1, 1), (0, 254), (None, 254)])
+async def test_a_lamp_comes_on_slowly_to_the_level_that_it_had(world: Any, had: int | None, then: int) -> None:
+    """Move to Level needs a level: the lamp is asked, and if it has none to say it is the highest."""
+    async with world.gateway() as gateway:
+        device, asked = await lamp(world, gateway, switch(), level())
+        if had is None:
+            del device.clusters[LEVEL].attributes[0x0000]
+        else:
+            device.clusters[LEVEL].attributes[0x0000].value = had
+        receipt, found, known = await wrote(asked, device, {"state": True, "transition": 2})
+        assert [(each.name, each.outcome) for each in receipt.properties] == [
+            ("state", Outcome.DELIVERED), ("transition", Outcome.DELIVERED),
+        ]  # fmt: skip
+        assert found == [(LEVEL, 0x04, f"{then:02x}1400")]
+        assert known == {"state": True, "brightness": then}
+        receipt, found, _ = await wrote(asked, device, {"state": False, "transition": 2})
+        assert (receipt.outcome, found) == (Outcome.DELIVERED, [(LEVEL, 0x04, "001400")])
+
+
+async def test_a_lamp_that_says_nothing_when_it_is_asked_is_not_switched(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, asked = await lamp(world, gateway, switch(), level())
+        device.answer = lambda at, frame, own: None
+        receipt, found, _ = await wrote(asked, device, {"state": True, "transition": 2})
+        assert (receipt.outcome, receipt.reason, found) == (Outcome.DROPPED, Reason.UNREACHABLE, [])
+
+
 OTHERS: list[tuple[Any, dict[str, Any], list[tuple[int, int, str]], dict[str, Any]]] = [
     # hue and saturation of the older kind, x and y not at all: they are made a hue
     (color(1), {"color": {"hue": 120, "saturation": 50}}, [(COLOR, 0x06, "557f0000")], {"hue": 120, "saturation": 50}),
