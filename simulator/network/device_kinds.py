@@ -13,7 +13,7 @@ from simulator.network.cluster_server import ClusterServer
 from simulator.network.clusters.closures import covering, door_lock
 from simulator.network.clusters.color import color
 from simulator.network.clusters.energy import electrical, metering
-from simulator.network.clusters.general import basic, identify, poll_control, power
+from simulator.network.clusters.general import HUE, basic, hue_buttons, identify, poll_control, power
 from simulator.network.clusters.grouping import groups, scenes
 from simulator.network.clusters.hvac import fan, thermostat, thermostat_ui
 from simulator.network.clusters.ids import (
@@ -28,6 +28,7 @@ from simulator.network.clusters.ids import (
     ELECTRICAL,
     FAN,
     GROUPS,
+    HUE_BUTTONS,
     HUMIDITY,
     IAS_WARNING,
     IAS_ZONE,
@@ -117,6 +118,7 @@ CLUSTERS: Final[Mapping[int, Callable[[Identity], ClusterServer]]] = {
     METERING: metering,
     ELECTRICAL: electrical,
     TUYA: tuya,
+    HUE_BUTTONS: hue_buttons,
 }
 
 
@@ -136,8 +138,8 @@ class Kind:
     """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind.
 
     The model identifier begins with ``virtual``, which no product's does: hubs that know products by it (``plug`` is
-    one) must not take a virtual device for one of these. ``product``: of a kind that is one, its model identifier. The
-    last four: see ``Identity``.
+    one) must not take a virtual device for one of these. A kind that is a ``product`` has that one's, for it behaves as
+    hubs know of it. The last six: see ``Identity``.
     """
 
     name: str
@@ -151,6 +153,8 @@ class Kind:
     enrolment: str = TRIP_TO_PAIR
     hold: float = 0.0
     color: int = 0b1_1011
+    software: str = "1.0"
+    full: int = 200
 
     @property
     def model(self) -> str:
@@ -166,6 +170,8 @@ class Kind:
             enrolment=enrolment or self.enrolment,
             hold=self.hold,
             color=self.color,
+            software=self.software,
+            full=self.full,
         )
 
 
@@ -257,6 +263,25 @@ KINDS: Final[Mapping[str, Kind]] = {
         _zone("panic-button", 0x002C, TRIP_TO_PAIR, hold=2.0),
         _tuya("tuya-climate", CLIMATE),
         _tuya("tuya-valve", VALVE),
+        # products with attributes and commands of their makers
+        Kind(
+            name="ikea-remote",
+            sleepy=True,
+            endpoints=(HostedRow(1, 0x0820, (BASIC, POWER, IDENTIFY), (IDENTIFY, GROUPS, SCENES, ON_OFF, LEVEL)),),
+            manufacturer="IKEA of Sweden",
+            product="TRADFRI remote control",
+            software="2.3.087",
+            full=100,
+        ),
+        Kind(
+            name="hue-dimmer",
+            sleepy=True,
+            endpoints=(
+                HostedRow(1, 0x0820, (BASIC, POWER, IDENTIFY, HUE_BUTTONS), (IDENTIFY, GROUPS, SCENES, ON_OFF, LEVEL)),
+            ),
+            manufacturer=HUE[1],
+            product="RWL022",
+        ),
     )
 }
 DEFAULT_POLL_INTERVAL: Final = 2.0

@@ -10,12 +10,14 @@ from layer.errors import PeerError
 from simulator.network.cluster_server import ClusterServer
 from simulator.network.clusters import closures, hvac, security
 from simulator.network.clusters.fading import stop
-from simulator.network.clusters.general import check_in
+from simulator.network.clusters.general import SIGNIFY, check_in, notifies
 from simulator.network.clusters.ids import (
+    BASIC,
     COLOR,
     COVERING,
     DOOR_LOCK,
     FAN,
+    HUE_BUTTONS,
     IAS_ZONE,
     LEVEL,
     MULTISTATE_INPUT,
@@ -35,11 +37,13 @@ PRESSES: Final = (SINGLE, DOUBLE, HOLD, RELEASE)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """The command of a client that a press sends; ``payload`` in hexadecimal."""
+    """The command that a press sends; ``payload`` in hexadecimal. It is the client's, under a ``manufacturer`` code if
+    there is one; or, of ``HUE_BUTTONS``, the server's."""
 
     cluster: int
     command: int
     payload: str = ""
+    manufacturer: int | None = None
 
 
 _Button = Mapping[str, _Sent]
@@ -87,6 +91,26 @@ _COLORS: Final[Mapping[str, _Button]] = {
         RELEASE: _Sent(COLOR, 0x47),
     },
 }
+
+
+def _hue(button: int) -> _Button:
+    """The button, the press, and how long it took."""
+    return {
+        how: _Sent(HUE_BUTTONS, 0x00, f"{button:02x} 000030 {press:02x} 21 {tenths:02x}00")
+        for how, press, tenths in ((SINGLE, 0, 0), (HOLD, 1, 8), (RELEASE, 3, 12))
+    }
+
+
+def _arrow(side: int) -> _Button:
+    """What IKEA added to Scenes."""
+    return {
+        SINGLE: _Sent(SCENES, 0x07, f"{side:02x} 01 0d 00", _IKEA),
+        HOLD: _Sent(SCENES, 0x08, f"{side:02x} 0d 00", _IKEA),
+        RELEASE: _Sent(SCENES, 0x09, "7b 03", _IKEA),
+    }
+
+
+_IKEA: Final = 0x117C
 #: by kind, the buttons, and what each sends; a press recalls a scene of the remote's group, a hold stores it
 BUTTONS: Final[Mapping[str, Mapping[str, _Button]]] = {
     "on-off-remote": {**_ON_AND_OFF, "toggle": _only(ON_OFF, 0x02)},
@@ -99,6 +123,14 @@ BUTTONS: Final[Mapping[str, Mapping[str, _Button]]] = {
         }
         for number in range(1, 5)
     },
+    "ikea-remote": {
+        "toggle": _only(ON_OFF, 0x02),
+        "up": _DIMMER["up"],
+        "down": _DIMMER["down"],
+        "left": _arrow(1),
+        "right": _arrow(0),
+    },
+    "hue-dimmer": {name: _hue(button) for button, name in enumerate(("on", "up", "down", "off"), 1)},
 }
 _MULTISTATE: Final = {HOLD: 0, SINGLE: 1, DOUBLE: 2, RELEASE: 255}
 
@@ -138,7 +170,12 @@ def _press_remote(
     bound = next((row.group for row in endpoint.bindings(sent.cluster) if row.group), 0)
     octets = (bound if group is None else group).to_bytes(2, "little").hex()
     payload = bytes.fromhex(sent.payload.format(group=octets))
-    return endpoint.command(sent.cluster, sent.command, payload, group=group)
+    if sent.cluster == HUE_BUTTONS:
+        if not notifies(endpoint.clusters[BASIC]):
+            return 0
+        endpoint.notify(endpoint.clusters[HUE_BUTTONS].makers[SIGNIFY], sent.command, payload)
+        return 1
+    return endpoint.command(sent.cluster, sent.command, payload, group=group, manufacturer=sent.manufacturer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,15 +133,18 @@ class HostedEndpoint:
 
     def notify(self, server: ClusterServer, command: int, payload: bytes) -> None:
         for target in self._targets(server.id) or [DEFAULT_ENDPOINT]:
-            frame = self._command(command, payload, to_client=True)
+            frame = self._command(command, payload, to_client=True, manufacturer=server.manufacturer)
             send_zcl(self._station, self.descriptor, server.id, target, frame)
 
-    def _command(self, command: int, payload: bytes, *, to_client: bool) -> zcl.ZclFrame:
+    def _command(
+        self, command: int, payload: bytes, *, to_client: bool, manufacturer: int | None = None
+    ) -> zcl.ZclFrame:
         self._sequence = (self._sequence + 1) & 0xFF
         return zcl.ZclFrame(
             command=command,
             payload=payload,
             sequence=self._sequence,
+            manufacturer=manufacturer,
             to_client=to_client,
             disable_default_response=False,
         )
@@ -153,12 +156,20 @@ class HostedEndpoint:
         own = (self.descriptor.endpoint, cluster)
         return [row for row in self._station.device.bindings if (row.source_endpoint, row.cluster) == own]
 
-    def command(self, cluster: int, command: int, payload: bytes, *, group: int | None = None) -> int:
+    def command(
+        self,
+        cluster: int,
+        command: int,
+        payload: bytes,
+        *,
+        group: int | None = None,
+        manufacturer: int | None = None,
+    ) -> int:
         """Send a command of a client to all that are bound to it, or to a ``group``; to how many destinations it went.
 
         One press is one frame of the same number to each of them.
         """
-        octets = self._command(command, payload, to_client=False)
+        octets = self._command(command, payload, to_client=False, manufacturer=manufacturer)
         station, descriptor = self._station, self.descriptor
         rows = self.bindings(cluster)
         groups = [row.group for row in rows if row.group] if group is None else [group]

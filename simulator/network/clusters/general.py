@@ -13,11 +13,15 @@ from simulator.network.cluster_server import (
     CommandRefusedError,
     make_cluster,
 )
-from simulator.network.clusters.ids import BASIC, IDENTIFY, POLL_CONTROL, POWER, Identity
-from simulator.network.datatypes import BITMAP8, ENUM8, STRING, UINT8, UINT16, UINT32
+from simulator.network.clusters.ids import BASIC, HUE_BUTTONS, IDENTIFY, POLL_CONTROL, POWER, Identity
+from simulator.network.datatypes import BITMAP8, BITMAP16, ENUM8, STRING, UINT8, UINT16, UINT32
 
 #: Basic power source (ZCL8, 3.2.2.2.8)
 _MAINS, _BATTERY = 0x01, 0x03
+#: Signify's manufacturer code, its names, and its attribute of Basic by which a switch reports presses
+SIGNIFY: Final = 0x100B
+HUE: Final = ("Philips", "Signify Netherlands B.V.")
+HUE_NOTIFIES: Final = 0x0031
 
 
 def basic(identity: Identity) -> ClusterServer:
@@ -32,19 +36,35 @@ def basic(identity: Identity) -> ClusterServer:
             Attribute(0x0005, STRING, identity.model),
             Attribute(0x0007, ENUM8, _MAINS if identity.mains else _BATTERY),
             Attribute(0x0010, STRING, "", writable=True),  # location description
-            Attribute(0x4000, STRING, "1.0"),  # software build
+            Attribute(0x4000, STRING, identity.software),  # software build
         ],
         revision=3,
+        makers=_makers(identity),
     )
 
 
-def power(_identity: Identity) -> ClusterServer:
+def _makers(identity: Identity) -> dict[int, list[Attribute]]:
+    """What a maker added to Basic."""
+    return {SIGNIFY: [Attribute(HUE_NOTIFIES, BITMAP16, 0, writable=True)]} if identity.manufacturer in HUE else {}
+
+
+def hue_buttons(_identity: Identity) -> ClusterServer:
+    """Signify's cluster for presses: it has nothing to be read."""
+    return make_cluster(HUE_BUTTONS, [], makers={SIGNIFY: []})
+
+
+def notifies(server: ClusterServer) -> bool:
+    """Whether Basic was set so that a Hue switch reports its presses."""
+    return bool(server.makers[SIGNIFY].whole(HUE_NOTIFIES))
+
+
+def power(identity: Identity) -> ClusterServer:
     """Power configuration, 0x0001 (ZCL8, 3.3): battery voltage in 100 mV, what remains in half percents."""
     return make_cluster(
         POWER,
         [
             Attribute(0x0020, UINT8, 30, reportable=True),
-            Attribute(0x0021, UINT8, 200, reportable=True),
+            Attribute(0x0021, UINT8, identity.full, reportable=True),
             Attribute(0x0035, BITMAP8, 0, writable=True),  # battery alarm mask
         ],
         revision=2,

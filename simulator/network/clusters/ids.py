@@ -33,6 +33,8 @@ IAS_WARNING: Final = 0x0502
 METERING: Final = 0x0702
 ELECTRICAL: Final = 0x0B04
 TUYA: Final = 0xEF00
+#: a cluster of Signify's, for what is pressed
+HUE_BUTTONS: Final = 0xFC00
 
 #: the ways in which a zone enrols (ZCL8, 8.2.2.1.3)
 TRIP_TO_PAIR: Final = "trip-to-pair"
@@ -54,3 +56,6 @@ class Identity:
     hold: float = 0.0
     #: Color Control's capabilities: hue and saturation, enhanced hue, loop, xy, temperature (ZCL8, 5.2.2.2.1.12)
     color: int = 0b1_1011
+    #: what Basic says of its software, and Power Configuration of a full battery: half percents, or whole ones
+    software: str = "1.0"
+    full: int = 200
