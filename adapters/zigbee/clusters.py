@@ -39,7 +39,7 @@ from adapters.zigbee.families import (
     switching,
 )
 from adapters.zigbee.maker_devices import MakerDevices
-from adapters.zigbee.makers import aqara, danfoss, hue, ikea, sonoff, tuya
+from adapters.zigbee.makers import aqara, aqara_buttons, danfoss, hue, ikea, sonoff, tuya
 
 FAMILIES: Final = (
     switching,
@@ -58,6 +58,7 @@ FAMILIES: Final = (
 """Where two rows of one device want the same name, the first has it."""
 MAKERS: Final[tuple[MakerDevices, ...]] = (
     *aqara.DEVICES,
+    *aqara_buttons.DEVICES,
     *danfoss.DEVICES,
     *hue.DEVICES,
     *ikea.DEVICES,

@@ -29,7 +29,7 @@ class MakerDevices:
     ``setups`` and ``settings``: their own, in front of the standard's. ``without``: clusters whose standard rows they
     don't have. ``changed``: a standard row as they have it; None: they don't. ``codes``: manufacturer codes without
     meaning: what comes under one is read as if it came without. ``unlisted``: by endpoint the clusters that it has and
-    its descriptor doesn't list.
+    no descriptor lists; the endpoint needs none either.
     """
 
     maker: str

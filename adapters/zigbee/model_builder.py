@@ -40,6 +40,7 @@ from gateway.api.model import (
     Scalar,
 )
 
+_HOME_AUTOMATION: Final = 0x0104
 _CAST: Final = DataSchema(
     type=DataType.OBJECT, fields=((GROUP, DataSchema(type=DataType.INTEGER, minimum=0, maximum=0xFFFF)),)
 )
@@ -97,14 +98,17 @@ def model_of(
 
 
 def _with_unlisted(device: Device, unlisted: Mapping[int, tuple[int, ...]]) -> Device:
-    """The device with the clusters that it has and doesn't list."""
+    """The device with the endpoints and clusters that it has and doesn't list."""
     if not unlisted:
         return device
-    found = []
-    for endpoint in device.endpoints:
-        more = (each for each in unlisted.get(endpoint.number, ()) if each not in endpoint.in_clusters)
-        found.append(replace(endpoint, in_clusters=(*endpoint.in_clusters, *more)))
-    return replace(device, endpoints=tuple(found))
+    endpoints = {endpoint.number: endpoint for endpoint in device.endpoints}
+    for number, clusters in unlisted.items():
+        there = endpoints.get(number) or Endpoint(
+            number=number, profile=_HOME_AUTOMATION, device_id=0, in_clusters=(), out_clusters=()
+        )
+        more = (each for each in clusters if each not in there.in_clusters)
+        endpoints[number] = replace(there, in_clusters=(*there.in_clusters, *more))
+    return replace(device, endpoints=tuple(endpoints[number] for number in sorted(endpoints)))
 
 
 def _polls_often(device: Device, constants: Mapping[int, Mapping[int, Value]]) -> bool:

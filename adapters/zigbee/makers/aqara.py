@@ -168,11 +168,11 @@ def _motion(ends: int) -> tuple[AttributeMapping, ...]:
     )
 
 
-def _setting(attribute: int, name: str, words: dict[int, str] | None = None) -> AttributeMapping:
+def setting(attribute: int, name: str, words: dict[int, str] | None = None, resource: int = 3302) -> AttributeMapping:
     """It can be set while the device is awake, as behind a press of its button; ``words``: in place of seconds."""
     shape: dict[str, Any] = {
         "name": name,
-        "resource_type": ipso(3302),
+        "resource_type": ipso(resource),
         "writable": True,
         "category": "config",
     }
@@ -185,9 +185,9 @@ def _setting(attribute: int, name: str, words: dict[int, str] | None = None) -> 
     return _own(attribute, UINT8, property_, range=(2, 0xFE), optional=True)
 
 
-_INTERVAL: Final = _setting(0x0102, "detection_interval")
-_SENSITIVITY: Final = _setting(0x010C, "motion_sensitivity", {1: "low", 2: "medium", 3: "high"})
-_DISTANCE: Final = _setting(0x010C, "detection_distance", {1: "10mm", 2: "20mm", 3: "30mm"})
+_INTERVAL: Final = setting(0x0102, "detection_interval")
+_SENSITIVITY: Final = setting(0x010C, "motion_sensitivity", {1: "low", 2: "medium", 3: "high"})
+_DISTANCE: Final = setting(0x010C, "detection_distance", {1: "10mm", 2: "20mm", 3: "30mm"})
 
 _SMOKE: Final = shown(security.ROWS, "smoke")
 _DENSITY: Final = PropertyAffordance(

@@ -185,11 +185,11 @@ SOME = MakerDevices(
         )
         for attribute, endpoints in ((0x0000, {1: "_left", 2: "_right"}), (0x8000, {1: "button_1_"}))
     ),
-    unlisted={1: (OWN, ON_OFF)},
+    unlisted={1: (OWN, ON_OFF), 4: (ON_OFF,)},
 )
 
 
-def test_an_endpoint_has_what_it_does_not_list_and_a_row_may_be_of_some_endpoints() -> None:
+def test_what_a_device_does_not_list_and_rows_of_some_endpoints() -> None:
     endpoints = tuple(
         Endpoint(number=number, profile=0x0104, device_id=0, in_clusters=clusters, out_clusters=())
         for number, clusters in ((1, (ANALOG,)), (2, (ANALOG, ON_OFF)), (3, (ANALOG, ON_OFF)))
@@ -201,7 +201,7 @@ def test_an_endpoint_has_what_it_does_not_list_and_a_row_may_be_of_some_endpoint
     model = model_of(device, ClusterTable(makers=(SOME,)), Notes())
     assert set(model.slots) == {"power", "smoke"}
     assert model.slots["power"].endpoint == 2
-    assert place(1, OWN) in model.clusters
+    assert {place(1, OWN), place(4, ON_OFF)} <= model.clusters  # endpoint 4 is in no descriptor
     for attribute in ("a000", "3a01"):  # two attributes of a cluster, of which each tells the property
         assert reported(model, place(1, OWN), bytes.fromhex(attribute + "20 01")) == ((("smoke", True),), "")
     assert [each.name for each in model.offered_events] == ["single_left", "button_1_single", "single_right"]
