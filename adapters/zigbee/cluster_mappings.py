@@ -78,7 +78,7 @@ class AttributeMapping:
     reports, not what a command asks for: a cover that closes is open for a while. ``answered``: the cluster answers
     them by a command with the same id, which begins with a status, and not by a default response.
     ``beside``: only an endpoint that has one of these clusters too has it. ``endpoints``: only these have it, if any
-    are named.
+    are named; what another endpoint has by the same name is the same property then.
     ``needs``: attributes of the cluster that the device is asked once, since the row depends on them; ``needs_basic``:
     such of its Basic cluster. ``adapt``: the row as it is for one device; None: it doesn't have it.
     """

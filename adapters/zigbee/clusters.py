@@ -39,7 +39,7 @@ from adapters.zigbee.families import (
     switching,
 )
 from adapters.zigbee.maker_devices import MakerDevices
-from adapters.zigbee.makers import aqara, aqara_buttons, danfoss, hue, ikea, sonoff, tuya
+from adapters.zigbee.makers import aqara, aqara_buttons, aqara_power, danfoss, hue, ikea, sonoff, tuya
 
 FAMILIES: Final = (
     switching,
@@ -59,6 +59,7 @@ FAMILIES: Final = (
 MAKERS: Final[tuple[MakerDevices, ...]] = (
     *aqara.DEVICES,
     *aqara_buttons.DEVICES,
+    *aqara_power.DEVICES,
     *danfoss.DEVICES,
     *hue.DEVICES,
     *ikea.DEVICES,

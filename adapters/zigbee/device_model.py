@@ -74,7 +74,7 @@ class Slot:
     next: Slot | None = None
     whole: Whole | None = None
     others: tuple[Slot, ...] = ()
-    """Further attributes of its endpoint, of other clusters, that are the same property."""
+    """Further attributes that are the same property: of other clusters, or of endpoints that their rows name."""
     attempt: int = 0
     """The number of reporting configurations that the device refused as such."""
 
@@ -90,10 +90,12 @@ class Slot:
 
     @builtins.property
     def asked(self) -> list[Slot]:
-        """Those of which the device is asked for the property: of several that are the same the first that it has."""
+        """Those of which the device is asked for the property: of several that are the same the first that it has and
+        doesn't tell by itself only."""
         if not self.others:
             return self.slots
-        return [next((each for each in self.slots if not each.absent), self)]
+        there = [each for each in self.slots if not each.absent] or [self]
+        return [next((each for each in there if not each.row.unasked), there[0])]
 
     def chain(self) -> list[Slot]:
         """The slots of its attribute."""

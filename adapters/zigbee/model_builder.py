@@ -91,7 +91,8 @@ def model_of(
     for endpoint in device.endpoints:
         for code in table.codes:
             for cluster in endpoint.in_clusters:
-                model.aliases[place(endpoint.number, cluster, code)] = place(endpoint.number, cluster)
+                if (at := place(endpoint.number, cluster, code)) not in model.places:  # else it has a meaning there
+                    model.aliases[at] = place(endpoint.number, cluster)
     for endpoint in device.endpoints:
         _commands(model, builder, endpoint, table)
     return model
@@ -191,10 +192,10 @@ class _Builder:
     @staticmethod
     def _same(first: Slot, endpoint: int, row: AttributeMapping) -> bool:
         """Whether a row is another source of a property: such as power, by a meter's demand and by measurement. Of one
-        cluster only what the device tells by itself is."""
+        cluster only what the device tells by itself is, of another endpoint only a row that names its endpoints."""
         one, other = first.property, row.property
         return (
-            first.endpoint == endpoint
+            (first.endpoint == endpoint or endpoint in row.endpoints)
             and (first.row.cluster != row.cluster or row.unasked)
             and first.whole is None
             and not row.field

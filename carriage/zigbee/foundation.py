@@ -93,6 +93,7 @@ _CONFIGURE: Final = Struct("<BHBHH")
 _DIRECTION_ID: Final = Struct("<BH")
 _TYPE_INTERVALS: Final = Struct("<BHH")
 _CUT_SHORT: Final = "a record ends early"
+_STRAY: Final = b"\x00"
 _REPORTED: Final = 0x00
 """Direction of a reporting configuration: the receiver reports (ZCL8, 2.5.7.1.1)."""
 
@@ -101,7 +102,8 @@ def reported(payload: bytes, whole: frozenset[int] = frozenset()) -> tuple[list[
     """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order, and the fault.
 
     ``whole``: the attributes whose value is its octets, as ``datatypes.octets_of`` has them. A string of them that says
-    that it is longer than the frame ends with it, as some devices count an octet too many.
+    that it is longer than the frame ends with it, as some devices count an octet too many; some count one too few, and
+    a 0 is left at the end of the frame.
     """
     records: list[tuple[int, int, Value]] = []
     at, end = 0, len(payload)
@@ -116,6 +118,8 @@ def reported(payload: bytes, whole: frozenset[int] = frozenset()) -> tuple[list[
             elif type_id in STRINGS and end > start and payload[start] != 0xFF:
                 at = min(start + 1 + payload[start], end)
                 value = payload[start + 1 : at]
+                if payload[at:] == _STRAY:
+                    at = end
             else:
                 _, at = decode(type_id, payload, start)
                 value = octets_of(type_id, payload[start:at])

@@ -146,7 +146,7 @@ def _lux(raw: int | float) -> int | float:
     return raw if raw <= _TOO_BRIGHT else 0
 
 
-def _own(attribute: int, kind: ZclType, property_: PropertyAffordance, **columns: Any) -> AttributeMapping:
+def own(attribute: int, kind: ZclType, property_: PropertyAffordance, **columns: Any) -> AttributeMapping:
     """One of LUMI's own attributes."""
     return AttributeMapping(
         cluster=OWN,
@@ -162,8 +162,8 @@ def _own(attribute: int, kind: ZclType, property_: PropertyAffordance, **columns
 def _motion(ends: int) -> tuple[AttributeMapping, ...]:
     """Each report of the light is a motion; it is in lux above ``_DARK``."""
     return (
-        _own(0x0112, UINT32, _LIGHT, range=(_DARK, 2 * _DARK), convert=lambda raw: _lux(raw - _DARK), unasked=True),
-        _own(0x0112, UINT32, _OCCUPANCY, mask=0xFFFF_FFFF, ends=ends, unasked=True),
+        own(0x0112, UINT32, _LIGHT, range=(_DARK, 2 * _DARK), convert=lambda raw: _lux(raw - _DARK), unasked=True),
+        own(0x0112, UINT32, _OCCUPANCY, mask=0xFFFF_FFFF, ends=ends, unasked=True),
         OWN_LIST.row(0x65, _LIGHT, range=(0, 0xFFFF), convert=_lux),
     )
 
@@ -178,11 +178,11 @@ def setting(attribute: int, name: str, words: dict[int, str] | None = None, reso
     }
     if words is not None:
         property_ = PropertyAffordance(type=DataType.STRING, enum=tuple(words.values()), **shape)
-        return _own(attribute, UINT8, property_, words=words, optional=True)
+        return own(attribute, UINT8, property_, words=words, optional=True)
     property_ = PropertyAffordance(
         type=DataType.NUMBER, unit="s", device_class="duration", minimum=2, maximum=0xFE, multiple_of=1, **shape
     )
-    return _own(attribute, UINT8, property_, range=(2, 0xFE), optional=True)
+    return own(attribute, UINT8, property_, range=(2, 0xFE), optional=True)
 
 
 _INTERVAL: Final = setting(0x0102, "detection_interval")
@@ -194,8 +194,8 @@ _DENSITY: Final = PropertyAffordance(
     name="smoke_density", type=DataType.INTEGER, resource_type=ipso(3300), lifetime=7500.0
 )
 _SMOKE_ROWS: Final = (
-    _own(0x013A, UINT8, _SMOKE, mask=0x01, unasked=True),
-    _own(0x013B, UINT8, _DENSITY, range=(0, 10), unasked=True),
+    own(0x013A, UINT8, _SMOKE, mask=0x01, unasked=True),
+    own(0x013B, UINT8, _DENSITY, range=(0, 10), unasked=True),
     OWN_LIST.row(0xA0, _SMOKE, mask=0x01),
     OWN_LIST.row(0xA1, _DENSITY, range=(0, 10)),
 )

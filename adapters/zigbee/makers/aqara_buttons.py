@@ -2,7 +2,7 @@
 
 The first ones have On/Off (0x0006): attribute 0 is the button itself, 0x8000 how often it was pressed. Later ones have
 Multistate Input (0x0012), on an endpoint for each button, some of which they don't list. Those that can send commands
-to lamps in place of it are told not to: a command doesn't say which button it was.
+to lamps in place of it are set not to: a command doesn't say which button it was.
 """
 
 from __future__ import annotations

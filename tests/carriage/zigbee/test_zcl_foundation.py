@@ -202,5 +202,10 @@ def test_a_string_of_octets_that_says_too_much_ends_with_the_frame() -> None:
     records, fault = foundation.reported(payload)
     assert records == [(0x0005, 0x42, "a")]
     assert fault
+    # One too few: a 0 is left.
+    assert foundation.reported(bytes.fromhex("01ff42 03 0a2805 00"), frozenset((0xFF01,))) == (
+        [(0xFF01, 0x42, bytes.fromhex("0a2805"))],
+        "",
+    )
     assert foundation.reported(bytes.fromhex("01ff42"), frozenset((0xFF01,))) == ([], "a ZCL value ends early")
     assert foundation.reported(bytes.fromhex("01ff42ff"), frozenset((0xFF01,))) == ([(0xFF01, 0x42, b"")], "")
