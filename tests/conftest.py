@@ -1,5 +1,5 @@
-"""For all tests: the long ones first, no property fails since the machine was busy, and ``make test-compiled`` tests
-what it compiled.
+"""For all tests: the long ones first, no property fails since the machine was busy, a run in the background has SIGINT,
+and ``make test-compiled`` tests what it compiled.
 
 With one file for one worker after the other, a long file that comes last leaves the other workers idle.
 """
@@ -7,6 +7,7 @@ With one file for one worker after the other, a long file that comes last leaves
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ _TESTS = Path(__file__).parent
 # Hypothesis's own limits are of wall time: 0.2 s for an example, a second for making ten.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+def pytest_configure() -> None:
+    # A shell ignores it in what it starts with &, and Python leaves it so, here and in all processes that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
