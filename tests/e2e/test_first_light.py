@@ -1,18 +1,40 @@
-"""The main job over real processes: a ZigBee device and a phone, or an application, talk end to end."""
+"""The main job over real processes: a ZigBee device and a phone, or an application, talk end to end.
+
+One hub for all: each test has endpoints of its own, which leave with it.
+"""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncIterator
+from pathlib import Path
 
-from demo.scenario import VARIANTS, Variant, layer0, tunnel
+import pytest
+import pytest_asyncio
+
+from demo.scenario import POLICY, VARIANTS, Variant, layer0, tunnel
 from demo.stack import LAMP, Stack
-from tests.e2e.shared_hub import StartHub
+from tests.e2e.shared_hub import StartHub, shared_hub
 from tests.harness.message_exchange import exchange
 
 SIZES = (1, 63, 64, 1023, 1024, 1025, 4096, 16384, 65536)
 
+pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
-@pytest.mark.process
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(formed: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with shared_hub(tmp_path_factory.mktemp("first-light"), formed, POLICY) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hub(shared: Stack) -> AsyncIterator[Stack]:
+    there = len(shared.processes)
+    yield shared
+    for endpoint in reversed(shared.processes[there:]):
+        assert await endpoint.stop() == 0
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 async def test_device_opens_to_phone(hub: Stack, variant: Variant) -> None:
     files = layer0(hub, variant)
@@ -27,7 +49,6 @@ async def test_device_opens_to_phone(hub: Stack, variant: Variant) -> None:
     assert (await phone.expect_event("ended", session=0))["clean"]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("variant", VARIANTS)
 async def test_device_opens_to_application(hub: Stack, variant: Variant) -> None:
     files = layer0(hub, variant)
@@ -42,7 +63,7 @@ async def test_device_opens_to_application(hub: Stack, variant: Variant) -> None
     assert (await lamp.expect_event("ended", session=0))["clean"]
 
 
-@pytest.mark.process
+@pytest.mark.asyncio(loop_scope="function")
 @pytest.mark.parametrize("ezsp", [13, 18])
 async def test_dongle_over_tcp(start_hub: StartHub, ezsp: int) -> None:
     hub = await start_hub("--ezsp", str(ezsp), tcp=True)
@@ -56,7 +77,6 @@ async def test_dongle_over_tcp(start_hub: StartHub, ezsp: int) -> None:
     await exchange(phone, lamp, 1025, 2)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("variant", ["dtls-x509", "tls-psk"])
 async def test_phone_and_application_open_to_device(hub: Stack, variant: Variant) -> None:
     files = layer0(hub, variant)
