@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from adapters.zigbee.config import eui64_text
 from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.device_view import Device, timestamp
 from adapters.zigbee.network_map import network_map
 from adapters.zigbee.reporting_commands import configure, configure_reporting, read_reporting
+from adapters.zigbee.sniffer import LONGEST
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.errors import PeerError, TransportError
@@ -121,6 +123,31 @@ async def _options(
     return semantics.options(eui64, options)
 
 
+async def _sniff(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
+    """Begin to look at a device for ``seconds``; without them what came so far, and what it is of."""
+    eui64, seconds = arguments.get("eui64"), arguments.get("seconds")
+    if not isinstance(eui64, str) or set(arguments) - {"eui64", "seconds"}:
+        raise PeerError("sniff takes `eui64`, and `seconds`")
+    device = radio.device(eui64)
+    if device is None:
+        raise PeerError(f"{eui64}: not in the network")
+    if seconds is not None:
+        if type(seconds) is not int or not 0 < seconds <= LONGEST:
+            raise PeerError(f"seconds: expected a whole number from 1 to {LONGEST}")
+        semantics.sniffer.watch(eui64, seconds)
+    hidden = [*(each.eui64 for each in radio.devices()), eui64_text(radio.eui64)]
+    return {
+        "manufacturer": device.manufacturer,
+        "model": device.model,
+        "sleepy": device.sleepy,
+        "lane": semantics.shown(eui64)["lane"],
+        "endpoints": _shown(device, semantics)["endpoints"],
+        **semantics.sniffer.found(eui64, hidden),
+    }
+
+
 COMMANDS: Final[
     Mapping[str, Callable[[Coordinator, ZclDevices, Mapping[str, Any], ZigbeeTimes], Awaitable[Mapping[str, Any]]]]
 ] = {
@@ -132,4 +159,5 @@ COMMANDS: Final[
     "configure-reporting": configure_reporting,
     "read-reporting": read_reporting,
     "network-map": network_map,
+    "sniff": _sniff,
 }

@@ -47,11 +47,13 @@ from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
 from adapters.zigbee.reports import happened, reported, told
+from adapters.zigbee.sniffer import UnreadFrames
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, Status
+from carriage.zigbee.zcl import HEADER_LENGTH
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Address,
@@ -126,6 +128,7 @@ class ZclDevices:
         self._memory = ReportingMemory(context.state_dir / MEMORY)
         self._options = DeviceOptions(context.state_dir / OPTIONS)
         self._debounce = Debounce()
+        self.sniffer = UnreadFrames(context.now)
         self._endings = Endings()
         self._polling = Polling(self._transactions, self._memory, counters, self._read, self._silent, wake, times.poll)
         self._setup = ReportingSetup(
@@ -306,6 +309,8 @@ class ZclDevices:
     def take(self, device: ZigbeeDevice, frame: IncomingFrame, now: float) -> bool:
         """See ``network_port.RadioEvents.zcl_frame``."""
         payload, endpoint = frame.payload, frame.endpoint
+        if self.sniffer.watched:
+            self._sniff(device, frame)
         if len(payload) < (3 if endpoint else 2):
             return False
         transaction, ours = None, frame.cluster in self._table.clusters
@@ -326,6 +331,10 @@ class ZclDevices:
         else:
             self._counters["reports_dropped"] += 1
         return ours
+
+    def _sniff(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
+        whole = len(frame.payload) >= HEADER_LENGTH and frame.unicast
+        self.sniffer.saw(device, frame, answers=whole and self._transactions.find(device, frame) is not None)
 
     def _not_ours(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         """zigpy gets a frame. It answers none from a cluster that isn't in the device's interview."""

@@ -25,6 +25,7 @@ from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHAB
 from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, option_lines, removed_lines
 from gateway.cli.joining import watch
 from gateway.cli.screen import clock, screen
+from gateway.cli.sniffed_view import sniffed, sniffed_end, sniffed_head, sniffed_lines
 from gateway.runtime.config_source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
       atls-gateway devices remove bedroom
     Its calibration and whatever else can be set for one device:
       atls-gateway devices options bedroom
+    A device shows less than it should; what does it send that the gateway doesn't read?
+      atls-gateway devices sniff bedroom --for 120
     Let a remote command a lamp without the gateway:
       atls-gateway devices bind remote desk
     """
@@ -242,6 +245,55 @@ def configure(outer: _Outer, config: str | None, as_json: bool, device: str) -> 
     left = answer["steps_left"]
     how = f"{left} steps are left until it is heard" if left else "set up"
     _print(as_json or outer[1], answer, (f"{device}: {how}",))
+
+
+@devices.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.option(
+    "--for",
+    "seconds",
+    type=click.IntRange(1, 600),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to look.",
+)
+@click.argument("device", metavar="NAME|EUI64")
+@click.pass_obj
+def sniff(outer: _Outer, config: str | None, as_json: bool, seconds: int, device: str) -> None:
+    """Show what a device sends that the gateway doesn't read, as it comes, for so many seconds.
+
+    Press its buttons, let it measure. Each line is an attribute or a command that no row of the gateway's tables has;
+    together they can go into a report: addresses and keys are replaced by xx, frames of locks and alarm panels
+    altogether. Read texts before you publish them. Ctrl-C ends it.
+
+    \b
+      atls-gateway devices sniff bedroom
+      atls-gateway devices sniff bedroom --for 300 --json >frames.json
+    """
+    config, as_json = config or outer[0], as_json or outer[1]
+    answer = question(config, "sniff-device", {"device": device, "seconds": seconds})
+    if not as_json:
+        print_lines(sniffed_head(answer, device, seconds))
+    printed = 0
+    try:
+        while answer["left"]:
+            time.sleep(min(_LOOK, answer["left"]))
+            answer = question(config, "sniff-device", {"device": device})
+            if not as_json:
+                print_lines(sniffed_lines(answer["frames"][printed:], titles=not printed))
+                printed = len(answer["frames"])
+    except KeyboardInterrupt:
+        pass
+    if as_json:
+        print_json(sniffed(answer))
+    else:
+        print_lines(sniffed_end(answer))
+
+
+_LOOK = 1.0
+"""Seconds between two questions of `devices sniff`."""
 
 
 def _changed(

@@ -34,6 +34,7 @@ _PROPERTIES = {
 }
 _ENDPOINTS = {"id": "ENDPOINT", "profile": "PROFILE", "device": "DEVICE", "in": "IN", "out": "OUT"}
 _OPTIONS = {"name": "OPTION", "value": "VALUE", "expects": "EXPECTS", "about": "WHAT IT IS"}
+_LANES = ("standard", "quirk")
 _SHOWN_APART = frozenset(
     {"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity", "interviewing"}
 )
@@ -75,6 +76,8 @@ def device_lines(
     yield f"{to.title(shown(name or device.get('address')))}: {_reach_words(device, to)}"
     yield from values({"address": f"{device.get('address')} ({device.get('adapter')})"}, 2, to)
     more = {key: value for key, value in device.items() if key not in _SHOWN_APART and not _nothing(value)}
+    if "lane" in more:
+        more["lane"] = lane_words(device)
     if "last_seen" in more:
         more["last_seen"] = _seen(device)
     facts = {key: value for key, value in (device.get("facts") or {}).items() if key not in more}
@@ -88,6 +91,12 @@ def device_lines(
     if not name and device.get("identity"):
         yield ""
         yield from _naming_lines(device, assignable, users or {})
+
+
+def lane_words(device: Mapping[str, Any]) -> str:
+    """By what its frames are read: the standard's rows, those of its maker, or a quirk."""
+    lane = shown(device.get("lane"))
+    return lane if lane in _LANES else f"rows of {lane}"
 
 
 def _naming_lines(device: Mapping[str, Any], assignable: Sequence[str], users: Mapping[str, str]) -> Iterator[str]:

@@ -182,6 +182,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         "device-options": to_its_end(of_device("device-options")),
         "configure-reporting": of_device("configure-reporting"),
         "read-reporting": of_device("read-reporting"),
+        "sniff-device": of_device("sniff"),
         "reload": reload,
         "restart": restart_,
     }

@@ -35,7 +35,7 @@ def commands(group: click.Group, *before: str) -> dict[str, click.Command]:
 
 def test_every_command_has_its_row(page: Any) -> None:
     asking = {"status", "sessions", "devices", "devices show", "devices configure", "devices options", "permit-join"}
-    asking |= {"reload", "restart"}
+    asking |= {"reload", "restart", "devices sniff"}
     rows = {row[0].strip("`"): row[2] for row in page.rows("command")}
     assert set(rows) == set(commands(main))
     asking |= {name for name in rows if name.startswith(("groups", "scenes")) or "bind" in name}

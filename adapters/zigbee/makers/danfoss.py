@@ -116,7 +116,7 @@ _ROWS: Final = (
     ),
     number(THERMOSTAT, 0x4020, "algorithm_scale_factor", UINT8, (1, 10), manufacturer=CODE),
     choice(THERMOSTAT, 0x4010, "day_of_week", _DAYS, manufacturer=CODE),
-    number(THERMOSTAT, 0x4011, "trigger_time", UINT16, (0, 1439), manufacturer=CODE, unit="min", invalid=0xFFFF),
+    number(THERMOSTAT, 0x4011, "trigger_time", UINT16, (0, 1439), manufacturer=CODE, unit="min"),
     choice(
         THERMOSTAT,
         0x404C,

@@ -169,6 +169,7 @@ _PURIFIER_ROWS: Final = (
         manufacturer=CODE,
         type=UINT8,
         range=(0, 50),
+        invalid=0xFF,
         convert=_fan_speed,
         digits=0,
         property=PropertyAffordance(name="fan_speed", type=DataType.INTEGER, resource_type=ipso(3300)),

@@ -7,8 +7,13 @@ from fractions import Fraction
 
 from adapters.zigbee.cluster_mappings import AttributeMapping, Reporting
 from adapters.zigbee.families.ipso import ipso
-from carriage.zigbee.datatypes import BOOL, ENUM8, ZclType
+from carriage.zigbee.datatypes import BOOL, ENUM8, SIGNED, ZclType
 from gateway.api.model import DataType, PropertyAffordance
+
+
+def none_of(type: ZclType) -> int:
+    """The number of a type that says "no value" (ZCL8, table 2-11): of a signed one the least, else the greatest."""
+    return -(1 << 8 * type.size - 1) if type.id in SIGNED else (1 << 8 * type.size) - 1
 
 
 def switch(
@@ -33,6 +38,7 @@ def switch(
         type=type,
         mask=mask,
         inverted=inverted,
+        invalid=None if mask else none_of(type),
         property=PropertyAffordance(
             name=name,
             type=DataType.BOOLEAN,
@@ -90,7 +96,6 @@ def number(
     manufacturer: int = 0,
     unit: str = "",
     scale: Fraction | int = 1,
-    invalid: int | None = None,
     writable: bool = True,
     device_class: str = "",
     category: str = "config",
@@ -105,7 +110,7 @@ def number(
         type=type,
         range=bounds,
         scale=scale,
-        invalid=invalid,
+        invalid=none_of(type),
         property=PropertyAffordance(
             name=name,
             type=DataType.NUMBER if unit or scale != 1 else DataType.INTEGER,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from adapters.zigbee.cluster_mappings import (
     AttributeMapping,
     Happening,
@@ -207,6 +209,11 @@ def test_what_a_device_does_not_list_and_rows_of_some_endpoints() -> None:
     assert [each.name for each in model.offered_events] == ["single_left", "button_1_single", "single_right"]
     assert [event.name for event, _ in told(model, place(2, ON_OFF), bytes.fromhex("0000 10 01"))] == ["single_right"]
     assert told(model, place(3, ON_OFF), bytes.fromhex("0000 10 01")) == []
+
+
+@pytest.mark.parametrize("devices", MAKERS, ids=lambda devices: "-".join((devices.maker, *devices.models[:1])))
+def test_a_row_of_a_maker_is_as_good_as_one_of_a_family(devices: MakerDevices) -> None:
+    assert {row.property.name: mistakes(row) for row in devices.rows if mistakes(row)} == {}
 
 
 def test_no_device_is_named_twice() -> None:
