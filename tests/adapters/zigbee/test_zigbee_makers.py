@@ -213,7 +213,13 @@ def test_what_a_device_does_not_list_and_rows_of_some_endpoints() -> None:
 
 @pytest.mark.parametrize("devices", MAKERS, ids=lambda devices: "-".join((devices.maker, *devices.models[:1])))
 def test_a_row_of_a_maker_is_as_good_as_one_of_a_family(devices: MakerDevices) -> None:
-    assert {row.property.name: mistakes(row) for row in devices.rows if mistakes(row)} == {}
+    found = [(row.property.name, text) for row in devices.rows for text in mistakes(row) if not _of_tuya(row, text)]
+    assert found == []
+
+
+def _of_tuya(row: AttributeMapping, text: str) -> bool:
+    """A datapoint has no number that says that there is no value, and some words are for commands only."""
+    return row.cluster == 0xEF00 and text.startswith(("invalid:", "words:"))
 
 
 def test_no_device_is_named_twice() -> None:
