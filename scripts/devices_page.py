@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import fill
@@ -15,8 +16,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "devices.md"
 sys.path.insert(0, str(PAGE.parents[1]))
 
 from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping  # noqa: E402
-from adapters.zigbee.clusters import FAMILIES, OPTIONS  # noqa: E402
+from adapters.zigbee.clusters import FAMILIES, MAKERS, OPTIONS, ROWS  # noqa: E402
 from adapters.zigbee.device_options import BY_PERCENT, expected, possible  # noqa: E402
+from adapters.zigbee.maker_devices import MakerDevices  # noqa: E402
 from gateway.api.model import DataSchema, DataType, PropertyAffordance  # noqa: E402
 
 HEAD = """\
@@ -28,11 +30,19 @@ Names are those that zigbee2mqtt's users know. A property is a key of the device
 and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join,
 how their reports are configured, and what counts as no value.
 
-`make devices-page` writes this page from the tables in `adapters/zigbee/families`;
+`make devices-page` writes this page from the tables in `adapters/zigbee/families` and `adapters/zigbee/makers`;
 [add-a-cluster.md](add-a-cluster.md) says how a row is added.
 
 What an action may do without is in parentheses; the event of a group cast has its `group` beside what the table
 has.
+"""
+
+MAKERS_HEAD = """\
+These devices have what no standard says, or the standard's otherwise, by the manufacturer and model of their Basic
+cluster. They have the properties and events of their other clusters too. [odd-devices.md](odd-devices.md) says how to
+find out what another device sends, and how it becomes a row.
+
+A property that can be set is marked *; a model of several manufacturers is shown with them.
 """
 
 OPTIONS_HEAD = f"""\
@@ -100,6 +110,66 @@ def doings(head: str, rows: Iterable[tuple[Any, Any, DataSchema | None]]) -> Ite
         yield f"| {'; '.join(dict.fromkeys(places))} | `{name}` | {what} |"
 
 
+def makers() -> Iterator[str]:
+    """A table for each maker."""
+    for maker in dict.fromkeys(devices.maker for devices in MAKERS):
+        theirs = [devices for devices in MAKERS if devices.maker == maker]
+        models = Counter(model for devices in theirs for model in devices.models)
+        yield from (f"### {maker}", "", "| devices | properties | events | otherwise |", "|---|---|---|---|")
+        for devices in theirs:
+            several = not devices.models or any(models[model] > 1 for model in devices.models)
+            named = (*devices.models, *(devices.manufacturers if several else ()))
+            cells = (named, _of_rows(devices), _happenings(devices))
+            yield (
+                "| "
+                + " | ".join((*(", ".join(f"`{each}`" for each in cell) for cell in cells), _otherwise(devices)))
+                + " |"
+            )
+        yield ""
+
+
+def _of_rows(devices: MakerDevices) -> Iterable[str]:
+    """The properties, each once; ``*`` behind those that can be set."""
+    set_ = {row.property.name for row in devices.rows if row.property.writable}
+    names = dict.fromkeys(row.property.name for row in devices.rows)
+    return [name + "*" * (name in set_) for name in names]
+
+
+def _happenings(devices: MakerDevices) -> Iterable[str]:
+    """The events, with what endpoints have in front of their names or behind."""
+    found: dict[str, None] = {}
+    for row in (*devices.events, *devices.reported_events):
+        for affix in dict.fromkeys(row.endpoints.values()) or ("",):
+            before, behind = (affix, "") if affix.endswith("_") else ("", affix)
+            found |= dict.fromkeys(before + event.name + behind for event in row.events)
+    return found
+
+
+def _otherwise(devices: MakerDevices) -> str:
+    """Which of the standard's rows it has in another way, or not at all."""
+    changed = [(row, devices.changed(row)) for row in ROWS]
+    parts = [
+        _some([f"`{name}`" for name in dict.fromkeys(names)]) + how
+        for names, how in (
+            ([row.property.name for row, now in changed if now is not None and now is not row], " in another way"),
+            ([row.property.name for row, now in changed if now is None], " not by the standard"),
+        )
+        if names
+    ]
+    if devices.without:
+        parts.append(f"nothing else of {_some([f'0x{each:04x}' for each in sorted(devices.without)])}")
+    return "; ".join(parts)
+
+
+def _some(names: list[str]) -> str:
+    """The first few, and how many more."""
+    more = len(names) - _FEW
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_FEW])} and {more} more"
+
+
+_FEW = 5
+
+
 def options() -> Iterator[str]:
     yield "| option | value | what it is | of |"
     yield "|---|---|---|---|"
@@ -130,6 +200,7 @@ def page() -> str:
         if any(row.events for row in family.EVENTS):
             happenings = ((row, event, event.data) for row in family.EVENTS for event in row.events)
             lines += [*doings("event", happenings), ""]
+    lines += ["## Makers", "", MAKERS_HEAD, *makers()]
     lines += ["## Options of one device", "", OPTIONS_HEAD, *options()]
     return "\n".join(lines).rstrip() + "\n"
 
