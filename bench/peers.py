@@ -19,11 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench import checkout, compiled, machine, peers_report
+from bench import checkout, compiled, machine, peers_page, peers_report, plot
 from bench import peers_measure as measure
 from bench.checkout import BASELINE, HERE, NONE, Checkout, CheckoutStack
 from bench.compiled import CompileFailedError
-from bench.hubs import Bellows, Device, MeasuredHub, OurGateway, Zigbee2mqtt, devices
+from bench.hubs import MIXED, VALUES, Bellows, Device, MeasuredHub, OurGateway, Zigbee2mqtt, devices
+from bench.peers_page import NAME
 from bench.peers_report import COMPILED, LIBRARY, OURS, THEIRS
 from bench.result_files import write
 from bench.scenario import ROOT, Site
@@ -32,15 +33,24 @@ from demo.node_packages import NODE, installed
 from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "performance.md"
 PACKAGES = ROOT / "bench" / "zigbee2mqtt"
-SENSORS, LAMPS = 200, 50
-JOINING = {"10 mains devices": devices(lamp=10), "5 mains and 5 sleeping": devices(lamp=5, thermometer=5)}
-SETTLE_LIMIT = 300.0
+LAMPS = 50
+"""Lights that are switched at once."""
+JOINING = {
+    "10 mains devices": devices(lamp=10),
+    "5 mains and 5 sleeping": devices(lamp=5, thermometer=5),
+    "10 kinds": devices(**dict.fromkeys(VALUES, 1)),
+}
+ALL_REPORT = f"reports, {sum(MIXED.values())} mixed, full"
+LEFT_OUT = {"join, 10 kinds": {BASELINE}, ALL_REPORT: {BASELINE, LIBRARY}}
+"""Who takes no part in a row: the earlier commit knows four clusters, and bellows' hook reads temperatures."""
+SETTLE_LIMIT = 600.0
 """Seconds that a hub may take for the whole home."""
 DELAY = 0.01
 """Seconds of a frame over the air while devices join, twice as much at the most: without, only the CPU would count."""
 IDLE = 10.0
-"""Seconds from a start until memory is looked at."""
+"""Seconds without a load until memory is looked at."""
 PARTS = ("join", "reports", "sets", "memory")
 
 
@@ -56,6 +66,7 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--sets", type=int, default=100, help="one after another, each turn (default 100)")
     parser.add_argument("--rounds", type=int, default=20, help=f"of a burst over {LAMPS} lamps (default 20)")
     parser.add_argument("--save", metavar="NAME", help="keep the result as bench/results/NAME.json")
+    parser.add_argument("--write", action="store_true", help=f"keep it as {NAME}, drawn and in docs/performance.md")
     parser.add_argument("--show", metavar="NAME", help="measure nothing; print the table of a saved result")
     return parser.parse_args(argv)
 
@@ -112,8 +123,9 @@ class Run:
         self.found: peers_report.Runs = {}
         parts = chosen.part or PARTS
         self._rows = {**self._reports(parts), **self._sets(parts)}
-        joins = len(JOINING) if "join" in parts else 0
-        self.progress = RunProgress(len(hubs) * (chosen.repeats * (joins + len(self._rows)) + bool(self._rows)))
+        rows = [*(f"join, {each}" for each in JOINING if "join" in parts), *self._rows]
+        turns = sum(_takes_part(each, row) for each in hubs for row in rows)
+        self.progress = RunProgress(chosen.repeats * turns + len(hubs) * bool(self._rows))
 
     async def all(self) -> None:
         if "join" in (self._chosen.part or PARTS):
@@ -122,7 +134,7 @@ class Run:
                     await self._joining(turn, name, home)
         if self._rows:
             async with contextlib.AsyncExitStack() as exits:
-                home = devices(lamp=LAMPS, climate=SENSORS)
+                home = devices(**MIXED)
                 hubs = [hub for each in self._hubs if (hub := await self._settled(exits, each, home)) is not None]
                 await asyncio.sleep(IDLE)
                 self._memory("memory, idle", hubs)
@@ -137,6 +149,8 @@ class Run:
 
     async def _joining(self, turn: int, row: str, home: list[Device]) -> None:
         for number, contender in _in_turn(turn, list(enumerate(self._hubs))):
+            if not _takes_part(contender, f"join, {row}"):
+                continue
             self.progress.next(f"turn {turn + 1} of {self._chosen.repeats}: joining, {row}, {contender.name}")
             name = f"{number}-{turn}-{list(JOINING).index(row)}"
             async with self._opened(contender, name, home) as hub:
@@ -157,11 +171,12 @@ class Run:
         hub = await exits.enter_async_context(self._opened(contender, contender.name, home))
         self.progress.next(f"{contender.name} lets {len(home)} devices in")
         try:
-            await hub.start_dongle()
+            await hub.start_dongle("manual")
             await hub.start()
-            await measure.join(hub, one_by_one=False, limit=SETTLE_LIMIT)
+            await measure.settle(hub, SETTLE_LIMIT)
             await hub.stop()
             await hub.start()
+            await measure.awake(hub)
         except FAILURES as error:
             for row in ("memory, idle", *self._rows, "memory, after load"):
                 self.found.setdefault(row, {}).setdefault(hub.name, []).append(_failed(error))
@@ -174,7 +189,7 @@ class Run:
         reports = partial(measure.reports, warm=self._chosen.warm, seconds=self._chosen.seconds)
         return {
             "reports, 10 devices, full": partial(reports, count=10, rate=0.0),
-            "reports, 200 devices, full": partial(reports, count=SENSORS, rate=0.0),
+            ALL_REPORT: partial(reports, name=None, count=None, rate=0.0),
             "reports, 50/s": partial(reports, count=10, rate=50.0),
         }
 
@@ -183,12 +198,12 @@ class Run:
             return {}
         return {
             "set, one by one": partial(measure.sets, count=self._chosen.sets),
-            f"set, {LAMPS} lamps at once": partial(measure.burst, rounds=self._chosen.rounds),
+            f"set, {LAMPS} lamps at once": partial(measure.burst, count=LAMPS, rounds=self._chosen.rounds),
         }
 
     async def _turn(self, turn: int, hubs: list[MeasuredHub]) -> None:
         for row, work in self._rows.items():
-            for hub in _in_turn(turn, hubs):
+            for hub in _in_turn(turn, [each for each in hubs if _takes_part(each, row)]):
                 self.progress.next(f"turn {turn + 1} of {self._chosen.repeats}: {row}, {hub.name}")
                 await self._noted(row, hub.name, partial(work, hub))
 
@@ -207,6 +222,10 @@ class Run:
 
     def _note(self, row: str, name: str, figures: Mapping[str, Any]) -> None:
         self.found.setdefault(row, {}).setdefault(name, []).append(dict(figures))
+
+
+def _takes_part(hub: Contender | MeasuredHub, row: str) -> bool:
+    return hub.name not in LEFT_OUT.get(row, ())
 
 
 FAILURES = (ProcessFailedError, TimeoutError, OSError)
@@ -286,7 +305,10 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
     found |= {"machine": facts(), "load_average": [before, machine.load_average()]}
     found |= {"repeats": chosen.repeats, "seconds": chosen.seconds, "runs": run.found}
     print("\n".join(peers_report.lines(found)))
-    write(found, results, "peers-", chosen.save)
+    write(found, results, "peers-", NAME if chosen.write else chosen.save)
+    if chosen.write:
+        plot.main([NAME], results)
+        PAGE.write_text(peers_page.written(PAGE.read_text(), found))
     return 0
 
 

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.cpu import memory, usage
-from bench.hubs import LAMP, VALUES, Bellows, Device, MeasuredHub
+from bench.hubs import LAMP, LIGHTS, VALUES, Bellows, Device, MeasuredHub
 from bench.mqtt_client import LoadClient
 from bench.subscriber import BlockSubscriber
 from demo.process import ProcessFailedError
@@ -27,6 +27,12 @@ BLOCKS = 0.005
 SHARE_OF = "share of "
 JOIN_LIMIT = 120.0
 APART = 0.02
+TOGETHER = 8
+"""Devices that join together: a dongle has room for so many messages to sleepers."""
+ROUSE = 50.0
+"""Reports a second after a start."""
+CALM = 3.0
+"""Seconds without a change at any device after which all are set up."""
 LOOK = 0.01
 """Seconds between two looks at the virtual devices."""
 MIB = 2**20
@@ -37,8 +43,11 @@ Figures = dict[str, float]
 # Reports -----------------------------------------------------------------------------------------------------------
 
 
-async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, seconds: float) -> Figures:
-    """``count`` sensors report the temperature in turn, ``rate`` a second together (0: as many as the dongle takes).
+async def reports(
+    hub: MeasuredHub, *, count: int | None, rate: float, warm: float, seconds: float, name: str | None = MEASURE
+) -> Figures:
+    """``count`` devices that measure ``name`` report it in turn, ``rate`` a second together (0: as many as the dongle
+    takes). Without ``name`` each device that can reports what is usual for it, and there is no ``latency``.
 
     ``rate``: publications a second, from the first to the last; of bellows, reports that it decoded. ``cpu``: seconds
     of the hub per report. ``latency``: median from the sensor's sending to the publication, at the subscriber.
@@ -46,8 +55,10 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
     """
 
     async def load(seconds: float, *, stamp: bool) -> Any:
-        return await hub.ask("load", name=MEASURE, rate=rate, devices=count, seconds=seconds, ack=False, stamp=stamp)
+        named = {key: value for key, value in (("name", name), ("devices", count)) if value is not None}
+        return await hub.ask("load", rate=rate, seconds=seconds, ack=False, stamp=stamp, **named)
 
+    stamped = bool(rate) and name is not None
     await load(warm, stamp=False)
     await asyncio.sleep(QUIET)
     if isinstance(hub, Bellows):
@@ -60,9 +71,9 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
         return {"rate": came / totals["seconds"], "cpu": spent.cpu / came, "published": came / totals["sent"]} | taken
     subscriber = await BlockSubscriber.connect(hub.broker, f"{hub.base}/+", apart=0.0 if rate else BLOCKS)
     used, shares = usage(hub.pid), Shares(hub)
-    totals = await load(seconds, stamp=bool(rate))
+    totals = await load(seconds, stamp=stamped)
     taken = shares.taken()
-    published = await _all_of_it(subscriber)
+    published = await _all_of_it(subscriber, name)
     spent = usage(hub.pid).since(used)
     if not published:
         raise ProcessFailedError(f"{hub.name}: nothing was published")
@@ -73,7 +84,7 @@ async def reports(hub: MeasuredHub, *, count: int, rate: float, warm: float, sec
         "published": len(published) / totals["sent"],
         **taken,
     }
-    if rate:
+    if stamped:
         found["latency"] = median(_latency(at, value) for at, value in published)
     return found
 
@@ -102,13 +113,21 @@ def _latency(at: float, value: float) -> float:
     return (at * 10_000 - value * 100) % STAMPS / 10_000
 
 
-async def _all_of_it(subscriber: BlockSubscriber) -> list[tuple[float, float]]:
-    """When nothing more comes: for each publication when it came, on the monotonic clock, and its temperature."""
+async def _all_of_it(subscriber: BlockSubscriber, name: str | None) -> list[tuple[float, float]]:
+    """When nothing more comes: for each publication that has the measure, without a name for each, when it came, on the
+    monotonic clock, and its value."""
+    await _quiet(subscriber, QUIET)
+    states = ((at, json.loads(payload)) for at, _, payload in subscriber.close())
+    if name is None:
+        return [(at, 0.0) for at, _ in states]
+    return [(at, float(state[name])) for at, state in states if state.get(name) is not None]
+
+
+async def _quiet(subscriber: BlockSubscriber, seconds: float) -> None:
+    """Until nothing has come for so long."""
     octets, ends = -1, time.monotonic() + PATIENCE
     while octets != (octets := subscriber.octets) and time.monotonic() < ends:  # noqa: ASYNC110 - what others send
-        await asyncio.sleep(QUIET)
-    states = ((at, json.loads(payload)) for at, _, payload in subscriber.close())
-    return [(at, float(state[MEASURE])) for at, state in states if state.get(MEASURE) is not None]
+        await asyncio.sleep(seconds)
 
 
 # Commands ----------------------------------------------------------------------------------------------------------
@@ -177,18 +196,18 @@ async def sets(hub: MeasuredHub, *, count: int) -> Figures:
     return {"latency": median(found), "cpu": spent.cpu / count}
 
 
-async def burst(hub: MeasuredHub, *, rounds: int) -> Figures:
-    """Every lamp is switched ``rounds`` times, all lamps at once; a lamp again when its state is published, so that no
-    two sets are pending for one property. ``rate``: sets a second; ``lost``: those that did not reach the lamp."""
-    lamps = [each for each in hub.home if each.kind == LAMP]
-    before = await _commands(hub)
+async def burst(hub: MeasuredHub, *, count: int, rounds: int) -> Figures:
+    """Each of ``count`` lights is switched ``rounds`` times, all at once; one again when its state is published, so
+    that no two sets are pending for one property. ``rate``: sets a second; ``lost``: those that did not reach it."""
+    lamps = [each for each in hub.home if each.kind in LIGHTS][:count]
+    before = await _commands(hub, lamps)
     if isinstance(hub, Bellows):
         answer = await hub.order("burst", eui64s=[each.eui64 for each in lamps], rounds=rounds)
         took = answer["seconds"]
     else:
         took = await _burst(hub, lamps, rounds)
     await asyncio.sleep(QUIET)
-    after = await _commands(hub)
+    after = await _commands(hub, lamps)
     # One that came twice was repeated on the air, since its acknowledgement was late.
     lost = sum(max(0, rounds - (after[name] - before[name])) for name in after)
     return {"rate": rounds * len(lamps) / took, "lost": lost}
@@ -222,9 +241,10 @@ async def _burst(hub: MeasuredHub, lamps: Sequence[Device], rounds: int) -> floa
     return time.monotonic() - begun
 
 
-async def _commands(hub: MeasuredHub) -> dict[str, int]:
-    """How many each lamp had so far."""
-    return {each["name"]: each["commands"] for each in await hub.ask("devices") if each["kind"] == LAMP}
+async def _commands(hub: MeasuredHub, lamps: Sequence[Device]) -> dict[str, int]:
+    """How many each had so far."""
+    names = {each.name for each in lamps}
+    return {each["name"]: each["commands"] for each in await hub.ask("devices") if each["name"] in names}
 
 
 # Joining, memory ---------------------------------------------------------------------------------------------------
@@ -265,6 +285,37 @@ async def _is_set_up(hub: MeasuredHub, shown: Mapping[Device, set[str]]) -> bool
     if not all(VALUES[device.kind] <= names for device, names in shown.items()):
         return False
     return all(each["reporting"] >= len(VALUES[each["kind"]]) for each in await hub.ask("devices"))
+
+
+async def settle(hub: MeasuredHub, limit: float) -> None:
+    """All devices of the home join, ``TOGETHER`` at once, until each is interviewed; then the hub sets them up, until
+    no device changes for a while. ProcessFailedError if that takes more than ``limit`` seconds."""
+    client = await LoadClient.connect(hub.broker, lambda *_: None)
+    ends = time.monotonic() + limit
+    for first in range(0, len(hub.home), TOGETHER):
+        group = hub.home[first : first + TOGETHER]
+        await hub.permit(client)
+        for each in group:
+            await hub.ask("join", device=each.name)
+        while (known := await hub.interviewed()) < first + len(group):
+            if time.monotonic() > ends:
+                raise ProcessFailedError(f"{hub.name}: {known} devices are known\n{hub.stack.directory}")
+            await asyncio.sleep(QUIET)
+    client.close()
+    before: list[Any] = []
+    while before != (before := await hub.ask("devices")) and time.monotonic() < ends:  # noqa: ASYNC110 - its work
+        await asyncio.sleep(CALM)
+
+
+async def awake(hub: MeasuredHub) -> None:
+    """Each device reports after the start of the hub, which then asks those that sleep what it wants to know; until it
+    publishes nothing for a while."""
+    await hub.ask("load", rate=ROUSE, seconds=2 * len(hub.home) / ROUSE, ack=False)
+    if isinstance(hub, Bellows):
+        return
+    subscriber = await BlockSubscriber.connect(hub.broker, f"{hub.base}/+", apart=BLOCKS)
+    await _quiet(subscriber, CALM)
+    subscriber.close()
 
 
 def held(hub: MeasuredHub) -> Figures:

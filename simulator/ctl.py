@@ -234,14 +234,13 @@ def load(
     stamp: bool,
     stop: bool,
 ) -> None:
-    """Let the devices that measure NAME report in turn, each time another value; totals at the end.
+    """Let the devices that measure NAME report in turn, each time another value; totals at the end. Without NAME all
+    report, each what is usual for it.
 
     Reports wait while the dongle has no buffer free.
     """
     if stop:
         _order(path, "load", stop=True)
-    elif name is None:
-        raise click.UsageError("NAME says what is reported")
     else:
         asked = {"name": name, "rate": rate, "seconds": seconds, "devices": devices, "ack": ack, "stamp": stamp}
         _order(path, "load", patience=seconds + 60, **asked)

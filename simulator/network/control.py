@@ -30,8 +30,9 @@ answers, in the order in which they are ready::
 ``populate``                      kind, count, [members], [poll_interval]; see ``population.Population.populate``
 ``fragmented``                    device, cluster, payload (hexadecimal ZCL frame), [size], [endpoint]; sends it in APS
                                   fragments of so many octets
-``load``                          name, seconds, [rate], [devices], [ack], [stamp]; see ``load.Plan``; answers at its
-                                  end; [stop] ends the running one
+``load``                          [name], seconds, [rate], [devices], [ack], [stamp]; see ``load.Plan``; answers at its
+                                  end; without name each device reports what is usual for it, see ``load.USUAL``;
+                                  [stop] ends the running one
 ``seed``                          number; every link draws from it from now on, as if the run had begun with it
 ``radio``                         [device], [loss], [delay_min], [delay_max], [duplicate], [reorder], [hold]; shows the
                                   conditions after changing those that are named
@@ -42,7 +43,6 @@ answers, in the order in which they are ready::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
@@ -54,7 +54,7 @@ from simulator.network import gestures
 from simulator.network.arguments import Arguments
 from simulator.network.config import RadioRow
 from simulator.network.hosted import HostedEndpoint
-from simulator.network.load import Load, Plan
+from simulator.network.load import Load, Plan, targets
 from simulator.network.measures import MEASURES, Measure, find, measured
 from simulator.network.population import Population, hosted
 from simulator.network.server import Connection
@@ -318,7 +318,8 @@ def _load(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
             simulation.load.stop()
         answer(running)
         return
-    name, rate, seconds = arguments.text("name"), arguments.number("rate") or 0.0, arguments.number("seconds")
+    name = arguments.text("name") if arguments.has("name") else None
+    rate, seconds = arguments.number("rate") or 0.0, arguments.number("seconds")
     count = arguments.whole("devices", 1, 1000)
     ack, stamp = arguments.flag("ack", True), arguments.flag("stamp", False)
     arguments.end()
@@ -326,17 +327,14 @@ def _load(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
         raise PeerError("a load is running")
     if seconds is None or not 0 < seconds <= MAX_LOAD or not 0 <= rate <= MAX_RATE:
         raise PeerError(f"seconds is above 0 and at most {MAX_LOAD}, rate at most {MAX_RATE}")
-    measure = find(name)
+    if stamp and name is None:
+        raise PeerError("stamp goes with a name")
     network = simulation.population.network
-    targets: list[tuple[Station, HostedEndpoint]] = []
-    for station in network.stations.values():
-        if network.on_air(station.device) and (count is None or len(targets) < count):
-            with suppress(PeerError):
-                targets.append((station, hosted(station, measure.cluster)))
-    if not targets or (count is not None and len(targets) < count):
-        raise PeerError(f"{len(targets)} devices on the air measure this")
-    plan = Plan(measure=measure, rate=rate, seconds=seconds, ack=ack, stamp=stamp)
-    simulation.load = Load(plan, targets, network.agenda, network.room, answer)
+    found = targets((each for each in network.stations.values() if network.on_air(each.device)), name)
+    if not found or (count is not None and len(found) < count):
+        raise PeerError(f"{len(found)} devices on the air measure this")
+    plan = Plan(rate=rate, seconds=seconds, ack=ack, stamp=stamp, mixed=name is None)
+    simulation.load = Load(plan, found[:count], network.agenda, network.room, answer)
 
 
 COMMANDS: Final[Mapping[str, ControlCommand]] = {

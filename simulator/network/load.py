@@ -6,13 +6,15 @@ take turns. Each report has another value, by which the host's side distinguishe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from layer.errors import PeerError
 from simulator.network.hosted import HostedEndpoint
-from simulator.network.measures import Measure
+from simulator.network.measures import Measure, find
+from simulator.network.population import hosted
 from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 
@@ -26,6 +28,51 @@ _WINDOW: Final = 12
 _TURN: Final = 64
 #: seconds that the fate of the last reports is waited for
 _PATIENCE: Final = 10.0
+#: what a load without a name lets each device report: the first of these that it has, from one value of the attribute
+#: to the other
+USUAL: Final[Mapping[str, tuple[int, int]]] = {
+    "power": (0, 30_000),
+    "brightness": (1, 254),
+    "on_off": (0, 1),
+    "lift": (0, 100),
+    "local_temperature": (1500, 2500),
+    "fan_mode": (0, 3),
+    "lock_state": (1, 2),
+    "temperature": (1500, 2500),
+    "analog": (0, 1000),
+    "battery": (0, 200),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one device reports: ``values`` values of an attribute, from ``least`` on."""
+
+    station: Station
+    endpoint: HostedEndpoint
+    measure: Measure
+    least: int
+    values: int
+
+
+def targets(stations: Iterable[Station], name: str | None) -> list[Target]:
+    """One for each device that measures ``name``; without a name, for each that has something of ``USUAL``.
+    Raises PeerError for an unknown name."""
+    rows = {name: (0, VALUES - 1)} if name is not None else USUAL
+    measures = {each: find(each) for each in rows}
+    return [found for station in stations if (found := _target(station, measures, rows)) is not None]
+
+
+def _target(station: Station, measures: Mapping[str, Measure], rows: Mapping[str, tuple[int, int]]) -> Target | None:
+    for name, measure in measures.items():
+        try:
+            endpoint = hosted(station, measure.cluster)
+        except PeerError:
+            continue
+        least, most = rows[name]
+        attribute = endpoint.clusters[measure.cluster].attributes[measure.attribute]
+        return Target(station, endpoint, measure, least, min(most - least + 1, attribute.type.values))
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +80,15 @@ class Plan:
     """``rate`` in reports a second of all devices together (0: as many as the dongle takes) for ``seconds``.
 
     ``stamp``: a value is the time of sending, on the monotonic clock, in tenths of milliseconds modulo ``VALUES``;
-    else it is the report's number modulo that. Either way modulo the attribute's own range.
+    else it is the report's number modulo that. Either way modulo the values of the target. With ``mixed`` targets it is
+    the one behind the device's last: few values may come round, and the same twice is no news.
     """
 
-    measure: Measure
     rate: float
     seconds: float
     ack: bool = True
     stamp: bool = False
+    mixed: bool = False
 
 
 class Load:
@@ -49,7 +97,7 @@ class Load:
     def __init__(
         self,
         plan: Plan,
-        targets: Sequence[tuple[Station, HostedEndpoint]],
+        targets: Sequence[Target],
         agenda: Agenda,
         room: Callable[[], int],
         on_end: Callable[[dict[str, float]], None],
@@ -65,8 +113,6 @@ class Load:
         self._ends = self._begun + plan.seconds
         self._turn = 0
         self._sent = self._delivered = self._failed = 0
-        attribute = targets[0][1].clusters[plan.measure.cluster].attributes[plan.measure.attribute]
-        self._values = min(VALUES, attribute.type.values)
         self._last = self._begun
         self._alarm: Alarm | None = agenda.at(self._begun, self._step)
 
@@ -94,21 +140,23 @@ class Load:
         while count and idle < len(self._targets):
             index = self._turn
             self._turn = (index + 1) % len(self._targets)
-            station, endpoint = self._targets[index]
-            if self._under_way[index] >= _WINDOW or not station.device_listens():
+            target = self._targets[index]
+            if self._under_way[index] >= _WINDOW or not target.station.device_listens():
                 idle += 1
                 continue
             idle = 0
             count -= 1
-            self._report(index, endpoint)
+            self._report(index, target)
 
-    def _report(self, index: int, endpoint: HostedEndpoint) -> None:
+    def _report(self, index: int, target: Target) -> None:
         self._last = self._agenda.now()
-        value = int(self._last * 10_000) if self._plan.stamp else self._sent
+        number = int(self._last * 10_000) if self._plan.stamp else self._sent
+        if self._plan.mixed:
+            number = target.endpoint.clusters[target.measure.cluster].whole(target.measure.attribute) - target.least + 1
         self._sent += 1
         self._under_way[index] += 1
-        measure, over = self._plan.measure, self._ended[index]
-        endpoint.report_value(measure.cluster, measure.attribute, value % self._values, over, ack=self._plan.ack)
+        measure, value = target.measure, target.least + number % target.values
+        target.endpoint.report_value(measure.cluster, measure.attribute, value, self._ended[index], ack=self._plan.ack)
 
     def _over(self, index: int, delivered: bool) -> None:
         self._under_way[index] -= 1

@@ -10,15 +10,16 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from bench import peers, peers_report, plot
+from bench import peers, peers_page, peers_report, plot
 from bench.checkout import BASELINE
-from bench.hubs import CONFIG
+from bench.hubs import CONFIG, MIXED, OurGateway, devices
 from bench.peers_measure import _latency
+from bench.peers_page import NAME
 from bench.peers_report import GOALS, JUDGED, Goal, failures, losses, table
 from demo.process import ProcessFailedError
+from simulator.network.device_kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
-NAME = "peers-2-core"
 PURE, BUILT = JUDGED
 
 
@@ -184,12 +185,32 @@ def test_a_saved_result_is_shown_and_drawn(tmp_path: Any, capsys: Any) -> None:
     assert "\n".join(peers_report.lines(report))
 
 
-def test_the_page_has_the_table_of_the_saved_run_and_every_row_is_explained() -> None:
-    page = (ROOT / "docs" / "performance.md").read_text()
+def test_the_page_shows_the_saved_run_and_the_chart_is_of_it() -> None:
     saved = json.loads((ROOT / "bench" / "results" / f"{NAME}.json").read_text())
-    _, table_of_page = "\n".join(peers_report.page(saved)).split("\n\n", 1)
-    assert table_of_page in page
-    words = " ".join(page.split())
-    for key in ("cpu", "kernel", "python", "node", "zigbee2mqtt", "zigpy", "bellows", "mosquitto", "commit"):
-        assert str(saved["machine"][key]) in words, key
+    page = peers.PAGE.read_text()
+    assert peers_page.written(page, saved) == page
     assert (ROOT / "bench" / "results" / f"{NAME}.svg").read_text() == plot.svg(table(saved["runs"]))
+
+
+def test_another_run_takes_the_place_of_the_one_on_the_page() -> None:
+    report = {"machine": dict.fromkeys(FACTS, "x"), "load_average": [0.0, 0.0], "repeats": 3, "seconds": 1.5}
+    report |= {"date": "2026-01-02T03:04", "runs": RUNS}
+    page = peers_page.written("# Speed\n\n## One run\n\nold\n\n| old |\n\nReading it:\n\n- what it says\n", report)
+    assert page.startswith("# Speed\n\n## One run\n\n2026-01-02; x, x cores") and page.endswith("\n- what it says\n")
+    assert "old" not in page and "| reports, 10 devices, full | /s | 44 | 20 | 70 |" in page
+
+
+def test_the_home_has_200_devices_of_all_kinds_that_need_no_person_to_pair() -> None:
+    assert sum(MIXED.values()) == 200
+    assert {kind.name for kind in KINDS.values() if kind.endpoints} - set(MIXED) == {
+        "poll-sensor",
+        "water-sensor",
+        "panic-button",
+    }
+    assert len({each.eui64 for each in devices(**MIXED)}) == 200
+
+
+def test_a_hub_takes_no_part_in_rows_of_what_it_does_not_read() -> None:
+    old, ours = (peers.Contender(name, OurGateway) for name in (BASELINE, "gateway"))
+    assert not peers._takes_part(old, peers.ALL_REPORT) and peers._takes_part(ours, peers.ALL_REPORT)
+    assert peers._takes_part(old, "reports, 10 devices, full")

@@ -47,7 +47,7 @@ async def test_a_hub_lets_devices_in_and_carries_reports_and_sets(
             assert found["published"] == 1 and found["cpu"] > 0 and found["rate"] > 0
             assert ("latency" in found) == (rate > 0 and contender.kind is not Bellows)
         assert 0 < (await measure.sets(hub, count=4))["latency"] < measure.PATIENCE
-        found = await measure.burst(hub, rounds=4)
+        found = await measure.burst(hub, count=LAMPS, rounds=4)
         assert found["lost"] == 0 and found["rate"] > 0
         held = measure.held(hub)
         assert held["rss"] > held["private"] > 0

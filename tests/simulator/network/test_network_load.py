@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carriage.zigbee import zcl
 from layer.errors import PeerError
+from simulator.network.clusters.ids import COVERING, ELECTRICAL, LEVEL, ON_OFF, POWER, TEMPERATURE
 from simulator.network.control import ControlSession, Simulation
 from simulator.network.datatypes import BOOL, INT16, STRING, UINT8
-from simulator.network.device_kinds import ON_OFF, TEMPERATURE
-from simulator.network.load import VALUES
+from simulator.network.device_kinds import CLUSTERS, KINDS
+from simulator.network.load import USUAL, VALUES
+from simulator.network.measures import MEASURES
 
 if TYPE_CHECKING:
     World = Any
@@ -106,6 +109,40 @@ def test_a_stamp_is_the_time_of_sending(make_world: MakeWorld) -> None:
     assert all((value / 10_000 - begun) % (VALUES / 10_000) <= 1.01 for value in values(world))
 
 
+def test_without_a_name_each_device_reports_what_is_usual_for_it(make_world: MakeWorld) -> None:
+    world = make_world("devices: []").form()
+    line = Line(world)
+    kinds = ("color-lamp", "metering-plug", "cover", "contact-sensor", "plug", "siren")
+    for kind in kinds:
+        line.order(do="populate", kind=kind, count=1, members=True)
+    line.order(do="load", rate=10, seconds=2)
+    world.run(5)
+    assert line.answers[-1]["value"]["failed"] == 0
+    clusters = [aps.cluster for aps in world.coordinator.take()]
+    assert clusters[:5] == [LEVEL, ELECTRICAL, COVERING, POWER, ON_OFF]  # a siren reports nothing
+    assert len(clusters) == line.answers[-1]["value"]["sent"] > 15
+
+
+def test_no_device_reports_a_value_twice_in_a_row(make_world: MakeWorld) -> None:
+    world = make_world("devices: []").form()
+    line = Line(world)
+    line.order(do="populate", kind="plug", count=1, members=True)
+    for _ in range(2):
+        line.order(do="load", rate=10, seconds=1)
+        world.run(3)
+    states = [zcl.decode(aps.payload).payload[3] for aps in world.coordinator.take() if aps.cluster == ON_OFF]
+    assert len(states) > 15 and all(one != other for one, other in pairwise(states))
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_what_is_usual_fits_the_attribute(name: str) -> None:
+    for make in CLUSTERS.values():
+        server = make(KINDS["color-lamp"].identity(None, None))
+        row = server.attributes.get(MEASURES[name].attribute) if server.id == MEASURES[name].cluster else None
+        for value in USUAL[name] if row is not None else ():
+            row.type.encode(value)
+
+
 def test_a_load_can_be_ended(make_world: MakeWorld) -> None:
     world = make_world("devices: []").form()
     line = Line(world)
@@ -127,6 +164,7 @@ def test_a_load_can_be_ended(make_world: MakeWorld) -> None:
         {"do": "load", "name": "temperature", "seconds": 1, "rate": -1},
         {"do": "load", "name": "temperature", "seconds": 1, "devices": 3},
         {"do": "load", "name": "loudness", "seconds": 1},
+        {"do": "load", "seconds": 1, "stamp": True},
         {"do": "load", "name": "temperature", "seconds": 1, "ack": 1},
         {"do": "populate", "kind": "atls", "count": 1},
         {"do": "populate", "kind": "lamp"},
