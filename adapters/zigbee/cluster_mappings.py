@@ -267,7 +267,8 @@ class EventMapping:
     ``read`` makes of the payload; None: it is none of them. ``values``: the attributes that the command reports too:
     their ids, types and values. ``reply``: the command of the cluster that is sent back, and its payload; None: none.
     It is given the payload, and whether something waits for the device. All of them raise PeerError if the payload is
-    malformed. ``endpoints`` as of a ``ReportedEventMapping``.
+    malformed. ``endpoints`` as of a ``ReportedEventMapping``. ``numbered``: the payload begins with the number of a
+    press, by which a copy is known.
     """
 
     cluster: int
@@ -279,6 +280,7 @@ class EventMapping:
     reply: Reply | None = None
     manufacturer: int = 0
     endpoints: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ from adapters.zigbee.families import (
     switching,
 )
 from adapters.zigbee.maker_devices import MakerDevices
-from adapters.zigbee.makers import aqara, aqara_buttons, aqara_power, danfoss, hue, ikea, sonoff, tuya
+from adapters.zigbee.makers import aqara, aqara_buttons, aqara_power, danfoss, hue, ikea, konke, sonoff, terncy, tuya
 
 FAMILIES: Final = (
     switching,
@@ -63,7 +63,9 @@ MAKERS: Final[tuple[MakerDevices, ...]] = (
     *danfoss.DEVICES,
     *hue.DEVICES,
     *ikea.DEVICES,
+    *konke.DEVICES,
     *sonoff.DEVICES,
+    *terncy.DEVICES,
     *tuya.DEVICES,
 )
 """``DEVICES`` of ``makers``. Where two name one device, the first has it."""

@@ -22,6 +22,7 @@ import zigpy.config
 import zigpy.device
 import zigpy.exceptions
 import zigpy.types
+from bellows.exception import StackAlreadyRunning
 
 from adapters.zigbee import backups
 from adapters.zigbee.device_table import is_sleepy
@@ -31,7 +32,7 @@ from adapters.zigbee.ezsp_lanes import take_over
 from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
-from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
+from adapters.zigbee.radio_port import BUSY_WAITS, HOME_AUTOMATION, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
 from carriage.zigbee.tunneling import CLUSTER_ID
 from common.log_rate import LogRate
 
@@ -39,6 +40,15 @@ _FOR_SLEEPER: Final = ContextVar("for_sleeper", default=False)
 """Whether the packet that this task is sending goes to a device that sleeps."""
 EARLY: Final = 1024
 """Frames that are kept while a dongle starts, the newest ones: some seconds of all that a network can send."""
+_TERNCYS: Final = {
+    "endpoint": 110,
+    "profile": HOME_AUTOMATION,
+    "device_type": 0x0050,  # home gateway
+    "device_version": 0,
+    "input_clusters": [],
+    "output_clusters": [0xFCCC],
+}
+"""The endpoint to which devices of Terncy send; a dongle drops what comes for one that it doesn't have."""
 _ZIGPY_CONCURRENCY: Final = 64
 """Frames of zigpy's, those that wait for a slot included: if few could, some for devices that sleep would keep out
 those for all others, and interviews with them."""
@@ -121,7 +131,11 @@ class Application(bellows.zigbee.application.ControllerApplication):
                 input_clusters=[*descriptor.input_clusters, CLUSTER_ID],
                 output_clusters=[*descriptor.output_clusters, CLUSTER_ID],
             )
-        await super().add_endpoint(descriptor)
+        try:
+            await super().add_endpoint(descriptor)
+        except StackAlreadyRunning:  # as bellows calls any refusal: this one has no room
+            if descriptor.endpoint != _TERNCYS["endpoint"]:
+                raise
 
     async def send_packet(self, packet: Any) -> None:
         # zigpy sends from an endpoint with the number of the device's, whether we have one or not, and a dongle may
@@ -239,6 +253,7 @@ def application_config(settings: RadioSettings, database: Path | None, *, watchd
         # zigpy would fetch firmware lists from the internet, and scan the network's topology every four hours.
         zigpy.config.CONF_OTA: {zigpy.config.CONF_OTA_ENABLED: False},
         zigpy.config.CONF_TOPO_SCAN_ENABLED: False,
+        zigpy.config.CONF_ADDITIONAL_ENDPOINTS: [_TERNCYS],
         # Without a thread for bellows the dongle's ASH windows push back; with one, bellows queues without bound.
         bellows.zigbee.application.CONF_USE_THREAD: False,
     }

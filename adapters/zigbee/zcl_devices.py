@@ -490,7 +490,9 @@ class ZclDevices:
             return
         way = UNICAST if frame.unicast else frame.group
         content = hash((frame.place, frame.link_key, payload[start - 1 :]))
-        if by_client and model.pressed(frame.endpoint, payload[start - 2], content, way, now):
+        numbered = model.events[frame.place, payload[start - 1], by_client][1].numbered
+        number = payload[start if numbered else start - 2]
+        if (by_client or numbered) and model.pressed(frame.endpoint, number, content, way, now):
             self._counters["events_repeated"] += 1
             return
         event, data, values, _ = found

@@ -172,6 +172,7 @@ class World:
         buffers: int = 10,
         ezsp: int = 13,
         rewritable: bool = True,
+        endpoints: int = 16,
     ) -> None:
         self.tmp_path = tmp_path
         loop = asyncio.get_running_loop()
@@ -182,7 +183,14 @@ class World:
         self.state = tmp_path / "dongle"
         self.state_dir = tmp_path / "state"
         self.state_dir.mkdir(exist_ok=True)
-        options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers, ezsp=ezsp, rewritable=rewritable)
+        options = NcpOptions(
+            seed=seed,
+            scan_pace=0.0,
+            unicast_messages=buffers,
+            ezsp=ezsp,
+            rewritable=rewritable,
+            endpoints=endpoints,
+        )
         self.ncp = Ncp(self.network, options, self.state, clock=loop.time)
         self.socket = tmp_path / f"attach{seed}"
         self.server = SocketServer(self.socket, lambda connection, value: greet(connection, self.network, value))
