@@ -94,6 +94,9 @@ class ClusterHost(Protocol):
     def notify(self, server: ClusterServer, command: int, payload: bytes) -> None:
         """Send a command of this server to those that are bound to it, or to the coordinator if none is."""
 
+    def report_now(self, cluster: int, attribute: int, on_sent: Callable[[bool], None]) -> None:
+        """Report one attribute at once, bound or not."""
+
     def stay_awake(self, seconds: float) -> None:
         """Let a sleeper poll often for so long; 0 ends it."""
 

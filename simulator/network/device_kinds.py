@@ -6,10 +6,11 @@ A new kind is a new row of ``KINDS``; a new cluster is a function in ``clusters`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from simulator.network.cluster_server import ClusterServer
+from simulator.network.clusters import lumi
 from simulator.network.clusters.closures import covering, door_lock
 from simulator.network.clusters.color import color
 from simulator.network.clusters.energy import electrical, metering
@@ -138,8 +139,8 @@ class Kind:
     """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind.
 
     The model identifier begins with ``virtual``, which no product's does: hubs that know products by it (``plug`` is
-    one) must not take a virtual device for one of these. A kind that is a ``product`` has that one's, for it behaves as
-    hubs know of it. The last six: see ``Identity``.
+    one) must not take a virtual device for one of these. One that is like a ``product`` of a maker has its model and
+    manufacturer, and may have ``own`` servers for some clusters. The others: see ``Identity``.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Kind:
     color: int = 0b1_1011
     software: str = "1.0"
     full: int = 200
+    own: Mapping[int, Callable[[Identity], ClusterServer]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -172,6 +174,7 @@ class Kind:
             color=self.color,
             software=self.software,
             full=self.full,
+            own=self.own,
         )
 
 
@@ -212,6 +215,24 @@ def _zone(
         zone_type=zone_type,
         enrolment=enrolment,
         hold=hold,
+    )
+
+
+def _lumi(name: str, product: str, device_id: int, *clusters: int) -> Kind:
+    """A sensor of LUMI of before ZigBee 3.0, which lists no battery."""
+    return Kind(
+        name=name,
+        sleepy=True,
+        endpoints=(HostedRow(1, device_id, (BASIC, IDENTIFY, *clusters)),),
+        manufacturer="LUMI",
+        product=product,
+        own={
+            BASIC: lumi.basic,
+            ON_OFF: lumi.contact,
+            TEMPERATURE: lumi.temperature,
+            PRESSURE: lumi.pressure,
+            HUMIDITY: lumi.humidity,
+        },
     )
 
 
@@ -282,6 +303,9 @@ KINDS: Final[Mapping[str, Kind]] = {
             manufacturer=HUE[1],
             product="RWL022",
         ),
+        _lumi("aqara-climate", "lumi.weather", 0x5F01, TEMPERATURE, PRESSURE, HUMIDITY),
+        _lumi("aqara-contact", "lumi.sensor_magnet.aq2", 0x5F01, ON_OFF),
+        _lumi("aqara-button", "lumi.remote.b1acn01", 0x0103, MULTISTATE_INPUT),
     )
 }
 DEFAULT_POLL_INTERVAL: Final = 2.0
@@ -301,7 +325,8 @@ def make_device(kind: Kind, eui64: int, *, poll_interval: float | None = None) -
 
 def make_clusters(row: HostedRow, identity: Identity) -> list[ClusterServer]:
     """New servers for the clusters of a hosted endpoint."""
-    return [CLUSTERS[cluster](identity) for cluster in row.clusters]
+    servers = {**CLUSTERS, **identity.own}
+    return [servers[cluster](identity) for cluster in row.clusters]
 
 
 def descriptor(row: HostedRow) -> SimpleDescriptor:

@@ -8,7 +8,7 @@ from typing import Final
 
 from layer.errors import PeerError
 from simulator.network.cluster_server import ClusterServer
-from simulator.network.clusters import closures, hvac, security
+from simulator.network.clusters import closures, hvac, lumi, security
 from simulator.network.clusters.fading import stop
 from simulator.network.clusters.general import SIGNIFY, check_in, notifies
 from simulator.network.clusters.ids import (
@@ -180,10 +180,12 @@ def _press_remote(
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """``does``: what it does to the server of a cluster; the first that the device has counts."""
+    """``does``: what it does to the server of a cluster; the first that the device has counts. ``attribute``: one that
+    the server must have."""
 
     text: str
     does: Mapping[int, Callable[[ClusterServer], object]]
+    attribute: int | None = None
 
 
 def _bits(bits: int, on: bool) -> Callable[[ClusterServer], None]:
@@ -238,6 +240,9 @@ ACTS: Final[Mapping[str, _Act]] = {
     "warmer": _Act("turn a thermostat up by half a degree", {THERMOSTAT: _setpoint(50)}),
     "cooler": _Act("turn it down by half a degree", {THERMOSTAT: _setpoint(-50)}),
     "next": _Act("press the button of a fan: its next speed", {FAN: _next_fan_mode}),
+    "list": _Act(
+        "press the button of a LUMI sensor, which then tells all its values", {BASIC: lumi.tell_now}, lumi.LIST
+    ),
     "check-in": _Act("let a sleeper with Poll Control check in", {POLL_CONTROL: check_in}),
 }
 
@@ -248,7 +253,8 @@ def act(endpoint: HostedEndpoint, what: str) -> None:
     if row is None:
         raise PeerError(f"an act is one of {', '.join(ACTS)}")
     for cluster, does in row.does.items():
-        if cluster in endpoint.clusters:
-            does(endpoint.clusters[cluster])
+        server = endpoint.clusters.get(cluster)
+        if server is not None and (row.attribute is None or row.attribute in server.attributes):
+            does(server)
             return
     raise PeerError(f"nothing of this device can be done that to: {row.text}")

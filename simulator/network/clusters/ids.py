@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from simulator.network.cluster_server import ClusterServer
 
 BASIC: Final = 0x0000
 POWER: Final = 0x0001
@@ -59,3 +63,5 @@ class Identity:
     #: what Basic says of its software, and Power Configuration of a full battery: half percents, or whole ones
     software: str = "1.0"
     full: int = 200
+    #: servers in place of the usual ones, by cluster
+    own: Mapping[int, Callable[[Identity], ClusterServer]] = field(default_factory=dict)

@@ -483,6 +483,9 @@ FORMS = {
     "contact-sensor": {"contact": "binary_sensor", "tamper": "binary_sensor"},
     "motion-sensor": {"occupancy": "binary_sensor"},
     "smoke-sensor": {"smoke": "binary_sensor", "battery_low": "binary_sensor"},
+    "aqara-climate": {"temperature": "sensor", "humidity": "sensor", "pressure": "sensor", "battery": "sensor"},
+    "aqara-contact": {"contact": "binary_sensor", "battery": "sensor"},
+    "aqara-button": {"action": "event", "battery": "sensor"},
 }
 """Of the simulated kinds: components, with their forms, that no one would want to miss."""
 
