@@ -62,7 +62,7 @@ class Thing:
 def things(count: int) -> list[Thing]:
     """So many devices: each kind in turn.
 
-    Without those like a product: some of these can't be asked for what they told while the gateway was away.
+    Without those like a product: some of these can't be asked for values that they sent while the gateway was away.
     """
     kinds = [kind.name for kind in KINDS.values() if kind.endpoints and not kind.product]
     rounds = -(-count // len(kinds))

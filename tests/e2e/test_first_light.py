@@ -1,6 +1,6 @@
 """The main job over real processes: a ZigBee device and a phone, or an application, talk end to end.
 
-One hub for all: each test has endpoints of its own, which leave with it.
+One hub for all: each test attaches its devices and clients, and they leave when it ends.
 """
 
 from __future__ import annotations
