@@ -30,17 +30,17 @@ Names are those that zigbee2mqtt's users know. A property is a key of the device
 and a resource over [CoAP](coap-devices.md) and [HTTP](http.md). [zigbee.md](zigbee.md) says how devices join,
 how their reports are configured, and what counts as no value.
 
-`make devices-page` writes this page from the tables in `adapters/zigbee/families` and `adapters/zigbee/makers`;
-[add-a-cluster.md](add-a-cluster.md) says how a row is added.
+`make devices-page` writes this page from the tables in `adapters/zigbee/families` and
+`adapters/zigbee/makers`; [add-a-cluster.md](add-a-cluster.md) says how a row is added.
 
 What an action may do without is in parentheses; the event of a group cast has its `group` beside what the table
 has.
 """
 
 MAKERS_HEAD = """\
-These devices have what no standard says, or the standard's otherwise, by the manufacturer and model of their Basic
-cluster. They have the properties and events of their other clusters too. [odd-devices.md](odd-devices.md) says how to
-find out what another device sends, and how it becomes a row.
+These devices have what no standard says, or the standard's otherwise, by the manufacturer and model of their
+Basic cluster. They have the properties and events of their other clusters too.
+[odd-devices.md](odd-devices.md) says how to find out what another device sends, and how it becomes a row.
 
 A property that can be set is marked *; a model of several manufacturers is shown with them.
 """
