@@ -1,4 +1,4 @@
-"""Philips Hue's devices by frames as they were recorded in public, and the parser of their presses."""
+"""Philips Hue's devices: presses as recorded in public, other frames by recorded values or documented types."""
 
 from __future__ import annotations
 

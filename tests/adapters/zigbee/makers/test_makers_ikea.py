@@ -1,4 +1,4 @@
-"""IKEA's devices by frames as they were recorded in public, and the parsers of them."""
+"""IKEA's devices: commands as recorded in public, other frames by recorded values or documented types."""
 
 from __future__ import annotations
 

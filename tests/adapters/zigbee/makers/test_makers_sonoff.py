@@ -1,4 +1,4 @@
-"""Sonoff's buttons and sensors by frames as they were recorded in public."""
+"""Sonoff's buttons and sensors: frames by values as recorded in public, or documented types."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def told(model: Model, octets: str, command: int = REPORT) -> Values:
     return found[2]
 
 
-# Of public recordings: the commands of these devices, without their addresses.
+# Values of public recordings, as the commands of these devices carry them.
 RECORDED = (
     ("_TZE200_cirvgep4", "0200 01 02 0004 000000fc", {"temperature": 25.2}),
     ("_TZE200_cirvgep4", "0300 02 02 0004 00000025", {"humidity": 37}),
