@@ -30,7 +30,7 @@ def test_no_test_patches_a_constant() -> None:
     found = {
         path.relative_to(ROOT).as_posix(): names
         for path in sorted((ROOT / "tests").rglob("*.py"))
-        if (names := patched(path.read_text()))
+        if "setattr" in (text := path.read_text()) and (names := patched(text))
     }
     assert found == {}, "make these parameters"
 

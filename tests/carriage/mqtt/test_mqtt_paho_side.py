@@ -63,7 +63,8 @@ def touched(tree: ast.Module) -> set[str]:
 
 def test_one_file_imports_paho() -> None:
     files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
-    assert [file.relative_to(ROOT) for file in files if names_paho(ast.parse(file.read_text()))] == [FILE]
+    found = [file for file in files if "paho" in (text := file.read_text()) and names_paho(ast.parse(text))]
+    assert [file.relative_to(ROOT) for file in found] == [FILE]
 
 
 def test_what_is_touched_and_overridden_is_this() -> None:
