@@ -85,7 +85,7 @@ async def over_house(stack: Stack, gateway: CountingGateway) -> dict[str, Count]
     broker = await stack.start_broker(["gateway", USER])
     network = stack.directory / "network.yaml"
     network.write_text(NETWORK)
-    await stack.start_simulator("--seed", "1", "--scan-pace", "0", "--network", str(network))
+    await stack.start_simulator("--seed", "1", "--network", str(network))
     quiet(stack.write_config(devices=True))
     await gateway.start()
     await stack.ask("permit-join", "--seconds", "254")

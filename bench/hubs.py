@@ -136,7 +136,7 @@ class MeasuredHub:
         write_network(network, self.home, join, delay)
         # At such rates the 8 bits of the coordinator's APS counter come round while a device's table of repeated frames
         # still has the frame before; no radio that is measured here loses or repeats any.
-        options = ("--seed", "1", "--scan-pace", "0", "--no-aps-dedup", "--network", str(network))
+        options = ("--seed", "1", "--no-aps-dedup", "--network", str(network))
         await self.stack.start_simulator(*options, tcp=True)
         self.control = await Control.connect(str(self.stack.attach_socket))
 

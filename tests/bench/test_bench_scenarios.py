@@ -128,7 +128,6 @@ async def test_no_step_of_a_colour_fade_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.process
 async def test_rows_over_zigbee(tmp_path: Path) -> None:
-    """Takes as long as bellows takes to form three networks, side by side."""
     async with rows(tmp_path, ["zigbee"], HERE) as found:
         await _measure_each(found, "zigbee")
 

@@ -1,7 +1,7 @@
 """The end-to-end tests' installation: every part a separate process, as a user runs it.
 
-Forming a network takes bellows ten seconds and more, so it is done once, by the first of the test processes that needs
-it; each test starts from a copy of that state, as a hub does that was set up yesterday.
+A network is formed once, by the first of the test processes that needs it; each test starts from a copy of that state,
+as a hub does that was set up yesterday.
 """
 
 from __future__ import annotations
