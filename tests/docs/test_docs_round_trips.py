@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from bench import round_trips
@@ -10,6 +12,9 @@ from bench.round_trips_site import Trips, halves
 from tests.harness.docs_page import DOCS, read
 
 BEST = {"TLS 1.3, PSK": "1 / 1.5 / 2", "DTLS 1.2, PSK": "2 / 2 / 3"}
+SAME_OPENSSL = ssl.OPENSSL_VERSION_INFO[:2] == (3, 0)
+"""As the distribution's by which the page's last table was counted. The ClientHello of 3.5 has a post-quantum key share
+and takes more blocks of CoAP, on which the cells of that column depend; those of HTTP don't."""
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +23,13 @@ def tables() -> list[Table]:
 
 
 def test_another_run_counts_the_same(tables: list[Table]) -> None:
-    page = read("round-trips.md").text
+    page = read("round-trips.md")
     for table in tables:
-        assert round_trips.lines(table) in page, "make it true: python -m bench.round_trips --write"
+        head, *rows = table
+        if SAME_OPENSSL or head[0] != "OpenSSL, TLS 1.3":
+            assert round_trips.lines(table) in page.text, "make it true: python -m bench.round_trips --write"
+        else:
+            assert [row[:2] for row in rows] == [row[:2] for row in page.rows(head[0])]
 
 
 def test_no_carriage_costs_our_handshake_a_round_trip_more_than_tls_itself(tables: list[Table]) -> None:
