@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo house test test-peers test-pictures test-compiled image-test boot-test ha-test test-debian13 lint coverage mutants
+.PHONY: help demo house test test-peers test-pictures test-compiled image-test boot-test ha-test quirks-test quirks-test-here test-debian13 lint coverage mutants
 .PHONY: bench bench-peers counts schemas clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
 	@echo "make ha-test     a real Home Assistant finds one device of each kind and uses it, in a Debian 13 root (as root)"
+	@echo "make quirks-test devices by the quirks of zha-quirks, in a Debian 13 root (five minutes, as root)"
 	@echo "make test-debian13  make demo and make test in a fresh Debian 13 root (as root; a quarter of an hour)"
 	@echo "make lint        formatting, lint, types and import contracts only"
 	@echo "make coverage    which lines and branches the unit tests run, and whether they are still as many (two minutes)"
@@ -61,6 +62,13 @@ boot-test:
 # HA_PYTHON=/path/to/python with Home Assistant: here and without a root.
 ha-test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" HA_PYTHON="$(HA_PYTHON)" sh scripts/ha-test
+
+# quirks-test-here: what quirks-test runs inside.
+quirks-test:
+	@PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/quirks-test
+
+quirks-test-here:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/quirks-test here
 
 test-debian13:
 	@PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-debian13

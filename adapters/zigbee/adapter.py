@@ -16,6 +16,7 @@ from adapters.zigbee.group_commands import GroupCommands
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
 from adapters.zigbee.network import described
+from adapters.zigbee.quirk_packages import ZHA, QuirkSource
 from adapters.zigbee.running import COUNTERS, RunningAdapter
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from gateway.api.errors import NoCommandError, PeerError
@@ -30,7 +31,14 @@ WINDOW: Final = 4
 class ZigbeeAdapter:
     """One dongle, as it is configured. See ``gateway.api.ports.Adapter``. It runs once."""
 
-    def __init__(self, config: ZigbeeConfig, table: ClusterTable = TABLE, times: ZigbeeTimes = TIMES) -> None:
+    def __init__(
+        self,
+        config: ZigbeeConfig,
+        table: ClusterTable = TABLE,
+        times: ZigbeeTimes = TIMES,
+        quirks: QuirkSource = ZHA,
+    ) -> None:
+        self._quirks = quirks
         self._times = times
         self._config = config
         self._table = table
@@ -42,7 +50,7 @@ class ZigbeeAdapter:
         return min(WINDOW, self._config.limits.units_queued)
 
     async def run(self, context: AdapterContext) -> None:
-        self.running = RunningAdapter(self._config, self._table, context, self._times)
+        self.running = RunningAdapter(self._config, self._table, context, self._times, self._quirks)
         await self.running.run()
 
     def send(self, transmit: Transmit) -> None:

@@ -56,6 +56,8 @@ class DeviceTable(_Table):
 
     protocols: dict[ProtocolId, TunnelTarget] = {}
     """Tunnels that this device may open: each one instead of that of all with the same id, or besides them."""
+    quirk: bool | None = None
+    """Whether it goes by its quirk of zha-quirks; by default only a device of which no row says what it does."""
 
 
 class IncomingTable(_Table):
@@ -146,6 +148,8 @@ class ZigbeeConfig(_Table):
     """What differs for single devices, by EUI64."""
     incoming: IncomingTable = IncomingTable()
     """Protocol ids of the tunnels that the gateway opens towards devices."""
+    quirks: Literal["never", "if-installed", "required"] = "if-installed"
+    """Whether zha-quirks is used for devices that nothing else understands; ``required``: no start without it."""
     manufacturer_code: Annotated[int, Field(ge=0, le=0xFFFF)] = 0xFFFF
     """Goes with the protocol ids above; 0xFFFF: of no manufacturer."""
     presence: PresenceTimes = PresenceTimes()
@@ -166,6 +170,10 @@ class ZigbeeConfig(_Table):
         """The tunnels that one device may open: those of all devices, and its own on top."""
         own = self.devices.get(eui64)
         return {**self.protocols, **own.protocols} if own is not None else self.protocols
+
+    def by_quirk(self) -> dict[str, bool]:
+        """By EUI64 the devices of which it is said whether they go by their quirk."""
+        return {eui64: each.quirk for eui64, each in self.devices.items() if each.quirk is not None}
 
     def located(self, base: Path) -> ZigbeeConfig:
         """The same with a relative ``path`` resolved against ``base``. A URL stays as it is."""

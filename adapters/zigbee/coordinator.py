@@ -190,6 +190,10 @@ class Coordinator:
         node = table.device_named(self._app, eui64)
         return None if node is None else self._hooks.interviews.view(node)
 
+    def node(self, eui64: str) -> Any:
+        """zigpy's object of a device, for its quirk; None: it isn't in the network."""
+        return table.device_named(self._app, eui64)
+
     def asleep(self, device: ZigbeeDevice) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""
         return self._hooks.node_of(self._app, device) is not None and device.sleepy

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapters.zigbee.device_model import Model
 from adapters.zigbee.frame_kinds import FROM_SERVER, is_cluster_command, start_of
 from adapters.zigbee.radio_port import Frame, IncomingFrame
 from adapters.zigbee.transaction import Transactions
 from gateway.api.model import EnvelopeId
+
+if TYPE_CHECKING:
+    from adapters.zigbee.quirk_device import QuirkDevice
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +81,8 @@ class ZigbeeDevice:
     """Of ``command_execution``: what waits until it is heard."""
     answering: bool = False
     """Of ``default_responses``: one is on its way to it."""
+    quirk: QuirkDevice | None = None
+    """Of ``quirk_lane``; None: it goes by rows alone, as nearly all do."""
 
     # Of ``send_scheduler``
     lane: Lane | None = None

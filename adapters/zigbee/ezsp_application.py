@@ -281,7 +281,7 @@ def quiet_libraries() -> None:
     If no level is set they only warn: INFO tells each step of each interview. What they have for DEBUG, some ten lines
     for each frame, isn't even looked at.
     """
-    libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
+    libraries = ("zigpy", "bellows", "aiosqlite", "serialx", "zhaquirks", "zha")
     for name in libraries:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

@@ -1,7 +1,7 @@
 """EZSP dongles as ``radio_port`` wants them: their start and end, the sending of one frame, what they are asked.
 
 bellows and zigpy are imported here, in ``ash_lane``, ``ezsp_application``, ``ezsp_incoming``, ``ezsp_lanes``,
-``device_table``, ``backups``, ``faults`` and ``lean_zigpy``, and nowhere else.
+``device_table``, ``backups``, ``faults``, ``lean_zigpy``, ``quirk_device`` and ``quirk_requests``, and nowhere else.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ is away."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol, TypeVarTuple
+from typing import Any, Final, Protocol, TypeVarTuple
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_view import Device
@@ -28,6 +28,9 @@ class Radio(Protocol):
     def devices(self) -> Iterator[Device]: ...
 
     def device(self, eui64: str) -> Device | None: ...
+
+    def node(self, eui64: str) -> Any:
+        """zigpy's object of a device, for its quirk; None: it isn't in the network."""
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
         """A device described one of its endpoints, after its interview."""
@@ -70,6 +73,9 @@ class _Away:
         return iter(())
 
     def device(self, eui64: str) -> Device | None:
+        return None
+
+    def node(self, eui64: str) -> Any:
         return None
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:

@@ -11,6 +11,7 @@ from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.dongle import settings_of
 from adapters.zigbee.path import EXPECTED, misplaced
+from adapters.zigbee.quirk_packages import missing
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.vocabulary import VOCABULARY
 from gateway.api.errors import ConfigError, PeerError
@@ -40,6 +41,8 @@ class ZigbeePlugin:
         limits = table.limits
         if limits.sleepy_in_flight >= limits.in_flight:
             raise ConfigError("limits.sleepy_in_flight", "expected less than limits.in_flight")
+        if table.quirks == "required" and (lack := missing()):
+            raise ConfigError("quirks", lack)
         located = table.located(base)
         if wrong := misplaced(located.path):
             raise ConfigError("path", f"{EXPECTED}; this is {wrong}")

@@ -16,6 +16,7 @@ from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.dongle import Dongle, Link
+from adapters.zigbee.quirk_packages import ZHA, QuirkSource
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.tunnels import DeviceTunnels
@@ -34,7 +35,14 @@ COUNTERS: Final = ("attempts", "reconnects", *tunnels.COUNTERS, *zcl_devices.COU
 class RunningAdapter:
     """One adapter from the start of its run to the end. ``network_port.RadioEvents`` documents the radio's events."""
 
-    def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext, times: ZigbeeTimes) -> None:
+    def __init__(
+        self,
+        config: ZigbeeConfig,
+        table: ClusterTable,
+        context: AdapterContext,
+        times: ZigbeeTimes,
+        quirks: QuirkSource = ZHA,
+    ) -> None:
         self._context = context
         self.in_turn = context.in_turn
         self.state_dir = context.state_dir
@@ -43,7 +51,17 @@ class RunningAdapter:
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.records = DeviceRecords()
         self.dongle = Dongle(config, context, self.records, self.counters, times.away)
-        self.devices = ZclDevices(context, self.records, table, config.presence, self.counters, context.touch, times)
+        self.devices = ZclDevices(
+            context,
+            self.records,
+            table,
+            config.presence,
+            self.counters,
+            context.touch,
+            times,
+            quirks=None if config.quirks == "never" else quirks,
+            by_quirk=config.by_quirk(),
+        )
         self.tunnels = DeviceTunnels(config, context, self.records, self.counters, context.touch)
 
     async def run(self) -> None:
@@ -54,7 +72,7 @@ class RunningAdapter:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            self.devices.groups.close()
+            self.devices.close()
             self.tunnels.close()
 
     # The link ------------------------------------------------------------------------------------------------------

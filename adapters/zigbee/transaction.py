@@ -10,6 +10,8 @@ from adapters.zigbee.radio_port import Frame, SendOutcome
 from carriage.zigbee.foundation import General
 
 DEFAULT_RESPONSE: Final = int(General.DEFAULT_RESPONSE)
+_LARGEST: Final = 0xFF
+"""Of the transaction sequence numbers."""
 
 
 class Reply(NamedTuple):
@@ -63,6 +65,10 @@ class Transactions:
         while sequence in self.open:
             sequence = (sequence + 1) & 0xFF
         return sequence
+
+    def apart(self) -> int:
+        """A number that no frame has: of a request that a quirk carries out."""
+        return max((_LARGEST, *self.open)) + 1
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee import cast_groups, command_execution, default_responses, device_model, polling
+from adapters.zigbee import cast_groups, command_execution, default_responses, device_model, polling, quirk_lane
 from adapters.zigbee.availability import AvailabilityTable
 from adapters.zigbee.cast_groups import CastGroups
 from adapters.zigbee.clusters import ClusterTable
@@ -42,6 +42,9 @@ from adapters.zigbee.model_builder import model_of
 from adapters.zigbee.network_port import AWAY, FrameSender, Radio
 from adapters.zigbee.polling import Polling
 from adapters.zigbee.presses import UNICAST
+from adapters.zigbee.quirk_device import QuirkDevice, Told
+from adapters.zigbee.quirk_lane import QuirkLane
+from adapters.zigbee.quirk_packages import ZHA, QuirkSource
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
@@ -88,6 +91,7 @@ COUNTERS: Final = (
     *polling.COUNTERS,
     *command_execution.COUNTERS,
     *cast_groups.COUNTERS,
+    *quirk_lane.COUNTERS,
 )
 
 _BROADCAST_ENDPOINT: Final = 0xFF
@@ -108,6 +112,9 @@ class ZclDevices:
         counters: dict[str, int],
         wake: Callable[[], None],
         times: ZigbeeTimes = TIMES,
+        *,
+        quirks: QuirkSource | None = ZHA,
+        by_quirk: Mapping[str, bool] | None = None,
     ) -> None:
         self._context = context
         self._table = table
@@ -129,6 +136,7 @@ class ZclDevices:
         self._options = DeviceOptions(context.state_dir / OPTIONS)
         self._debounce = Debounce()
         self.sniffer = UnreadFrames(context.now)
+        self._quirks = QuirkLane(table, counters, self._by_quirk, self._rebuilt, quirks, by_quirk)
         self._endings = Endings()
         self._polling = Polling(self._transactions, self._memory, counters, self._read, self._silent, wake, times.poll)
         self._setup = ReportingSetup(
@@ -155,6 +163,8 @@ class ZclDevices:
 
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
+        for device in self._records:
+            self._quirks.forget(device)
         self._commands.radio_lost()
         self.groups.down()
         self._is_up = False
@@ -163,6 +173,13 @@ class ZclDevices:
         self._polling.clear()
         self._setup.radio = AWAY
         self._presence.clear()
+
+    def close(self) -> None:
+        """The adapter ends."""
+        for device in self._records:
+            self._quirks.forget(device)
+        self._quirks.close()
+        self.groups.close()
 
     def joined(self, found: Device) -> None:
         """A device has come into the network, and its interview is over."""
@@ -188,6 +205,7 @@ class ZclDevices:
         if not found.interviewed:
             self._join(found.eui64, found.sleepy)
             return
+        found = self._quirks.seen(device, found, self._setup.radio, joined=joined)
         constants = {} if joined else self._memory.constants(found.eui64)
         model = model_of(found, self._table, self._notes, constants, self._options.of(found.eui64))
         if not joined:
@@ -234,6 +252,7 @@ class ZclDevices:
 
     def left(self, device: ZigbeeDevice, now: float) -> None:
         device.model = None
+        self._quirks.left(device)
         self._records.drop(device)
         self._presence.remove(device)
         self._options.left(device.eui64)
@@ -257,7 +276,9 @@ class ZclDevices:
 
     def configure(self, eui64: str) -> None:
         """Set a device up as if it had just joined."""
-        found = self._setup.radio.device(eui64)
+        found, quirk = self._setup.radio.device(eui64), self._records.of(eui64).quirk
+        if quirk is not None:
+            quirk.configure()
         self._setup.add(self._records.of(eui64), joined=True, missing=() if found is None else found.missing)
         self._wake()
 
@@ -313,6 +334,8 @@ class ZclDevices:
             self._sniff(device, frame)
         if len(payload) < (3 if endpoint else 2):
             return False
+        if device.quirk is not None and device.model is not None:
+            return self._take_by_quirk(device, device.model, device.quirk, frame, now)
         transaction, ours = None, frame.cluster in self._table.clusters
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
         if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
@@ -335,6 +358,36 @@ class ZclDevices:
     def _sniff(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         whole = len(frame.payload) >= HEADER_LENGTH and frame.unicast
         self.sniffer.saw(device, frame, answers=whole and self._transactions.find(device, frame) is not None)
+
+    def _take_by_quirk(
+        self, device: ZigbeeDevice, model: Model, quirk: QuirkDevice, frame: IncomingFrame, now: float
+    ) -> bool:
+        """``take`` of a device that goes by its quirk, which answers what it takes."""
+        if frame.unicast and (transaction := self._transactions.find(device, frame)) is not None:
+            self._digest(device, frame, transaction, now)
+            return True
+        if quirk_lane.is_for_zigpy_too(frame):
+            quirk.take(frame)
+            return False
+        if is_event(device, frame) and not quirk.carries(frame.endpoint, frame.cluster):
+            self._digest(device, frame, None, now)
+        elif model.repeated((frame.counter, frame.at, frame.link_key, frame.payload), now):
+            self._counters["reports_repeated"] += 1
+        else:
+            self._by_quirk(device, quirk.take(frame), link_key=frame.link_key)
+        return True
+
+    def _by_quirk(self, device: ZigbeeDevice, told: list[Told], *, link_key: bool = False) -> None:
+        """What comes from a quirk, by a frame or a timer: the rows read it as if the device had sent it."""
+        model, now = device.model, self._context.now()
+        if model is None:
+            return
+        values, events, malformed = quirk_lane.readings_of(model, told)
+        self._counters["reports_malformed"] += malformed
+        self._counters["reports_unknown"] += not values and not events and not malformed
+        self._events(model, events, now, link_key=link_key)
+        if values:
+            self._values(model, values, now, link_key=link_key)
 
     def _not_ours(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         """zigpy gets a frame. It answers none from a cluster that isn't in the device's interview."""
@@ -375,7 +428,7 @@ class ZclDevices:
             "properties": [{"name": one.name, "unit": one.unit, "writable": one.writable} for one in properties],
             "commands_held": len(device.held),
             "options": dict(self._options.of(eui64)),
-            "lane": (device.model.maker if device.model is not None else "") or "standard",
+            **self._quirks.shown(device),
             "polled": [] if device.model is None else sorted(device.model.polled),
             "reporting": self._setup.states(eui64),
             "setup_steps_left": self._setup.left_over(eui64),
@@ -454,14 +507,17 @@ class ZclDevices:
             self._counters["reports_malformed"] += 1
         events = 0
         if model is not None and model.reported_events:
-            events = self._events(
-                model, told(model, model.known_place(frame), payload[start_of(payload) :]), frame, now
-            )
+            happenings = told(model, model.known_place(frame), payload[start_of(payload) :])
+            events = self._events(model, happenings, now, link_key=link_key)
         if model is None or not values:
             self._counters["reports_unknown"] += not fault and not events
             if model is not None and at not in model.clusters:
                 self._look(device, frame.endpoint)
             return
+        self._values(model, values, now, link_key=link_key)
+
+    def _values(self, model: Model, values: Values, now: float, *, link_key: bool) -> None:
+        """Values came by themselves."""
         self._counters["reports"] += 1
         if model.polled:
             model.polled.update((name, now) for name, _ in values if name in model.polled)
@@ -502,13 +558,13 @@ class ZclDevices:
         if event is not None:
             if frame.group:
                 data = {**data, GROUP: frame.group} if isinstance(data, dict) else {GROUP: frame.group}
-            self._events(model, [(event, data)], frame, now)
+            self._events(model, [(event, data)], now, link_key=frame.link_key)
 
     def _events(
-        self, model: Model, events: list[tuple[EventAffordance, PropertyValue | None]], frame: IncomingFrame, now: float
+        self, model: Model, events: list[tuple[EventAffordance, PropertyValue | None]], now: float, *, link_key: bool
     ) -> int:
         """Hand events on; how many they are."""
-        context, source = self._context, model.peer_link_key if frame.link_key else model.peer
+        context, source = self._context, model.peer_link_key if link_key else model.peer
         for event, data in events:
             context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
         self._counters["events"] += len(events)

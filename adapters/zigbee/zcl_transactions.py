@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.frame_kinds import CLUSTER_COMMAND, FROM_SERVER, GENERAL, OF_MANUFACTURER, manufacturer_of
@@ -28,6 +28,9 @@ from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoRep
 from carriage.zigbee import zdo
 from carriage.zigbee.foundation import Status
 from carriage.zigbee.zcl import HEADER_LENGTH, MANUFACTURER_HEADER_LENGTH, ZclFrame
+
+if TYPE_CHECKING:
+    from adapters.zigbee.quirk_device import QuirkDevice
 
 PER_DEVICE: Final = 32
 """Requests to one device that have no answer yet; more fail as BUSY."""
@@ -57,6 +60,9 @@ class ZclTransactions:
         link_key: bool = False,
     ) -> Transaction | None:
         """Send a request to a cluster. If it can't be sent, ``done`` is called first, and None is returned."""
+        quirk = device.quirk
+        if quirk is not None and quirk.carries(endpoint, cluster):
+            return self._ask_quirk(device, quirk, endpoint, cluster, content, done, link_key=link_key)
         sequence = device.transactions.free()
         octets = ZclFrame(
             content.command,
@@ -83,10 +89,41 @@ class ZclTransactions:
         frame = Frame(endpoint, octets, link_key, sent, cluster, HOME_AUTOMATION, OWN_ENDPOINT)
         return self._send(device, transaction, frame)
 
+    def _ask_quirk(
+        self,
+        device: ZigbeeDevice,
+        quirk: QuirkDevice,
+        endpoint: int,
+        cluster: int,
+        content: Content,
+        done: Callable[[Answer], None],
+        *,
+        link_key: bool,
+    ) -> Transaction | None:
+        """Have a quirk carry out a request to one of its clusters. It can't send under a link key."""
+        line = device.transactions
+        if link_key or len(line.open) >= PER_DEVICE:
+            done(NoReply(SendOutcome.NO_KEY if link_key else SendOutcome.BUSY))
+            return None
+        transaction = self._apart(device, endpoint, cluster, done)
+        quirk.ask(endpoint, cluster, content, partial(self._end_once, transaction))
+        return transaction
+
+    def _apart(self, device: ZigbeeDevice, endpoint: int, cluster: int, done: Callable[[Answer], None]) -> Transaction:
+        line = device.transactions
+        transaction = Transaction(line, endpoint, cluster, line.apart(), 0, 0, done)
+        line.open[transaction.sequence] = transaction
+        return transaction
+
     def bind(
         self, device: ZigbeeDevice, endpoint: int, cluster: int, own_eui64: int, done: Callable[[Answer], None]
     ) -> Transaction | None:
         """Ask a device to send the reports of a cluster to us."""
+        quirk = device.quirk
+        if quirk is not None and quirk.carries(endpoint, cluster):
+            transaction = self._apart(device, endpoint, cluster, done)
+            quirk.bind(endpoint, cluster, partial(self._end_once, transaction))
+            return transaction
         source = int(device.eui64.replace(":", ""), 16)
 
         def request(sequence: int) -> bytes:
@@ -241,6 +278,10 @@ class ZclTransactions:
 
     def next_deadline(self) -> float | None:
         return self._delivered[0].due if self._delivered else None
+
+    def _end_once(self, transaction: Transaction, answer: Answer) -> None:
+        if transaction.is_open:  # else its device left
+            self._end(transaction, answer)
 
     def _end(self, transaction: Transaction, answer: Answer) -> None:
         if transaction.is_open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.api.identity import ANY_LINK, LinkRequirement
 from gateway.api.model import (
     Address,
     EnvelopeId,
@@ -31,10 +32,11 @@ class Asked:
         self._next = 1000
         self.heard = len(gateway.context.of(Reading))
 
-    async def does(self, kind: type[Interaction], **what: Any) -> Receipt:
+    async def does(self, kind: type[Interaction], *, require: LinkRequirement = ANY_LINK, **what: Any) -> Receipt:
         self._next += 1
         wanted = kind(id=EnvelopeId(self._next), source=APP, to="lamp", received_at=0.0, **what)
-        self.gateway.adapter.send(Transmit(wanted, Address(scheme="zigbee", claim=f"eui64:{self.device.eui64}")))
+        to = Address(scheme="zigbee", claim=f"eui64:{self.device.eui64}")
+        self.gateway.adapter.send(Transmit(wanted, to, require))
 
         def settled_() -> list[Receipt]:
             receipts = self.gateway.context.receipts
@@ -61,15 +63,17 @@ async def joined(
     *clusters: ClusterServer,
     clients: tuple[int, ...] = (),
     answer: Any = None,
+    code: int = 0,
     **options: Any,
 ) -> tuple[ZclDevice, Asked]:
     """A device with these clusters in the network of ``world``: interviewed, bound, its values read.
 
-    ``options``: see ``ZclDevice.attach``.
+    ``code``: its manufacturer's. ``options``: see ``ZclDevice.attach``.
     """
     device = ZclDevice(EUI64, *clusters, clients=clients)
     device.answer = answer or device.answer
     await device.attach(world.socket, **options)
+    world.network.stations[EUI64].device.manufacturer_code = code
     world.devices.append(device)
     await gateway.join(device)
     await settled(gateway, device)

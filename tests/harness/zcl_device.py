@@ -33,13 +33,21 @@ class ZclDevice:
         self._sequence = 0
 
     async def attach(
-        self, path: Path, *, sleepy: bool = False, poll: float = 0.2, manufacturer: str = "ACME", model: str = "Z1"
+        self,
+        path: Path,
+        *,
+        sleepy: bool = False,
+        poll: float = 0.2,
+        manufacturer: str = "ACME",
+        model: str = "Z1",
+        device_id: int = 0x0007,
     ) -> ZclDevice:
         self._client = await AttachClient.connect(
             str(path),
             attach.Attach(
                 eui64=self.address,
                 endpoint=self.endpoint,
+                device_id=device_id,
                 input_clusters=tuple(self.clusters),
                 output_clusters=self.clients,
                 manufacturer=manufacturer,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.quirk_packages import missing
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import BridgeKey, TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
@@ -23,6 +24,8 @@ from simulator.serial_port import serve_pty, serve_tcp
 from tests.adapters.zigbee.zigbee_world import World, _form
 from tests.harness.accepting_context import AcceptingContext
 
+collect_ignore = ["test_zigbee_quirks_of_zha.py"] if missing() else []
+"""Without zha-quirks; ``make quirks-test`` has it."""
 EUI64 = "00:0d:6f:00:0b:5d:e3:b6"
 
 

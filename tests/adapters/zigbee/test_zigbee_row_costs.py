@@ -1,4 +1,5 @@
-"""What a report costs in Python calls: as many with all rows of the tables as with the six of the first table."""
+"""What a report costs in Python calls: as many with all rows of the tables as with the six of the first table, and
+as many beside a device that goes by a quirk."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from simulator.network.datatypes import INT16, UINT8, UINT16
 from simulator.network.device_kinds import on_off
 from tests.adapters.zigbee.device_commands import IDENTITY
 from tests.adapters.zigbee.zigbee_world import came
-from tests.harness.zcl_asked import joined
+from tests.harness.own_quirks import OWN, OwnRegistry
+from tests.harness.zcl_asked import joined, server
+from tests.harness.zcl_device import ZclDevice, settled
 
 FIRST = {"state", "brightness", "temperature", "humidity", "battery", "alarm"}
 FEW = ClusterTable(
@@ -46,6 +49,27 @@ async def test_a_row_costs_other_reports_nothing(make_world: Any) -> None:
                 for number in range(3)
             ]
             found.append([calls(gateway, device.eui64, frame) for frame in frames])
+    assert found[0] == found[1] and 0 < found[0][-1] < 40
+
+
+async def test_a_device_by_a_quirk_costs_other_reports_nothing(make_world: Any) -> None:
+    found = []
+    for quirks in ("never", "if-installed"):
+        world = await make_world(seed=len(found) + 1)
+        async with world.gateway(source=OwnRegistry().source(), quirks=quirks) as gateway:
+            lamp, _ = await joined(world, gateway, on_off(IDENTITY), server(0x0402, {}))
+            if found:
+                odd = await ZclDevice(0x000D6F0000000023, server(OWN, {})).attach(world.socket)
+                world.devices.append(odd)
+                await gateway.join(odd)
+                await gateway.until(lambda eui64=odd.eui64: gateway.record(eui64).quirk)
+                await settled(gateway, odd)
+            frames = [
+                came(1, cluster, number, bytes.fromhex(octets.format(number)))
+                for cluster, octets in REPORTS[:2]
+                for number in range(3)
+            ]
+            found.append([calls(gateway, lamp.eui64, frame) for frame in frames])
     assert found[0] == found[1] and 0 < found[0][-1] < 40
 
 

@@ -17,6 +17,7 @@ from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.quirk_packages import ZHA
 from adapters.zigbee.radio_port import HOME_AUTOMATION, IncomingFrame
 from adapters.zigbee.running import RunningAdapter
 from adapters.zigbee.send_scheduler import SendScheduler
@@ -223,10 +224,11 @@ class World:
         context = AcceptingContext(self.state_dir, asyncio.get_running_loop().time)
         context.survivors = changes.pop("survivors", [])
         table, times = changes.pop("table", TABLE), changes.pop("times", TIMES)
+        source = changes.pop("source", ZHA)
         config = self.config(**changes)
         adapter = (
-            ZigbeeAdapter(config, table, times)
-            if table is not TABLE
+            ZigbeeAdapter(config, table, times, source)
+            if table is not TABLE or source is not ZHA
             else ZigbeePlugin(times).configure(config, self.tmp_path)
         )
         context.flush = adapter.flush
