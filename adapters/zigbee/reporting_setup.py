@@ -62,6 +62,8 @@ AT_ONCE: Final = 8
 """Devices that are always on and under way at once, each with one question. How many of these are in the dongle is the
 scheduler's business. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
+UNHEARD: Final = 4
+"""Retries of a sleeping device that was not heard: it may have polled too late, and have nothing to say for hours."""
 _CONSTANTS: Final = "constants"
 _MALFORMED: Final = "malformed answer"
 _SET_UP: Final = "set_up"
@@ -79,7 +81,9 @@ class _Job:
     begun: bool = False
     active: bool = False
     retry_at: float | None = None
-    """Not before, and only when it is heard; None: it isn't resting."""
+    """Not before, and only when it is heard, but for the first tries of one that sleeps; None: it isn't resting."""
+    unheard: int = 0
+    """Tries of one that sleeps, by the time alone."""
     due: dict[SetupStep, float] = field(default_factory=dict)
     """When an attribute may be read, or a descriptor asked for, again."""
     tries: dict[SetupStep, int] = field(default_factory=dict)
@@ -120,6 +124,8 @@ class ReportingSetup:
         self._queue: deque[_Job] = deque()
         self._active = 0
         self._filling = False
+        self._timed: dict[str, float] = {}
+        """When sleeping devices that were not heard are tried again."""
         self.radio: Radio = AWAY
 
     def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
@@ -167,6 +173,7 @@ class ReportingSetup:
     def remove(self, eui64: str) -> None:
         """Nothing more is done with a device."""
         job = self.jobs.pop(eui64, None)
+        self._timed.pop(eui64, None)
         if job is not None:
             self._rest(job)
 
@@ -187,6 +194,14 @@ class ReportingSetup:
         if job is not None and job.retry_at is not None and (at_once or job.retry_at <= self._now()):
             job.retry_at = None
             self._begin(job)
+
+    def next_deadline(self) -> float | None:
+        return min(self._timed.values()) if self._timed else None
+
+    def tick(self, now: float) -> None:
+        for eui64 in [each for each, when in self._timed.items() if when <= now]:
+            del self._timed[eui64]
+            self.heard(eui64)
 
     def states(self, eui64: str) -> dict[str, str]:
         """For the administrator: how the reports of each ``endpoint/cluster`` are set up."""
@@ -302,11 +317,15 @@ class ReportingSetup:
             if step.kind == "describe":
                 self._postpone(job, step)
             job.retry_at = self._now() + job.retries.next()
+            if job.model.sleepy and job.unheard < UNHEARD:
+                job.unheard += 1
+                self._timed[job.model.eui64] = job.retry_at
             self._rest(job)
             if answer.outcome is not SendOutcome.BUSY:
                 self._silent(job.device)
             return
         job.retries.reset()
+        job.unheard = 0
         over = True
         try:
             _KINDS[step.kind](self, job, step, answer)

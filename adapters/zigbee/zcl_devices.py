@@ -142,6 +142,9 @@ class ZclDevices:
         self._setup = ReportingSetup(
             self._transactions, self._memory, context.now, self._read, self._silent, self._rebuilt, self._polled, times
         )
+        self._timed = (
+            self._transactions, self._presence, self.groups, self._debounce, self._endings, self._polling, self._setup,
+        )  # fmt: skip
 
     # The radio -----------------------------------------------------------------------------------------------------
 
@@ -450,7 +453,7 @@ class ZclDevices:
 
     def next_deadline(self) -> float | None:
         due = None
-        for part in (self._transactions, self._presence, self.groups, self._debounce, self._endings, self._polling):
+        for part in self._timed:
             other = part.next_deadline()
             if due is None or (other is not None and other < due):
                 due = other
@@ -465,6 +468,7 @@ class ZclDevices:
         for model, name in self._endings.take(now):
             self._tell(model, ((name, False),), now)
         self._polling.tick(now)
+        self._setup.tick(now)
         if self._presence.stirs:
             self._tell_presence(now)
 

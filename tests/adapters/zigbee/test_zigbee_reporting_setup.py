@@ -13,6 +13,7 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_hooks import ANNOUNCED
 from adapters.zigbee.network_port import AWAY
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
+from adapters.zigbee.reporting_setup import UNHEARD
 from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
@@ -166,6 +167,33 @@ async def test_tried_again_when_it_is_heard(world: Any) -> None:
         await settled(gateway, device)
         assert readings(gateway) == {"temperature": 20.0}
         assert (asked(device, READ), asked(device, CONFIGURE)) == ([0x0402, 0x0402, 0x0402], [0x0402])
+
+
+async def test_a_sleeping_device_that_says_nothing_is_tried_again_a_few_times(world: Any) -> None:
+    """It may have missed the request, and may have nothing to say for hours: then nothing is heard of it."""
+    async with world.gateway(times=ZigbeeTimes(first_retry=0.01, answer=0.1)) as gateway:
+        device = await device_of(world, temperature, sleepy=True, poll=0.02)
+        device.answer = lambda cluster, request, own: None
+        await gateway.join(device)
+        await gateway.until(lambda: len(asked(device, READ)) == 2)
+        device.answer = lambda cluster, request, own: own
+        await settled(gateway, device)
+        assert readings(gateway) == {"temperature": 20.0}
+
+
+async def test_a_sleeping_device_that_stays_silent_is_left_alone(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(first_retry=0.01, answer=0.05)) as gateway:
+        device = await device_of(world, temperature, sleepy=True, poll=0.02)
+        device.answer = lambda cluster, request, own: None
+        await gateway.join(device)
+        await gateway.until(lambda: len(asked(device, READ)) == 1 + UNHEARD, 20)
+        await gateway.until(lambda: gateway.semantics._setup.next_deadline() is None)
+
+        def asked_again() -> bool:
+            device.report(0x0402, "0000 29 3408")  # it is heard, after all
+            return len(asked(device, READ)) > 1 + UNHEARD
+
+        await gateway.until(asked_again, 20)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])
