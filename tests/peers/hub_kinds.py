@@ -159,6 +159,8 @@ def _same(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
+AT_ONCE: Final = 8
+"""Devices that join together: the dongle has room for so many messages to sleepers on their way."""
 LOOK: Final = 0.1
 """Seconds between two looks."""
 

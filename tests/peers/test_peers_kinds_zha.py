@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from bench.hubs import Device, MeasuredHub, devices
 from bench.scenario import Site
 from demo.stack import running
-from tests.peers.hub_kinds import EVENT, HOSTED, ROWS, TRIPPED, gets, holds, trip, until
+from tests.peers.hub_kinds import AT_ONCE, EVENT, HOSTED, ROWS, TRIPPED, gets, holds, trip, until
 from tests.peers.zha_python import command
 
 PROGRAM = Path(__file__).parent / "zha_hub.py"
@@ -44,6 +45,9 @@ class Zha(MeasuredHub):
         found: list[dict[str, Any]] = (await self.order("entities", eui64=device.eui64))["entities"]
         return found
 
+    async def all_ready(self, group: list[Device]) -> bool:
+        return {f"virtual-{each.kind}" for each in group} <= {each["model"] for each in self.heard("ready")}
+
     def heard(self, event: str) -> list[dict[str, Any]]:
         assert self.process is not None
         return [each for each in self.process.events if each.get("event") == event]
@@ -61,13 +65,11 @@ async def hub(tmp_path: Path) -> AsyncIterator[Zha]:
 
 async def test_it_pairs_each_kind_shows_its_reports_and_sets_it(hub: Zha) -> None:
     await hub.order("permit")
-    for each in hub.home:
-        await hub.ask("join", device=each.name)
-
-    async def all_ready() -> bool:
-        return {each["model"] for each in hub.heard("ready")} == {f"virtual-{kind}" for kind in HOSTED}
-
-    await until(f"all ready: {hub.heard('ready')}", all_ready, 90)
+    for first in range(0, len(hub.home), AT_ONCE):
+        group = hub.home[first : first + AT_ONCE]
+        for each in group:
+            await hub.ask("join", device=each.name)
+        await until(f"{', '.join(each.kind for each in group)} are ready", partial(hub.all_ready, group), 120)
     for device in hub.home:
         if device.kind in TRIPPED:
             await enrol(hub, device)

@@ -15,10 +15,7 @@ from bench.mqtt_client import LoadClient
 from bench.peers import Contender, opened
 from bench.peers_report import THEIRS
 from bench.start import running_broker
-from tests.peers.hub_kinds import HOSTED, ROWS, TRIPPED, gets, holds, trip, until
-
-AT_ONCE = 8
-"""Devices that join together: the dongle has room for so many messages to sleepers on their way."""
+from tests.peers.hub_kinds import AT_ONCE, HOSTED, ROWS, TRIPPED, gets, holds, trip, until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
