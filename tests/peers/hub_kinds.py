@@ -22,15 +22,16 @@ class Row:
     """One kind.
 
     ``happens``: an order of the simulator's ``ctl`` for the device; then zigbee2mqtt publishes ``states``, and an
-    entity of zha of the platform ``entity`` has ``shows`` (``EVENT``: it is an event of zha). ``set`` over MQTT,
-    or ``call`` (a platform, a method without its ``async_``, its arguments) of zha, is a command that the device gets;
-    then its values are ``became``. Without ``set`` neither hub knows a command for the kind.
+    entity of zha of the platform ``entity`` has ``shows`` (``EVENT``: it is an event of zha; None: zha shows nothing
+    of the kind, since no quirk of zha-quirks fits the virtual device). ``set`` over MQTT, or ``call`` (a platform, a
+    method without its ``async_``, its arguments) of zha, is a command that the device gets; then its values are
+    ``became``. Without ``set`` neither hub knows a command for the kind.
     """
 
     happens: Mapping[str, Any]
     states: Mapping[str, Any]
     entity: str = "sensor"
-    shows: Mapping[str, Any]
+    shows: Mapping[str, Any] | None = None
     set: Mapping[str, Any] | None = None
     call: tuple[str, str, Mapping[str, Any]] | None = None
     became: Mapping[str, float] | None = None
@@ -38,6 +39,11 @@ class Row:
 
 def _report(name: str, value: float) -> dict[str, Any]:
     return {"do": "report", "name": name, "value": value}
+
+
+def _set(name: str, value: float) -> dict[str, Any]:
+    """For devices that report a change by themselves."""
+    return {"do": "set", "name": name, "value": value}
 
 
 def _press(button: str) -> dict[str, Any]:
@@ -143,6 +149,24 @@ ROWS: Final[Mapping[str, Row]] = {
         f"{name}-sensor": _zone() for name in ("contact", "motion", "smoke", "gas", "water", "vibration")
     },
     "panic-button": _zone(),
+    # like products that the hubs know
+    "tuya-climate": Row(
+        happens=_set("tuya_temperature", 22.5), states={"temperature": 22.5}, shows={"native_value": 22.5}
+    ),
+    "tuya-valve": Row(
+        happens=_set("tuya_local_temperature", 18.5), states={"local_temperature": 18.5},
+        entity="climate", shows={"current_temperature": 18.5},
+        set={"current_heating_setpoint": 22}, call=("switch", "turn_on", {}),
+    ),
+    "ikea-remote": _remote("toggle", "toggle", "toggle"),
+    "hue-dimmer": Row(happens=_press("on"), states={"action": "on_press"}),
+    "aqara-climate": Row(
+        happens=_set("temperature", 22.5), states={"temperature": 22.5}, shows={"native_value": 22.5}
+    ),
+    "aqara-contact": Row(
+        happens=_set("on_off", 1), states={"contact": False}, entity="switch", shows={"is_on": True}
+    ),
+    "aqara-button": Row(happens={"do": "press"}, states={"action": "single"}),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 from bench.hubs import Device, MeasuredHub, devices
 from bench.scenario import Site
 from demo.stack import running
-from tests.peers.hub_kinds import AT_ONCE, EVENT, HOSTED, ROWS, TRIPPED, gets, holds, trip, until
+from tests.peers.hub_kinds import AT_ONCE, EVENT, HOSTED, ROWS, TRIPPED, Row, gets, holds, trip, until
 from tests.peers.zha_python import command
 
 PROGRAM = Path(__file__).parent / "zha_hub.py"
@@ -46,7 +46,7 @@ class Zha(MeasuredHub):
         return found
 
     async def all_ready(self, group: list[Device]) -> bool:
-        return {f"virtual-{each.kind}" for each in group} <= {each["model"] for each in self.heard("ready")}
+        return {each.eui64 for each in group} <= {each["eui64"] for each in self.heard("ready")}
 
     def heard(self, event: str) -> list[dict[str, Any]]:
         assert self.process is not None
@@ -87,15 +87,8 @@ async def enrol(hub: Zha, device: Device) -> None:
 
 async def report_and_set(hub: Zha, device: Device) -> None:
     row = ROWS[device.kind]
-    await hub.ask(**row.happens, device=device.name)
-
-    async def shown() -> bool:
-        found: list[Mapping[str, Any]] = hub.heard(EVENT)
-        if row.entity != EVENT:
-            found = [each for each in await hub.entities(device) if each["platform"] == row.entity]
-        return any(holds(each, row.shows) for each in found if each.get("eui64", device.eui64) == device.eui64)
-
-    await until(f"{device.kind}: {row.shows}", shown)
+    if row.shows is not None:
+        await shows(hub, device, row, row.shows)
     if row.call is None:
         return
     platform, method, arguments = row.call
@@ -104,3 +97,15 @@ async def report_and_set(hub: Zha, device: Device) -> None:
         await hub.order("call", eui64=device.eui64, platform=platform, method=method, arguments=arguments)
 
     await gets(hub, device, send)
+
+
+async def shows(hub: Zha, device: Device, row: Row, wanted: Mapping[str, Any]) -> None:
+    await hub.ask(**row.happens, device=device.name)
+
+    async def shown() -> bool:
+        found: list[Mapping[str, Any]] = hub.heard(EVENT)
+        if row.entity != EVENT:
+            found = [each for each in await hub.entities(device) if each["platform"] == row.entity]
+        return any(holds(each, wanted) for each in found if each.get("eui64", device.eui64) == device.eui64)
+
+    await until(f"{device.kind}: {wanted}", shown)

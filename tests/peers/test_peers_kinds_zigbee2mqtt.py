@@ -1,5 +1,6 @@
 """zigbee2mqtt, with zigbee-herdsman's ``ember`` driver, pairs a virtual device of each kind, shows what it reports and
-sets it. It does not know them: its definitions are generated from what they say of themselves."""
+sets it. It knows those that are like products; of the others it generates definitions from what they say of themselves.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from bench.mqtt_client import LoadClient
 from bench.peers import Contender, opened
 from bench.peers_report import THEIRS
 from bench.start import running_broker
+from simulator.network.device_kinds import KINDS
 from tests.peers.hub_kinds import AT_ONCE, HOSTED, ROWS, TRIPPED, gets, holds, trip, until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
@@ -41,8 +43,9 @@ class Heard:
             self.states.setdefault(f"{base}/{rest[0]}", {}).update(said)
 
 
-async def pair(hub: MeasuredHub, heard: Heard, group: list[Device]) -> None:
-    """They join, and a person trips those that wait for it."""
+async def pair(hub: MeasuredHub, client: LoadClient, heard: Heard, group: list[Device]) -> None:
+    """They join, and a person trips those that wait for it. What fails, as it does if the dongle has no room for one
+    more message to a sleeper, the person lets the hub interview again."""
     for each in group:
         await hub.ask("join", device=each.name)
 
@@ -50,9 +53,13 @@ async def pair(hub: MeasuredHub, heard: Heard, group: list[Device]) -> None:
         for each in group:
             if each.kind in TRIPPED:
                 await trip(hub, each)
-        return all(heard.interviews.get(hub.label(each)) in ("successful", "failed") for each in group)
+            if heard.interviews.get(hub.label(each)) == "failed":
+                heard.interviews[hub.label(each)] = "again"
+                order = json.dumps({"id": hub.label(each)}).encode()
+                client.publish(f"{hub.base}/bridge/request/device/interview", order)
+        return all(heard.interviews.get(hub.label(each)) == "successful" for each in group)
 
-    await until(f"interviews: {heard.interviews}", done, 60)
+    await until(f"{', '.join(each.kind for each in group)} are interviewed", done, 60)
 
 
 @pytest.fixture
@@ -71,13 +78,14 @@ async def test_it_pairs_each_kind_shows_its_reports_and_sets_it(hub: MeasuredHub
     client = await LoadClient.connect(hub.broker, heard.message, f"{hub.base}/#")
     await hub.permit(client)
     for first in range(0, len(hub.home), AT_ONCE):
-        await pair(hub, heard, hub.home[first : first + AT_ONCE])
-    assert {each.kind: heard.interviews[hub.label(each)] for each in hub.home} == dict.fromkeys(HOSTED, "successful")
+        await pair(hub, client, heard, hub.home[first : first + AT_ONCE])
     known = {each["ieee_address"]: each for each in heard.known}
     for device in hub.home:
         shown = known[hub.label(device)]
-        assert (shown["model_id"], shown["manufacturer"]) == (f"virtual-{device.kind}", "atls-simulator")
-        assert shown["definition"]["source"] == "generated" and shown["definition"]["exposes"], device.kind
+        kind = KINDS[device.kind]
+        assert (shown["model_id"], shown["manufacturer"]) == (kind.model, kind.manufacturer)
+        assert shown["definition"]["source"] == ("native" if kind.product else "generated"), device.kind
+        assert shown["definition"]["exposes"], device.kind
     for device in hub.home:
         await report_and_set(hub, client, heard, device)
     client.close()

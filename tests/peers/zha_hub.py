@@ -1,4 +1,4 @@
-"""zha's gateway as a program: ``python zha_hub.py DONGLE``, with a Python that has zha.
+"""zha's gateway as a program: ``python zha_hub.py DONGLE``, with a Python that has zha and zha-quirks.
 
 It forms the network of a blank dongle and prints ``{"event": "started"}``, then obeys one JSON order a line, each
 answered by a line with ``"event": "done"``: ``permit``; ``entities`` (``eui64``), all of a device with platform, class
@@ -14,6 +14,7 @@ import json
 import sys
 from typing import Any
 
+import zhaquirks
 from zha.application.gateway import Gateway
 from zha.application.helpers import CoordinatorConfiguration, QuirksConfiguration, ZHAConfiguration, ZHAData
 from zigpy.types import EUI64
@@ -62,7 +63,7 @@ async def form(gateway: Gateway) -> None:
 
 async def main(dongle: str) -> None:
     coordinator = CoordinatorConfiguration(path=dongle, flow_control=None)
-    quirks = QuirksConfiguration(enabled=False)
+    quirks = QuirksConfiguration(setup_function=zhaquirks.setup)
     config = ZHAConfiguration(coordinator_configuration=coordinator, quirks_configuration=quirks)
     gateway = await Gateway.async_from_config(ZHAData(config=config))
     await form(gateway)

@@ -14,7 +14,7 @@ from typing import Final
 from demo.stack import ROOT
 from scripts.boot.machine import CanNotRunError, fresh, prepare
 
-PACKAGE: Final = "zha==2.3.1"
+PACKAGES: Final = "zha==2.3.1 zha-quirks==2.3.0"
 LEAST: Final = (3, 12)
 _CACHE: Final = ROOT / ".tools" / "zha"
 _INSIDE: Final = "/opt/zha"
@@ -30,13 +30,13 @@ def command(program: Path, *arguments: str) -> list[str]:
         root = fresh("13", prepare(), "zha")
     except CanNotRunError as error:
         raise CanNotRunError(
-            f"no Python here is new enough for {PACKAGE} (ZHA_PYTHON names one); and {error}"
+            f"no Python here is new enough for {PACKAGES} (ZHA_PYTHON names one); and {error}"
         ) from None
     root.keep("zha", _INSIDE)
     root.inside(
         "apt-get update -qq; apt-get install -y -qq --no-install-recommends python3-venv >/dev/null 2>&1;"
-        f" [ -e {_INSIDE}/{PACKAGE} ] || {{ python3 -m venv --clear {_INSIDE}/venv;"
-        f" {_INSIDE}/venv/bin/pip install -q --prefer-binary {PACKAGE}; touch {_INSIDE}/{PACKAGE}; }}"
+        f" [ -e '{_INSIDE}/{PACKAGES}' ] || {{ python3 -m venv --clear {_INSIDE}/venv;"
+        f" {_INSIDE}/venv/bin/pip install -q --prefer-binary {PACKAGES}; touch '{_INSIDE}/{PACKAGES}'; }}"
     )
     shutil.copy(program, root.path("/root/program.py"))
     return root.command(" ".join((f"exec {_INSIDE}/venv/bin/python /root/program.py", *arguments)))
@@ -57,9 +57,9 @@ def _environment(python: str) -> Path:
     with (_CACHE / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         made, stamp = _CACHE / "venv" / "bin" / "python", _CACHE / "installed"
-        wanted = f"{PACKAGE} {os.path.realpath(python)}"
+        wanted = f"{PACKAGES} {os.path.realpath(python)}"
         if not stamp.exists() or stamp.read_text() != wanted:
             subprocess.run([python, "-m", "venv", "--clear", _CACHE / "venv"], check=True)
-            subprocess.run([made, "-m", "pip", "install", "-q", "--prefer-binary", PACKAGE], check=True)
+            subprocess.run([made, "-m", "pip", "install", "-q", "--prefer-binary", *PACKAGES.split()], check=True)
             stamp.write_text(wanted)
     return made
