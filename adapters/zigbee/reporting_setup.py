@@ -1,4 +1,4 @@
-"""The setup of a device, once: bind its clusters to us, configure their reporting, read the values before and after it.
+"""The setup of a device, once: bind its clusters to us, configure their reporting, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
 that a restart of the gateway asks only for values. After a restart of the device (``restarted``) its values are read,
@@ -426,9 +426,6 @@ class ReportingSetup:
             job.steps.append(step.only(gentler))
         if not any(each.kind == "configure" and each.at == step.at for each in job.steps if each != step):
             self._all_configured(model, step.at, entry)
-            # What changed between the first reading and now no report has said: devices report changes from now on.
-            reported = {number for number in model.places[step.at] if reports.get(f"{number:04x}") == SUCCESS}
-            job.steps += reads(model, step.at, reported, optional=False)
         self._memory.save()
 
     def _all_configured(self, model: Model, at: int, entry: dict[str, Any]) -> None:
