@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from simulator.network.device_kinds import KINDS
 from simulator.network.gestures import BUTTONS
 
 Order = dict[str, Any]
@@ -42,7 +43,7 @@ HAPPENS: Final[Mapping[str, Sequence[_Make]]] = {
     **dict.fromkeys(("lamp", "plug", "switch", "dimmable-lamp", "ct-lamp", "color-lamp"), (_press,)),
     **dict.fromkeys(("thermometer", "climate"), _CLIMATE),
     **dict.fromkeys(("smoke-sensor", "gas-sensor", "water-sensor", "vibration-sensor", "motion-sensor"), _ZONE),
-    **{kind: (_any_button(kind),) for kind in BUTTONS},
+    **{kind: (_any_button(kind),) for kind in BUTTONS if not KINDS[kind].product},
     "metering-plug": (_press, _value("power", 0, 2300, 1), _value("energy", 0, 5000, 1)),
     "air-sensor": (*_CLIMATE, _value("co2", 400, 3000), _value("pm25", 0, 200)),
     "siren": (_act("tamper"), _act("mend")),
