@@ -158,13 +158,17 @@ EVENTS: Final = (
 )
 UNIX, YEAR_2000 = 0, 946_684_800
 """When a device's clock begins to count, in seconds of Unix."""
+_UNSET: Final = YEAR_2000 + 86_400
+"""An earlier time is that of a computer whose clock is not set yet."""
 
 
 def clock(since: int, now: Callable[[], float] = time.time) -> EventMapping:
     """The row of a device that asks for the time: a length (uint16), the seconds of UTC and of local time (uint32)."""
 
-    def reply(payload: bytes, waits: bool) -> tuple[int, bytes]:
+    def reply(payload: bytes, waits: bool) -> tuple[int, bytes] | None:
         seconds = int(now())
+        if seconds < _UNSET:
+            return None  # the device asks again
         local = seconds + time.localtime(seconds).tm_gmtoff
         return _TIME, b"\x08\x00" + b"".join((each - since).to_bytes(4, "big") for each in (seconds, local))
 

@@ -151,6 +151,14 @@ def test_the_time(since: int, first: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert [int.from_bytes(payload[at : at + 4], "big") for at in (2, 6)] == [first, first + 3600]
 
 
+@pytest.mark.parametrize("since", [UNIX, YEAR_2000])
+@pytest.mark.parametrize("now", [0.0, 1_000.0, YEAR_2000 + 1.0])
+def test_a_computer_that_does_not_know_the_time_yet_tells_none(since: int, now: float) -> None:
+    reply = clock(since, now=lambda: now).reply
+    assert reply is not None
+    assert reply(b"\x00\x08", False) is None
+
+
 def test_every_row_that_can_be_set_has_its_command() -> None:
     for devices in MAKERS:
         names = {name for write in devices.writes for name in write.properties}
