@@ -234,7 +234,7 @@ class CommandExecution:
             execution.frames.clear()
         else:
             frame, execution.early = execution.frames.pop(0), False
-            if frame.then is not None:
+            if frame.then is not None and not execution.withdrawn:
                 execution.frames.insert(0, frame.then(_value_in(execution.model, frame, answer)))
                 self._executions[execution.id] = execution
                 self._send(execution)

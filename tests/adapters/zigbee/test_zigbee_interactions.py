@@ -14,6 +14,8 @@ from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
+    Address,
+    EnvelopeId,
     Event,
     InvokeAction,
     Join,
@@ -22,6 +24,7 @@ from gateway.api.model import (
     Reading,
     ReadProperties,
     Reason,
+    Transmit,
     WriteProperties,
 )
 from simulator.network.datatypes import BITMAP16, BOOL, ENUM8, UINT8
@@ -29,7 +32,7 @@ from simulator.network.device_kinds import on_off, temperature
 from simulator.network.foundation import Attribute, ClusterServer, make_cluster
 from tests.adapters.zigbee.device_commands import IDENTITY
 from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
-from tests.harness.zcl_asked import joined, server
+from tests.harness.zcl_asked import APP, joined, server
 
 ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500
 MOVE_TO_LEVEL_WITH_ON_OFF = 0x04
@@ -279,3 +282,26 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
         receipt = await run
         assert (receipt.outcome, sender.refused) == (Outcome.DELIVERED, 1)
         assert not record.held and device.commands(ON_OFF) == [2]
+
+
+async def test_what_is_withdrawn_while_its_question_is_on_the_air_sets_nothing(world: Any) -> None:
+    """A switch-on with a transition asks for the level first; its deadline may pass before the answer."""
+    async with world.gateway() as gateway:
+        lamp = Lamp()
+        device, asked = await joined(world, gateway, lamp.switch, lamp.level)
+        usual = device.answer
+
+        def answer(at: int, frame: Any, *rest: Any) -> Any:
+            gateway.adapter.withdraw(order)
+            return usual(at, frame, *rest)
+
+        device.answer = answer
+        values = {"state": True, "transition": 1}
+        order = EnvelopeId(77)
+        wanted = WriteProperties(id=order, source=APP, to="lamp", received_at=0.0, values=values)
+        gateway.adapter.send(Transmit(wanted, Address(scheme="zigbee", claim=f"eui64:{device.eui64}")))
+        await gateway.until(lambda: device.asked and not gateway.record(device.eui64).transactions.open)
+        device.answer = usual
+        assert (await asked.does(ReadProperties, names=("brightness",))).outcome is Outcome.DELIVERED
+        assert [frame.command for _, frame in device.asked] == [General.READ, General.READ]
+        assert not [each for each in gateway.context.receipts if each.id == order]
