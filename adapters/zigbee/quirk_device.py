@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -143,37 +144,43 @@ class QuirkDevice:
     def ask(self, endpoint: int, cluster: int, content: Content, done: Callable[[Answer], None]) -> None:
         """Have the quirk carry out a request to one of its clusters. ``done`` is called once."""
         key = endpoint, cluster
-        work = quirk_requests.answer(self._clusters[key], content, virtual=key in self._virtual)
-        self._begin(self._answer(work, content.command, done))
+        work = partial(quirk_requests.answer, self._clusters[key], content, virtual=key in self._virtual)
+        self._begin_request(work, content.command, done)
 
     def bind(self, endpoint: int, cluster: int, done: Callable[[Answer], None]) -> None:
         """Have the quirk bind one of its clusters to the gateway, in its own way. ``done`` is called once."""
-        self._begin(self._answer(quirk_requests.bound(self._clusters[endpoint, cluster]), 0, done))
+        self._begin_request(partial(quirk_requests.bound, self._clusters[endpoint, cluster]), 0, done)
 
     def configure(self) -> None:
         """Have the quirk set the device up as it joined, and what it changes bound even if no row reads it."""
         self._begin(self._configure())
 
-    def _begin(self, work: Any) -> None:
+    def _begin_request(
+        self, work: Callable[[], Awaitable[Reply]], command: int, done: Callable[[Answer], None]
+    ) -> None:
+        def over(task: asyncio.Task[Any]) -> None:
+            done(NoReply(SendOutcome.FAILED) if task.cancelled() else task.result())
+
+        self._begin(self._answer(work, command)).add_done_callback(over)  # one that is cancelled may never have begun
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(ended)
+        return task
 
-    async def _answer(self, work: Awaitable[Reply], command: int, done: Callable[[Answer], None]) -> None:
-        found: Answer = NoReply(SendOutcome.FAILED)
+    async def _answer(self, work: Callable[[], Awaitable[Reply]], command: int) -> Answer:
         try:
             async with asyncio.timeout(ANSWER):
-                found = await work
+                return await work()
         except TimeoutError:
-            found = NoReply(SendOutcome.DELIVERED)
+            return NoReply(SendOutcome.DELIVERED)
         except zigpy.exceptions.ZigbeeException:
-            pass  # not delivered
+            return NoReply(SendOutcome.FAILED)
         except Exception as exc:  # a quirk may raise anything
             self._fault(exc)
-            found = Reply(DEFAULT_RESPONSE, bytes((command, Status.FAILURE)))
-        finally:
-            done(found)
+            return Reply(DEFAULT_RESPONSE, bytes((command, Status.FAILURE)))
 
     async def _configure(self) -> None:
         work = [self._clusters[key].bind for key in sorted(self._own - self._virtual)]

@@ -12,6 +12,8 @@ from adapters.zigbee import quirk_packages
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.plugin import ZigbeePlugin
 from adapters.zigbee.quirk_packages import PACKAGES, REMEDY, missing
+from adapters.zigbee.radio_port import SendOutcome
+from adapters.zigbee.transaction import Content, NoReply
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import ConfigError
 from gateway.api.identity import LinkRequirement
@@ -200,3 +202,17 @@ async def test_a_device_that_leaves_takes_its_quirk_along(world: Any) -> None:
         device, _ = await odd_switch(world, gateway)
         await gateway.adapter.command("remove", {"eui64": device.eui64})
         assert gateway.record(device.eui64).quirk is None
+
+
+async def test_a_command_ends_if_its_quirk_is_closed_before_it_begins(world: Any) -> None:
+    """Its quirk is closed in the same turn of the loop in which it was asked."""
+    async with world.gateway(source=OwnRegistry().source()) as gateway:
+        device, _ = await odd_switch(world, gateway)
+        record, said = gateway.record(device.eui64), []
+        content = Content(1, b"", cluster_specific=True)
+        transactions = gateway.semantics._transactions
+        transactions.ask(record, 1, 0x0006, content, said.append)
+        record.quirk.close()
+        await gateway.until(lambda: said)
+        assert said == [NoReply(SendOutcome.FAILED)]
+        assert record.transactions.open == {}
