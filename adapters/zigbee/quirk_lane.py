@@ -138,10 +138,10 @@ class QuirkLane:
 
 
 def understood(found: Device, table: ClusterTable) -> bool:
-    """Whether rows say of a device what it does, be it the standard's or its maker's."""
+    """Whether rows say of a device what it does, be it the standard's or its maker's; or it carries sessions."""
     of = table.for_device(found.manufacturer, found.model)
     servers = of.of.keys() | of.actions.keys() | of.events.keys() | of.reported_events.keys()
-    return bool(of.maker) or any(
+    return bool(of.maker or found.tunnel_endpoints) or any(
         not servers.isdisjoint(set(endpoint.in_clusters) - _SAYS_NOTHING)
         or not of.events.keys().isdisjoint(set(endpoint.out_clusters) - _SAYS_NOTHING)
         for endpoint in found.endpoints

@@ -5,12 +5,14 @@ The lines are for a report, so they have the same columns on every screen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.cli.devices_view import lane_words
 from gateway.cli.screen import shown
 
+_ADDRESS = re.compile(r"(0x)?([0-9a-fA-F]{2}[:-]?){8}")
 _COLUMNS = (
     ("after", "AFTER", 6),
     ("endpoint", "ENDPOINT", 8),
@@ -29,7 +31,8 @@ def sniffed(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sniffed_head(answer: Mapping[str, Any], asked: str, seconds: int) -> Iterator[str]:
-    """What the device is."""
+    """What the device is. ``asked``: its name, or its address, which is left out."""
+    who = "the device" if _ADDRESS.fullmatch(asked) else shown(asked)
     yield f"manufacturer: {shown(answer.get('manufacturer'))}"
     yield f"model: {shown(answer.get('model'))}"
     yield f"lane: {lane_words(answer)}"
@@ -38,9 +41,9 @@ def sniffed_head(answer: Mapping[str, Any], asked: str, seconds: int) -> Iterato
         yield f"endpoint {shown(endpoint.get('id'))}: profile {shown(endpoint.get('profile'))}, {clusters}"
     yield ""
     if answer.get("sleepy"):
-        yield f"Looking at {shown(asked)} for {seconds} s. It sleeps: press a button of it, or wait until it measures."
+        yield f"Looking at {who} for {seconds} s. It sleeps: press a button of it, or wait until it measures."
     else:
-        yield f"Looking at {shown(asked)} for {seconds} s; Ctrl-C ends it."
+        yield f"Looking at {who} for {seconds} s; Ctrl-C ends it."
 
 
 def sniffed_lines(frames: Sequence[Mapping[str, Any]], *, titles: bool) -> Iterator[str]:

@@ -58,6 +58,7 @@ def test_the_sample_is_what_the_command_prints(page: Any) -> None:
         "endpoints": [{"id": 1, "profile": "0x0104", **CLUSTERS}],
         "frames": frames_of(*((after, 0x0005, octets) for after, octets in PRESSES)),
     }
+    assert "00:0d:6f:00:00:00:00:01" not in "".join(sniffed_head(answer, "00:0d:6f:00:00:00:00:01", 120))
     lines = (*sniffed_head(answer, "remote", 120), *sniffed_lines(answer["frames"], titles=True), *sniffed_end(answer))
     assert page.block("text", "odd-sniffed").splitlines() == list(lines)
     assert page.block("sh", "odd-sniff") == "atls-gateway devices sniff remote --for 120\n"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.zigbee import quirk_packages
+from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.quirk_lane import understood
 from adapters.zigbee.quirk_packages import PACKAGES, REMEDY, missing
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.transaction import Content, NoReply
@@ -60,6 +64,16 @@ async def test_what_rows_understand_never_comes_to_a_quirk(world: Any) -> None:
         device, _ = await joined(world, gateway, server(0x0006, {0x0000: (BOOL, 1)}), server(OWN, {}))
         assert (await shown(gateway, device))["lane"] == "standard"
         assert (registry.loads, registry.asked) == (0, [])
+
+
+def test_a_device_that_carries_sessions_needs_no_quirk() -> None:
+    endpoint = Endpoint(number=1, profile=0x0104, device_id=0, in_clusters=(0x0000, 0x0704), out_clusters=())
+    device = Device(
+        eui64="00:0d:6f:00:00:00:00:01", nwk=1, manufacturer="x", model="y", interviewed=True, sleepy=False,
+        lqi=None, rssi=None, last_seen=None, endpoints=(endpoint,), tunnel_endpoints=(),
+    )  # fmt: skip
+    assert not understood(device, TABLE)
+    assert understood(replace(device, tunnel_endpoints=(1,)), TABLE)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
