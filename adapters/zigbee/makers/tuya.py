@@ -85,6 +85,7 @@ def _tenths(row: AttributeMapping) -> AttributeMapping | None:
     return row if row.cluster != _HUMIDITY else replace(row, scale=row.scale * 10, range=(0, 1000))
 
 
+# Of these names zha-quirks has some; it knows the others by their model or their clusters, as the rows here say it.
 DEVICES: Final = (
     MakerDevices(
         maker=MAKER,
