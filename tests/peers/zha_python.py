@@ -63,3 +63,11 @@ def _environment(python: str) -> Path:
             subprocess.run([made, "-m", "pip", "install", "-q", "--prefer-binary", *PACKAGES.split()], check=True)
             stamp.write_text(wanted)
     return made
+
+
+if __name__ == "__main__":  # for scripts/test-peers: makes it; exit status 77: this machine can't, and why
+    try:
+        command(Path(__file__))
+    except CanNotRunError as error:
+        print(f"zha can't run here: {error}")
+        sys.exit(77)
