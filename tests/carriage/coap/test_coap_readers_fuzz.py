@@ -170,7 +170,8 @@ def test_a_response(code: int, found: opt.Options, payload: bytes) -> None:
 def test_a_request(code: int, found: opt.Options, payload: bytes) -> None:
     request = Request(code, found, payload)
     operation = atls.parse(request)
-    assert (operation is None) == (device_resources.concerns(request) and opt.first(found, opt.URI_PATH) == b"d")
+    own = opt.first(found, opt.URI_PATH) in (b"d", b"td")
+    assert (operation is None) == (device_resources.concerns(request) and own)
     device_resources.parse(request)
 
 
