@@ -44,7 +44,7 @@ def test_a_phone_gets_in_and_connected_clients_do_not_notice(scene: str, tmp_pat
     found = json.loads(done.stdout)
     print(scene, found)
     assert found["successes"] >= TRIES - 1
-    quiet, loud = found["median_ms"]  # the slowest hundredth is four requests, which a busy machine decides
+    quiet, loud = found["p99_ms"]
     assert loud < 5 * max(quiet, 1000 * SCHEDULER)
     assert found["tablet"]
     grown = found["grown"]
